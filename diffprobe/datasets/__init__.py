@@ -1,0 +1,20 @@
+"""Worlds whose rules are known exactly: grammars, glyphs, and images of symbols."""
+
+from diffprobe.datasets.automaton import Automaton
+from diffprobe.datasets.catalog import DigitSum, ModularSum, Parity
+from diffprobe.datasets.glyphs import Glyphs
+from diffprobe.datasets.grammar import Grammar
+from diffprobe.datasets.images import SymbolImages, hypercube
+from diffprobe.datasets.split import WordSplit
+
+__all__ = [
+    "Automaton",
+    "DigitSum",
+    "Glyphs",
+    "Grammar",
+    "ModularSum",
+    "Parity",
+    "SymbolImages",
+    "WordSplit",
+    "hypercube",
+]

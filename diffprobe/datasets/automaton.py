@@ -1,0 +1,91 @@
+"""Grammars recognised by a deterministic finite automaton.
+
+With beta_i[q] the sum over endings of the word read from state q at step i,
+
+    beta_i[q] = sum over symbols v of scores[cell_i, v] * beta_{i+1}[next(q, v)],
+
+so one pass costs O(L·|Q|·V), each step a gather and a sum.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from diffprobe.datasets.grammar import Grammar
+from diffprobe.datasets.semiring import Semiring
+from diffprobe.errors import UsageError
+
+
+class Automaton(Grammar):
+    """The words that lead a deterministic finite automaton from `start` to a state in `accept`.
+
+    Args:
+        transitions: (Q, V) next state of each state and symbol, -1 where the word dies; or
+            (L, Q, V), a table for each step.
+        accept: States that end a valid word.
+        length: L; needed with a (Q, V) table.
+        start: State before the first symbol.
+        order: The cell read at each step, a permutation of `range(L)`; by default left to right.
+
+    Raises:
+        UsageError: If a table, state or order is malformed, or no word is accepted.
+
+    Example:
+        >>> no_double_one = Automaton([[0, 1], [0, -1]], accept=[0, 1], length=4)
+        >>> no_double_one.count()
+        8
+    """
+
+    def __init__(
+        self,
+        transitions: Sequence[Sequence[int]] | Tensor,
+        accept: Sequence[int],
+        *,
+        length: int | None = None,
+        start: int = 0,
+        order: Sequence[int] | None = None,
+    ) -> None:
+        table = torch.as_tensor(transitions)
+        if table.ndim == 2 and length is not None and length > 0:
+            table = table.expand(length, -1, -1)
+        if table.ndim != 3 or 0 in table.shape or table.is_floating_point():
+            raise UsageError(
+                "transitions must be integers of shape (Q, V) with a positive length, "
+                f"or (L, Q, V); got shape {tuple(table.shape)} and length {length}"
+            )
+        if length is not None and length != len(table):
+            raise UsageError(f"transitions hold {len(table)} steps; the length given is {length}")
+        self.length, self.states, self.symbols = table.shape
+        if table.min() < -1 or table.max() >= self.states:
+            raise UsageError(f"transitions must lie in -1 … {self.states - 1}")
+        bad = [q for q in (start, *accept) if not 0 <= q < self.states]
+        if bad:
+            raise UsageError(f"state {bad[0]} is outside 0 … {self.states - 1}")
+        self.order = list(range(self.length)) if order is None else list(order)
+        if sorted(self.order) != list(range(self.length)):
+            raise UsageError(f"order must be a permutation of 0 … {self.length - 1}: {self.order}")
+        self.start = start
+        self.accept = sorted(set(accept))
+        # State Q is the dead one.
+        self.table = torch.where(table < 0, self.states, table).long()
+        if self.count() == 0:
+            raise UsageError("the language is empty: the automaton accepts no word of this length")
+
+    @property
+    def elements_per_row(self) -> int:
+        """Every step keeps its (Q, V) alternatives for the gradient."""
+        return self.length * self.states * self.symbols
+
+    def inside(self, scores: Tensor, semiring: Semiring) -> Tensor:
+        """Return the sum over accepted words of the product of `scores (B, L, V)`: (B,)."""
+        table = self.table.to(scores.device)
+        dead = scores.new_full((len(scores), 1), semiring.zero)
+        ending = scores.new_full((len(scores), self.states + 1), semiring.zero)
+        ending[:, self.accept] = semiring.one
+        for step in reversed(range(self.length)):
+            following = ending.index_select(1, table[step].flatten())
+            following = following.unflatten(1, (self.states, self.symbols))
+            here = scores[:, self.order[step], None, :]
+            ending = torch.cat([semiring.sum(semiring.mul(here, following), -1), dead], dim=1)
+        return ending[:, self.start]

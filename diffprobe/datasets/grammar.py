@@ -1,0 +1,240 @@
+"""The grammar contract: one recursion per engine, and everything that follows from it.
+
+A grammar is a set of valid words of fixed length L over V symbols, with the uniform distribution
+on it. An engine implements `inside`, the sum over valid words of the product of per-cell scores,
+for any semiring. Its log-space value is the log-partition function
+
+    log_partition(scores) = log sum over valid words w of exp(sum_i scores[i, w_i]),
+
+whose gradient is the posterior over symbols, whose max-plus value is the distance to the language,
+whose remainders modulo primes are the exact count, and whose sampled gradient is a word.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from diffprobe.datasets.semiring import (
+    LOG_ZERO,
+    LogSemiring,
+    MaxSemiring,
+    ModularSemiring,
+    SamplingSemiring,
+    Semiring,
+    from_remainders,
+    primes_beyond,
+)
+from diffprobe.errors import UsageError
+
+# Numbers held at once by a batched recursion, gradients included: 128 MiB in float64.
+CHUNK_ELEMENTS = 2**24
+
+
+class Grammar(ABC):
+    """A set of valid words, `(L,)` long each, over symbols `0 … V-1`.
+
+    Attributes:
+        length: L, cells in a word.
+        symbols: V, size of the alphabet.
+    """
+
+    length: int
+    symbols: int
+
+    @abstractmethod
+    def inside(self, scores: Tensor, semiring: Semiring) -> Tensor:
+        """Return the semiring's sum over valid words of the product of `scores (B, L, V)`: (B,)."""
+
+    @property
+    @abstractmethod
+    def elements_per_row(self) -> int:
+        """Numbers one row of a batch needs in `inside`; sets the chunk size."""
+
+    def violations(self, words: Tensor) -> dict[str, Tensor]:
+        """Return the named ways in which each word is wrong.
+
+        A word is valid exactly where no kind is true.
+
+        Args:
+            words: (N, L) long.
+
+        Returns:
+            Kind of violation -> (N,) bool.
+        """
+        return {"not in the language": ~self.contains(words)}
+
+    def log_partition(self, scores: Tensor) -> Tensor:
+        """Return log sum over valid words w of exp(sum_i scores[b, i, w_i]).
+
+        Args:
+            scores: (B, L, V) float32 or float64, in nats; -inf excludes a symbol.
+
+        Returns:
+            (B,), -inf where no valid word is left. Differentiable.
+
+        Raises:
+            UsageError: If the shape is wrong, or a score is NaN or +inf.
+        """
+        self._check_scores(scores)
+        # Each cell's best score is added back at the end: at log-SNR 15 the evidence is of order
+        # 1e8, where float32 resolves 8 nats.
+        peak = scores.detach().amax(-1, keepdim=True).clamp(min=LOG_ZERO)
+        relative = (scores - peak).clamp(min=LOG_ZERO)
+        total = self.inside(relative, LogSemiring())
+        total = torch.where(total > LOG_ZERO / 2, total, -math.inf)
+        return total + peak.sum((1, 2))
+
+    def marginals(self, scores: Tensor) -> Tensor:
+        """Return the posterior probability of each symbol in each cell: d log_partition / d scores.
+
+        Args:
+            scores: (B, L, V); differentiable when it requires a gradient.
+
+        Returns:
+            (B, L, V), summing to 1 over symbols.
+        """
+        differentiable = scores.requires_grad and torch.is_grad_enabled()
+        rows = []
+        for chunk in self._chunks(scores):
+            with torch.enable_grad():
+                leaf = chunk if differentiable else chunk.detach().requires_grad_()
+                total = self.log_partition(leaf).sum()
+                (gradient,) = torch.autograd.grad(total, leaf, create_graph=differentiable)
+            rows.append(gradient)
+        return torch.cat(rows)
+
+    def sample(
+        self, n: int, generator: torch.Generator, *, scores: Tensor | None = None
+    ) -> Tensor:
+        """Draw words exactly, without rejection.
+
+        Args:
+            n: How many.
+            generator: Its device is where the words are made.
+            scores: (n, L, V) evidence to draw from the posterior instead of the language.
+
+        Returns:
+            (n, L) long.
+        """
+        if scores is None:
+            zeros = torch.zeros(1, self.length, self.symbols, device=generator.device)
+            scores = zeros.expand(n, -1, -1)
+        self._check_scores(scores)
+        semiring = SamplingSemiring(generator)
+        words = []
+        for chunk in self._chunks(scores):
+            with torch.enable_grad():
+                leaf = chunk.detach().clamp(min=LOG_ZERO).requires_grad_()
+                (one_hot,) = torch.autograd.grad(self.inside(leaf, semiring).sum(), leaf)
+            words.append(one_hot.argmax(-1))
+        return torch.cat(words)
+
+    def count(self) -> int:
+        """Return the exact number of valid words, right to the last digit at any length."""
+        primes = primes_beyond(self.symbols**self.length)
+        ones = torch.ones(len(primes), self.length, self.symbols, dtype=torch.int64)
+        remainders = self.inside(ones, ModularSemiring(torch.tensor(primes)))
+        return from_remainders(remainders.tolist(), primes)
+
+    def distance(self, words: Tensor) -> Tensor:
+        """Return the fewest symbol substitutions that make each word valid.
+
+        Args:
+            words: (N, L) long.
+
+        Returns:
+            (N,) long.
+        """
+        self.check_words(words)
+        # A symbol that differs from the word's costs one; the best valid word costs the distance.
+        costs = torch.nn.functional.one_hot(words, self.symbols).float() - 1.0
+        best = [self.inside(chunk, MaxSemiring()) for chunk in self._chunks(costs)]
+        return -torch.cat(best).round().long()
+
+    def contains(self, words: Tensor) -> Tensor:
+        """Return whether each word of `words (N, L)` is valid: (N,) bool."""
+        return self.distance(words) == 0
+
+    def words(self, limit: int = 2**20) -> Tensor:
+        """List every valid word in lexicographic order.
+
+        Returns:
+            (count, L) long.
+
+        Raises:
+            UsageError: If there are more than `limit`.
+        """
+        if (count := self.count()) > limit:
+            raise UsageError(f"the language has {count:,} words, more than the limit of {limit:,}")
+        prefixes = torch.zeros(1, 0, dtype=torch.long)
+        for position in range(self.length):
+            alphabet = torch.arange(self.symbols).repeat(len(prefixes))
+            longer = torch.cat(
+                [prefixes.repeat_interleave(self.symbols, 0), alphabet[:, None]], dim=1
+            )
+            # A prefix can be completed when some valid word agrees with it at no cost.
+            scores = torch.zeros(len(longer), self.length, self.symbols)
+            scores[:, : position + 1] = torch.nn.functional.one_hot(longer, self.symbols) - 1.0
+            best = [self.inside(chunk, MaxSemiring()) for chunk in self._chunks(scores)]
+            prefixes = longer[torch.cat(best) == 0]
+        return prefixes
+
+    def symbol_marginals(self) -> Tensor:
+        """Return the probability of each symbol in each cell of a valid word: (L, V) float64."""
+        return self.marginals(torch.zeros(1, self.length, self.symbols, dtype=torch.float64))[0]
+
+    def entropy(self) -> float:
+        """Return the entropy of a uniform valid word, log count, in nats."""
+        return math.log(self.count())
+
+    def total_correlation(self) -> float:
+        """Return sum of the cells' marginal entropies minus the entropy, in nats.
+
+        This is what a model of independent cells misses: KL(language ‖ product of its marginals).
+        """
+        cells = torch.special.entr(self.symbol_marginals()).sum().item()
+        return cells - self.entropy()
+
+    def uniform_rate(self) -> float:
+        """Return the share of valid words among words of uniform independent symbols."""
+        return self.count() / self.symbols**self.length
+
+    def product_rate(self) -> float:
+        """Return the share of valid words among draws from the product of the marginals.
+
+        The chance line of a perfectly local generator: every symbol as frequent as it should be,
+        and independent of the others.
+        """
+        scores = self.symbol_marginals().log()[None]
+        return self.log_partition(scores).exp().item()
+
+    def check_words(self, words: Tensor) -> None:
+        """Raise UsageError unless `words` is (N, L) of integers in `range(V)`."""
+        if words.ndim != 2 or words.shape[1] != self.length:
+            raise UsageError(
+                f"words have shape {tuple(words.shape)}; the grammar needs (N, {self.length})"
+            )
+        if words.is_floating_point() or words.dtype == torch.bool:
+            raise UsageError(f"words are {words.dtype}; they must be integers")
+        bad = (words < 0) | (words >= self.symbols)
+        if bad.any():
+            row, cell = (int(i) for i in bad.nonzero()[0])
+            raise UsageError(
+                f"word {row}, cell {cell}: symbol {int(words[row, cell])} is outside the "
+                f"alphabet of {self.symbols}"
+            )
+
+    def _check_scores(self, scores: Tensor) -> None:
+        if scores.ndim != 3 or scores.shape[1:] != (self.length, self.symbols):
+            raise UsageError(
+                f"scores have shape {tuple(scores.shape)}; "
+                f"the grammar needs (B, {self.length}, {self.symbols})"
+            )
+        if not (scores < math.inf).all():
+            raise UsageError("scores contain NaN or +inf")
+
+    def _chunks(self, rows: Tensor) -> Iterator[Tensor]:
+        yield from rows.split(max(1, CHUNK_ELEMENTS // self.elements_per_row))

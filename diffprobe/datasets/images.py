@@ -1,0 +1,148 @@
+"""Words drawn on a grid of cells, and read back."""
+
+import math
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from diffprobe.datasets.glyphs import Glyphs
+from diffprobe.datasets.grammar import Grammar
+from diffprobe.errors import UsageError
+
+# Distances held at once by the reader: 64 MiB in float32.
+CHUNK_ELEMENTS = 2**24
+
+
+class SymbolImages:
+    """Words of a grammar drawn with glyphs on a grid.
+
+    Args:
+        grammar: Whose words are drawn, L cells over V symbols.
+        glyphs: (V, K, h, w) pictures of its symbols.
+        grid: Rows and columns, `rows * columns == L`; cells are filled row by row.
+
+    Raises:
+        UsageError: If the grid does not hold the word, or glyphs and grammar differ in V.
+
+    Example:
+        >>> from diffprobe.datasets import Glyphs, Parity
+        >>> dataset = SymbolImages(Parity(6), Glyphs.font("01"), grid=(2, 3))
+        >>> dataset.render(torch.tensor([[0, 1, 1, 0, 0, 0]])).shape
+        torch.Size([1, 1, 16, 24])
+    """
+
+    def __init__(self, grammar: Grammar, glyphs: Glyphs, grid: tuple[int, int]) -> None:
+        rows, columns = grid
+        if rows < 1 or columns < 1 or rows * columns != grammar.length:
+            raise UsageError(
+                f"a grid of {rows}×{columns} has {rows * columns} cells; "
+                f"the grammar's words have {grammar.length}"
+            )
+        if len(glyphs.images) != grammar.symbols:
+            raise UsageError(
+                f"there are glyphs for {len(glyphs.images)} symbols "
+                f"({' '.join(glyphs.names)}); the grammar has {grammar.symbols}"
+            )
+        self.grammar = grammar
+        self.glyphs = glyphs
+        self.grid = grid
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """C, H, W of an image."""
+        (rows, columns), (height, width) = self.grid, self.glyphs.cell
+        return 1, rows * height, columns * width
+
+    def draw(self, words: Tensor, generator: torch.Generator) -> Tensor:
+        """Render `words (N, L)` with variants drawn at random: (N, 1, H, W)."""
+        counts = self.glyphs.counts.to(words.device)[words]
+        uniform = torch.rand(words.shape, generator=generator, device=words.device)
+        return self.render(words, (uniform * counts).long().clamp(max=counts - 1))
+
+    def render(self, words: Tensor, variants: Tensor | None = None) -> Tensor:
+        """Draw words.
+
+        Args:
+            words: (N, L) long.
+            variants: (N, L) long, which picture of each symbol; the first by default.
+
+        Returns:
+            (N, 1, H, W) float32 in [-1, 1] on the device of `words`.
+        """
+        self.grammar.check_words(words)
+        if variants is None:
+            variants = torch.zeros_like(words)
+        elif variants.shape != words.shape:
+            raise UsageError(
+                f"variants have shape {tuple(variants.shape)}; words {tuple(words.shape)}"
+            )
+        elif (variants < 0).any() or (variants >= self.glyphs.counts.to(words.device)[words]).any():
+            raise UsageError("a variant is outside the number its symbol has")
+        return self.image(self.glyphs.images.to(words.device)[words, variants])
+
+    def image(self, cells: Tensor) -> Tensor:
+        """Lay `cells (N, L, h, w)` on the grid: (N, 1, H, W)."""
+        rows, columns = self.grid
+        return rearrange(cells, "n (r c) h w -> n 1 (r h) (c w)", r=rows, c=columns)
+
+    def cells(self, images: Tensor) -> Tensor:
+        """Cut `images (N, 1, H, W)` into cells: (N, L, h, w).
+
+        Raises:
+            UsageError: If the images have another shape.
+        """
+        self.check_images(images)
+        rows, columns = self.grid
+        return rearrange(images, "n 1 (r h) (c w) -> n (r c) h w", r=rows, c=columns)
+
+    def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Read images back.
+
+        A cell is read as the symbol of the nearest glyph, and is legible when that glyph is within
+        `glyphs.radius`, root mean square per pixel.
+
+        Args:
+            images: (N, 1, H, W), values nominally in [-1, 1].
+
+        Returns:
+            words (N, L) long, and legible (N, L) bool. Where a cell is not legible its symbol is
+            the best guess. A cell with a value that is not finite is never legible.
+        """
+        nearest, distance = self.nearest_glyphs(images)
+        return nearest, distance <= self.glyphs.radius
+
+    def nearest_glyphs(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the symbol of each cell's nearest glyph, and its distance.
+
+        Returns:
+            symbols (N, L) long, and distance (N, L) float32, root mean square per pixel.
+        """
+        cells = rearrange(self.cells(images), "n l h w -> (n l) (h w)").float()
+        glyphs = self.glyphs.images[self.glyphs.known].flatten(1).to(cells)
+        owner = self.glyphs.known.nonzero()[:, 0].to(cells.device)
+        symbols, distances = [], []
+        for chunk in cells.split(max(1, CHUNK_ELEMENTS // len(glyphs))):
+            distance, index = torch.cdist(chunk, glyphs).min(1)
+            symbols.append(owner[index])
+            distances.append(distance / math.sqrt(glyphs.shape[1]))
+        shape = (len(images), self.grammar.length)
+        return torch.cat(symbols).reshape(shape), torch.cat(distances).reshape(shape)
+
+    def check_images(self, images: Tensor) -> None:
+        """Raise UsageError unless `images` is (N, 1, H, W) of floats for this dataset."""
+        if images.ndim != 4 or tuple(images.shape[1:]) != self.image_shape:
+            expected = ", ".join(map(str, self.image_shape))
+            raise UsageError(
+                f"images have shape {tuple(images.shape)}; this dataset's are (N, {expected})"
+            )
+        if not images.is_floating_point():
+            raise UsageError(f"images are {images.dtype}; they must be floats in [-1, 1]")
+
+
+def hypercube(grammar: Grammar, grid: tuple[int, int] | None = None) -> SymbolImages:
+    """Return a two-symbol grammar on the corners of the hypercube {-1, +1}^L.
+
+    Each cell is one pixel: the images are (N, 1, 1, L), or (N, 1, rows, columns) with a grid.
+    """
+    return SymbolImages(grammar, Glyphs.pixels(), grid or (1, grammar.length))

@@ -1,0 +1,147 @@
+"""The sums and products an engine's recursion can be run with.
+
+A grammar's recursion is written once, in terms of `mul` and `sum`. What it computes depends on
+the semiring: the log-partition function, the best word, an exact count, or an exact sample.
+"""
+
+import math
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+# Stands for log 0. Finite, because the gradient of logsumexp over all -inf is not a number;
+# 64 cells of it still fit float32.
+LOG_ZERO = -1e30
+
+
+class Semiring(Protocol):
+    """`mul` and `sum` over tensors whose first axis is the batch."""
+
+    zero: float
+    one: float
+
+    def mul(self, a: Tensor, b: Tensor) -> Tensor:
+        """Combine independent parts; `a` and `b` broadcast."""
+
+    def sum(self, x: Tensor, dim: int) -> Tensor:
+        """Combine alternatives along `dim`."""
+
+
+class LogSemiring:
+    """Sums of probabilities in log space; its gradient is the posterior marginal."""
+
+    zero, one = LOG_ZERO, 0.0
+
+    def mul(self, a: Tensor, b: Tensor) -> Tensor:
+        """Add log probabilities."""
+        return a + b
+
+    def sum(self, x: Tensor, dim: int) -> Tensor:
+        """Add probabilities in log space."""
+        return torch.logsumexp(x, dim)
+
+
+class MaxSemiring(LogSemiring):
+    """The best score of any word."""
+
+    def sum(self, x: Tensor, dim: int) -> Tensor:
+        """Keep the best alternative."""
+        return torch.amax(x, dim)
+
+
+class SamplingSemiring(LogSemiring):
+    """Log-space sums whose gradient is one exact sample instead of the marginal.
+
+    Backward through logsumexp hands the gradient to each alternative in proportion to its
+    posterior probability; drawing one alternative from those probabilities instead walks the
+    recursion top-down and lands on one word (Rush, "Torch-Struct", arXiv:2002.00876, section 4).
+    """
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator = generator
+
+    def sum(self, x: Tensor, dim: int) -> Tensor:
+        """Add in log space; draw one alternative on the way back."""
+        result: Tensor = _SampledLogSumExp.apply(  # type: ignore[no-untyped-call]
+            x.movedim(dim, -1), self.generator
+        )
+        return result
+
+
+class _SampledLogSumExp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, generator: torch.Generator) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.generator = generator
+        return torch.logsumexp(x, -1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        # Gumbel-max: the argmax of scores plus Gumbel noise is a draw from their softmax.
+        # Float64, because a float32 uniform is 0 once in 16 million draws.
+        uniform = torch.rand(x.shape, generator=ctx.generator, dtype=torch.float64, device=x.device)
+        chosen = (x.double() - torch.log(-torch.log(uniform))).argmax(-1, keepdim=True)
+        one_hot = torch.zeros_like(x).scatter_(-1, chosen, 1.0)
+        return one_hot * grads[0].unsqueeze(-1), None
+
+
+class ModularSemiring:
+    """Integer arithmetic modulo one prime per batch row, for exact counts by remainders."""
+
+    zero, one = 0, 1
+
+    def __init__(self, primes: Tensor) -> None:
+        self.primes = primes
+
+    def mul(self, a: Tensor, b: Tensor) -> Tensor:
+        """Multiply modulo each row's prime."""
+        return self._reduce(a * b)
+
+    def sum(self, x: Tensor, dim: int) -> Tensor:
+        """Add modulo each row's prime."""
+        return self._reduce(x.sum(dim))
+
+    def _reduce(self, x: Tensor) -> Tensor:
+        return x % self.primes.reshape(-1, *[1] * (x.ndim - 1))
+
+
+def primes_beyond(bound: int) -> list[int]:
+    """Return primes just under 2**31 whose product exceeds `bound`."""
+    found: list[int] = []
+    candidate, product = 2**31 - 1, 1
+    while product <= bound:
+        if _is_prime(candidate):
+            found.append(candidate)
+            product *= candidate
+        candidate -= 2
+    return found
+
+
+def _is_prime(n: int) -> bool:
+    # Miller-Rabin with these bases is exact below 3.2e9.
+    odd, twos = n - 1, 0
+    while odd % 2 == 0:
+        odd, twos = odd // 2, twos + 1
+    for base in (2, 3, 5, 7):
+        x = pow(base, odd, n)
+        if x in (1, n - 1):
+            continue
+        if not any((x := x * x % n) == n - 1 for _ in range(twos - 1)):
+            return False
+    return True
+
+
+def from_remainders(remainders: list[int], primes: list[int]) -> int:
+    """Return the integer below the product of `primes` with these remainders.
+
+    >>> from_remainders([2, 3], [3, 5])
+    8
+    """
+    product = math.prod(primes)
+    total = 0
+    for remainder, prime in zip(remainders, primes, strict=True):
+        rest = product // prime
+        total += remainder * rest * pow(rest, -1, prime)
+    return total % product

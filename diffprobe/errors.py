@@ -1,0 +1,49 @@
+"""What diffprobe raises: one base class, and how to word an unknown name."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class DiffprobeError(Exception):
+    """Something failed; the message says what, where, and what would be right."""
+
+    exit_code = 1
+
+
+class UsageError(DiffprobeError, ValueError):
+    """What was asked for cannot be done as asked: a bad argument, key, shape or path."""
+
+    exit_code = 2
+
+
+class CheckpointError(DiffprobeError):
+    """A checkpoint or run folder is missing, foreign, damaged or of another configuration."""
+
+
+class NonFiniteLossError(DiffprobeError):
+    """Training met a loss that is not a number; `step` says where."""
+
+    def __init__(self, message: str, step: int) -> None:
+        super().__init__(message)
+        self.step = step
+
+
+class InterruptedRunError(DiffprobeError):
+    """Ctrl-C or SIGTERM stopped a training that the same command continues."""
+
+
+def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UsageError:
+    """Return the error for a name that is none of `valid`, offering the nearest ones.
+
+    >>> str(unknown_name("preset", "parity-unte", ["parity-unet", "digit-sum-unet"]))
+    "unknown preset 'parity-unte': did you mean 'parity-unet'?"
+    >>> str(unknown_name("key", "x", ["steps", "seed"]))
+    "unknown key 'x': choose from seed, steps"
+    """
+    names = sorted(valid)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    if close:
+        offer = "did you mean " + " or ".join(repr(c) for c in close) + "?"
+    else:
+        offer = "choose from " + ", ".join(names)
+    return UsageError(f"unknown {kind} {name!r}: {offer}")
