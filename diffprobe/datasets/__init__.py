@@ -1,6 +1,7 @@
 """Worlds whose rules are known exactly: grammars, glyphs, and images of symbols."""
 
 from diffprobe.datasets.automaton import Automaton
+from diffprobe.datasets.build import build_dataset, build_grammar
 from diffprobe.datasets.catalog import DigitSum, ModularSum, Parity
 from diffprobe.datasets.glyphs import Glyphs
 from diffprobe.datasets.grammar import Grammar
@@ -16,5 +17,7 @@ __all__ = [
     "Parity",
     "SymbolImages",
     "WordSplit",
+    "build_dataset",
+    "build_grammar",
     "hypercube",
 ]

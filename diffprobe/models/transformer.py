@@ -1,0 +1,120 @@
+"""A thin adaLN-zero transformer for strips and grids of cells.
+
+diffusers' DiTTransformer2DModel is square-only and wants class labels; this one takes any grid,
+and its patch is a cell or a fraction of one.
+"""
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.embeddings import get_timestep_embedding
+from diffusers.models.unets.unet_2d import UNet2DOutput
+from einops import rearrange
+from torch import Tensor, nn
+
+from diffprobe.errors import UsageError
+
+
+class StripTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """A diffusion transformer over patches, with learned positions.
+
+    Args:
+        image_shape: C, H, W.
+        patch: Height and width of a patch in pixels; must divide H and W.
+        width: Size of a token.
+        depth: Number of blocks.
+        heads: Attention heads; must divide `width`.
+
+    Raises:
+        UsageError: If the patch does not divide the image or the heads the width.
+
+    Reference:
+        Peebles & Xie, "Scalable diffusion models with transformers", arXiv:2212.09748 (adaLN-zero).
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        patch: tuple[int, int] = (8, 8),
+        width: int = 128,
+        depth: int = 4,
+        heads: int = 4,
+    ) -> None:
+        super().__init__()
+        channels, height, image_width = image_shape
+        if height % patch[0] or image_width % patch[1]:
+            raise UsageError(
+                f"a patch of {patch[0]}×{patch[1]} pixels does not divide "
+                f"an image of {height}×{image_width}"
+            )
+        if width % heads:
+            raise UsageError(f"{heads} heads do not divide a width of {width}")
+        self.patch = tuple(patch)
+        self.rows, self.columns = height // patch[0], image_width // patch[1]
+        self.width = width
+        features = channels * patch[0] * patch[1]
+        self.input = nn.Linear(features, width)
+        self.positions = nn.Parameter(torch.randn(1, self.rows * self.columns, width) * 0.02)
+        self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.blocks = nn.ModuleList(TransformerBlock(width, heads) for _ in range(depth))
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.modulation = nn.Linear(width, 2 * width)
+        self.output = nn.Linear(width, features)
+        for layer in (self.modulation, self.output):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(
+        self, sample: Tensor, timestep: Tensor, return_dict: bool = True
+    ) -> UNet2DOutput | tuple[Tensor]:
+        """Map `sample (B, C, H, W)` and `timestep (B,)` to `.sample (B, C, H, W)`."""
+        h, w = self.patch
+        tokens = rearrange(sample, "b c (r h) (k w) -> b (r k) (c h w)", h=h, w=w)
+        embedding = get_timestep_embedding(timestep.expand(len(sample)), self.width)
+        time = nn.functional.silu(self.time(embedding.to(sample)))
+        x = self.input(tokens) + self.positions
+        for block in self.blocks:
+            x = block(x, time)
+        scale, shift = self.modulation(time)[:, None].chunk(2, dim=-1)
+        x = self.output(self.norm(x) * (1 + scale) + shift)
+        result = rearrange(
+            x, "b (r k) (c h w) -> b c (r h) (k w)", r=self.rows, k=self.columns, h=h, w=w
+        )
+        return UNet2DOutput(sample=result) if return_dict else (result,)
+
+
+class TransformerBlock(nn.Module):
+    """Self-attention and an MLP, each scaled, shifted and gated by the time embedding.
+
+    The gates start at zero, so that a block starts as the identity.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.modulation = nn.Linear(width, 6 * width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.project = nn.Linear(width, width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU("tanh"), nn.Linear(4 * width, width)
+        )
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        """Map tokens `x (B, N, width)` and `time (B, width)` to (B, N, width)."""
+        scale_a, shift_a, gate_a, scale_m, shift_m, gate_m = self.modulation(time)[:, None].chunk(
+            6, dim=-1
+        )
+        x = x + gate_a * self.attend(self.norm(x) * (1 + scale_a) + shift_a)
+        result: Tensor = x + gate_m * self.mlp(self.norm(x) * (1 + scale_m) + shift_m)
+        return result
+
+    def attend(self, x: Tensor) -> Tensor:
+        """Let every token listen to every other: (B, N, width) -> (B, N, width)."""
+        q, k, v = rearrange(self.qkv(x), "b n (three h d) -> three b h n d", three=3, h=self.heads)
+        heard = nn.functional.scaled_dot_product_attention(q, k, v)
+        result: Tensor = self.project(rearrange(heard, "b h n d -> b n (h d)"))
+        return result
