@@ -129,6 +129,33 @@ class SymbolImages:
         shape = (len(images), self.grammar.length)
         return torch.cat(symbols).reshape(shape), torch.cat(distances).reshape(shape)
 
+    def evidence(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return what each noisy cell says about its symbol, up to a constant per cell.
+
+            scores[n, i, v] = log mean_k N(cell_i(x_t); alpha g_{v,k}, sigma² I)
+
+        Args:
+            x_t: (N, 1, H, W) noisy images.
+            alpha: (N,) or (1,) signal scale.
+            sigma: (N,) or (1,) noise scale, positive.
+
+        Returns:
+            scores: (N, L, V), in nats.
+
+        Raises:
+            UsageError: If a sigma is not positive.
+        """
+        if not (sigma > 0).all():
+            raise UsageError("the evidence of a noisy image needs sigma > 0")
+        cells = self.cells(x_t).flatten(2)
+        glyphs = self.glyphs.images.flatten(2).to(cells)
+        alpha, sigma = alpha.to(cells).reshape(-1, 1, 1, 1), sigma.to(cells).reshape(-1, 1, 1, 1)
+        match = torch.einsum("nld,vkd->nlvk", cells, glyphs)
+        energy = alpha * (match - alpha * glyphs.square().sum(-1) / 2) / sigma.square()
+        counts = self.glyphs.counts.to(cells.device)
+        energy = energy.masked_fill(~self.glyphs.known.to(cells.device), -math.inf)
+        return torch.logsumexp(energy, -1) - counts.log()
+
     def check_images(self, images: Tensor) -> None:
         """Raise UsageError unless `images` is (N, 1, H, W) of floats for this dataset."""
         if images.ndim != 4 or tuple(images.shape[1:]) != self.image_shape:

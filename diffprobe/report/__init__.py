@@ -1,6 +1,5 @@
 """The report: what is wrong in samples, how often, and how sure that is."""
 
-from diffprobe.report.statistics import Rate, wilson
-from diffprobe.report.violations import Verdicts, judge
+from diffprobe.report.build import Report, report_samples
 
-__all__ = ["Rate", "Verdicts", "judge", "wilson"]
+__all__ = ["Report", "report_samples"]

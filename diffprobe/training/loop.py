@@ -26,13 +26,14 @@ from torch import Tensor
 from diffprobe.atomic import remove
 from diffprobe.config import Config, TrainingConfig
 from diffprobe.datasets import SymbolImages, WordSplit, build_dataset
+from diffprobe.devices import device_name, resolve_device
 from diffprobe.errors import InterruptedRunError, NonFiniteLossError, UsageError
 from diffprobe.models.build import build_network
 from diffprobe.models.checkpoint import save_checkpoint
 from diffprobe.models.denoiser import noise_scheduler, training_target
 from diffprobe.progress import Progress, silent
 from diffprobe.seeding import generator
-from diffprobe.training.run_folder import RunFolder, device_name
+from diffprobe.training.run_folder import RunFolder
 from diffprobe.training.state import TrainingState
 
 logger = logging.getLogger("diffprobe")
@@ -294,23 +295,6 @@ def _accelerator(device: str, mixed_precision: str) -> Accelerator:
         accelerator.state.device = chosen
         torch.cuda.set_device(chosen)
     return accelerator
-
-
-def resolve_device(device: str) -> torch.device:
-    """Return the device of that name; "auto" is the accelerator, if there is one.
-
-    Raises:
-        UsageError: If there is no such device here.
-    """
-    if device == "auto":
-        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        first_line = str(error).splitlines()[0]
-        raise UsageError(f"device {device!r} cannot be used: {first_line}") from error
-    return chosen
 
 
 @contextmanager

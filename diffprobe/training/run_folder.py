@@ -20,6 +20,7 @@ import torch
 from diffprobe import __version__
 from diffprobe.atomic import remove_partials, write_text
 from diffprobe.config import Config, differences, from_settings, to_settings
+from diffprobe.devices import device_name
 from diffprobe.errors import CheckpointError, UsageError
 
 # Sections that say how a network is trained; the others may change from command to command.
@@ -132,10 +133,3 @@ def _describe(config: Config, device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "seed": config.training.seed,
     }
-
-
-def device_name(device: torch.device) -> str:
-    """Return the name a person knows a device by."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return platform.processor() or platform.machine() if device.type == "cpu" else str(device)

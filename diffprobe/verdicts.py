@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diffprobe.datasets import SymbolImages
 from diffprobe.errors import UsageError
-from diffprobe.report.statistics import Rate, wilson
+from diffprobe.statistics import Rate, wilson
 
 
 @dataclass(frozen=True)

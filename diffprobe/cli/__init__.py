@@ -1,0 +1,99 @@
+"""The command line: `diffprobe train | sample | probe | report | demo | presets`.
+
+Sub-commands load only when called: importing torch and diffusers takes seconds, `--help` should
+not.
+"""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from diffprobe import __version__
+from diffprobe.errors import DiffprobeError
+
+COMMANDS = {
+    "train": "Train a denoiser, or continue an interrupted training.",
+    "sample": "Draw images from a checkpoint.",
+    "probe": "Measure how local a denoiser is, and draw the figures.",
+    "report": "Judge samples: legible? grammatical? how sure?",
+    "demo": "See the whole phenomenon in three minutes.",
+    "presets": "List the shipped configurations.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are modules of this package, imported when one is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order a first use goes through them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"diffprobe.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, offering the nearest name for an unknown one."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            from diffprobe.errors import unknown_name
+
+            raise unknown_name("command", args[0], COMMANDS)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="diffprobe")
+def cli() -> None:
+    """Probe diffusion models for hallucination, beside the exact optimum.
+
+    \b
+    diffprobe demo                               the phenomenon, in three minutes
+    diffprobe train --preset parity-transformer  fit a denoiser
+    diffprobe probe --checkpoint RUN             how local is it
+    diffprobe report RUN                         what is wrong in its samples
+
+    Exit codes: 0 done, 1 failed, 2 asked for something impossible.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit; an error is one line on stderr."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    try:
+        result: Any = cli.main(arguments, prog_name="diffprobe", standalone_mode=False)
+    except DiffprobeError as error:
+        return _fail(str(error), error.exit_code)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("interrupted; nothing already written was lost", 1)
+    except MemoryError:
+        return _fail("out of memory; lower the batch size", 1)
+    except OSError as error:
+        # A missing permission, a read-only folder, a closed pipe.
+        return _fail(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), 1)
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"diffprobe: error: {' '.join(message.split())}", err=True)
+    return code

@@ -1,0 +1,94 @@
+"""Options that several commands share, and what they turn into."""
+
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from diffprobe.config import Config, resolve
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+config_option = click.option(
+    "--config", "file", type=click.Path(path_type=Path), metavar="FILE.toml",
+    help="Read settings from a TOML file.",
+)
+preset_option = click.option(
+    "--preset", metavar="NAME", help="Start from a shipped configuration; see diffprobe presets."
+)
+set_option = click.option(
+    "--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE",
+    help="Override one setting; may be repeated.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print results as JSON.")
+device_option = click.option(
+    "--device", default="auto", show_default=True, envvar="DIFFPROBE_DEVICE", metavar="DEVICE",
+    help="auto, cpu, cuda, cuda:1, …  [env: DIFFPROBE_DEVICE]",
+)
+seed_option = click.option(
+    "--seed", type=int, envvar="DIFFPROBE_SEED", metavar="N",
+    help="Seed of everything random.  [env: DIFFPROBE_SEED]",
+)
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Print what would be done, and do nothing."
+)
+checkpoint_option = click.option(
+    "--checkpoint", required=True, type=click.Path(path_type=Path), metavar="RUN",
+    help="A run folder (its latest checkpoint) or a checkpoint folder.",
+)
+
+
+def options(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Apply several option decorators, the first one shown first."""
+
+    def apply(function: Command) -> Command:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+def resolve_config(
+    *,
+    preset: str | None = None,
+    file: Path | None = None,
+    base: Mapping[str, Any] | None = None,
+    assignments: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
+) -> Config:
+    """Return the configuration of a command: defaults, file, environment, then the command line.
+
+    Args:
+        flags: `section.key` -> value of typed options; None leaves a setting alone. They go
+            over `assignments`.
+    """
+    typed = [f"{key}={json.dumps(value)}" for key, value in (flags or {}).items() if value is not None]
+    return resolve(
+        preset=preset, file=file, base=base, environment=os.environ,
+        assignments=[*assignments, *typed],
+    )
+
+
+def seed_flags(seed: int | None) -> dict[str, Any]:
+    """Return the settings that --seed stands for."""
+    sections = ("data", "training", "sampling", "probe")
+    return {f"{section}.seed": seed for section in sections}
+
+
+def show_warnings() -> None:
+    """Send diffprobe's warnings to stderr, one line each."""
+    logger = logging.getLogger("diffprobe")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("diffprobe: %(levelname)s: %(message)s"))
+        logger.addHandler(handler)
+
+
+def print_json(content: Any) -> None:
+    """Print one JSON document on stdout; numbers that are not finite become null."""
+    click.echo(json.dumps(content, indent=2, allow_nan=False))

@@ -1,0 +1,100 @@
+"""`diffprobe probe`."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from diffprobe.cli import options as opt
+from diffprobe.config import to_settings
+from diffprobe.errors import CheckpointError
+
+
+@click.command()
+@opt.options(opt.checkpoint_option)
+@click.option(
+    "--steps", type=click.Choice(["last", "all"]), default="last", show_default=True,
+    help="One checkpoint, or also along all of the run.",
+)
+@click.option("--images", type=int, metavar="N", help="Noisy images per noise level.")
+@click.option("--levels", type=int, metavar="N", help="Noise levels.")
+@click.option(
+    "--projections", type=int, metavar="N",
+    help="Random projections per region; 0 computes the Jacobian exactly.",
+)
+@click.option(
+    "--variant", type=click.Choice(["squared", "frobenius", "l1", "mean-of-ratios"]),
+    help="Norm of the local dependency ratio.",
+)
+@click.option("--cell", type=int, metavar="N", help="Cell whose output is attributed.")
+@click.option("--weights", type=click.Choice(["ema", "raw"]), help="Which weights.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="FOLDER",
+    help="Where to write.  [default: probes/ in the run folder]",
+)
+@opt.options(
+    opt.set_option, opt.device_option, opt.seed_option, opt.dry_run_option, opt.json_option
+)
+def command(
+    checkpoint: Path,
+    steps: Literal["last", "all"],
+    images: int | None,
+    levels: int | None,
+    projections: int | None,
+    variant: str | None,
+    cell: int | None,
+    weights: str | None,
+    out: Path | None,
+    assignments: tuple[str, ...],
+    device: str,
+    seed: int | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Measure how local a denoiser is: LDR, dependence matrix, attribution; figures and JSON."""
+    from diffprobe import progress
+    from diffprobe.devices import resolve_device
+    from diffprobe.models import find_checkpoint
+    from diffprobe.probes import probe_checkpoint
+    from diffprobe.training.run_folder import run_of_checkpoint
+
+    found = find_checkpoint(checkpoint)
+    run = run_of_checkpoint(found.path)
+    if run is None:
+        raise CheckpointError(f"{checkpoint} is not part of a run folder of diffprobe train")
+    flags = {
+        "probe.images": images, "probe.levels": levels, "probe.projections": projections,
+        "probe.variant": variant, "probe.attribution_cell": cell, "probe.seed": seed,
+        "sampling.weights": weights,
+    }
+    config = opt.resolve_config(
+        base=to_settings(run.config()), assignments=assignments, flags=flags
+    )
+    if dry_run:
+        opt.print_json(
+            {"checkpoint": str(found.path), "steps": steps, "probe": to_settings(config)["probe"]}
+        )
+        return
+    opt.show_warnings()
+    results = probe_checkpoint(
+        found.path, config, steps=steps, out=out, device=resolve_device(device),
+        progress=progress.terminal,
+    )
+    summary = results.summary()
+    if as_json:
+        opt.print_json(summary)
+    else:
+        click.echo(describe(summary))
+
+
+def describe(summary: dict[str, Any]) -> str:
+    """Return the headline of the probes in words."""
+    ldr, forms = summary["ldr"], summary["symbols_form_at"]
+    files = "\n".join(f"  {path}" for path in summary["figures"])
+    return (
+        f"symbols form at log-SNR {forms['log_snr']:.2f} (t = {forms['t']})\n"
+        f"LDR there: {ldr['value']:.4f} ± {1.96 * ldr['standard_error']:.4f} "
+        f"({ldr['variant']}, {ldr['images']} images, 95 % interval)\n"
+        f"attribution inside the cell itself: {summary['attribution_local_share']:.1%}\n"
+        f"figures:\n{files}"
+    )

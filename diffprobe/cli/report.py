@@ -1,0 +1,96 @@
+"""`diffprobe report`."""
+
+from pathlib import Path
+
+import click
+
+from diffprobe.cli import options as opt
+from diffprobe.config import Config, from_settings, preset_names
+from diffprobe.errors import UsageError
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path), metavar="RUN_OR_SAMPLES")
+@click.option(
+    "--dataset", metavar="PRESET_OR_FILE.toml",
+    help="What to judge an .npz by that does not lie in a run folder.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="FOLDER",
+    help="Where to write.  [default: report/ in the run folder, or beside the samples]",
+)
+@opt.options(opt.json_option)
+def command(source: Path, dataset: str | None, out: Path | None, as_json: bool) -> None:
+    """Judge samples: legible? grammatical? how sure?
+
+    RUN_OR_SAMPLES is a run folder (its newest samples) or an .npz with an array `images`,
+    (N, 1, H, W) floats in [-1, 1].
+    """
+    from diffprobe.datasets import build_dataset
+    from diffprobe.report import report_samples
+    from diffprobe.sampling import load_samples
+    from diffprobe.training.run_folder import RunFolder, run_of_checkpoint
+
+    run: RunFolder | None
+    if source.is_dir():
+        run = RunFolder(source)
+        run.description()
+        file = _newest_samples(source)
+    else:
+        file, run = source, run_of_checkpoint(source)
+    samples = load_samples(file)
+    if dataset is not None:
+        config = _dataset_config(dataset)
+    elif run is not None:
+        config = run.config()
+    else:
+        raise UsageError(
+            f"{file} does not lie in a run folder: say what to judge it by with "
+            "--dataset PRESET_OR_FILE.toml"
+        )
+    parent = run.path / "report" if run is not None else file.parent
+    probes = _newest_probes(run.path) if run is not None else None
+    report = report_samples(
+        samples.images,
+        build_dataset(config),
+        out or parent / (file.stem if run is not None else f"{file.stem}-report"),
+        title=f"{run.path.name if run is not None else ''} {file.stem}".strip(),
+        details={"file": file.name, "sampler": dict(samples.sampler)},
+        probes=probes,
+    )
+    if as_json:
+        opt.print_json({**report.verdicts.to_json(), "page": str(report.page)})
+        return
+    from diffprobe.report.findings import findings
+
+    for line in findings(report.verdicts):
+        click.echo(line)
+    click.echo(f"page: {report.page}")
+
+
+def _newest_samples(run: Path) -> Path:
+    found = sorted((run / "samples").glob("[!.]*.npz"), key=lambda p: p.stat().st_mtime)
+    if not found:
+        raise UsageError(
+            f"{run} has no samples yet; make some: diffprobe sample --checkpoint {run}"
+        )
+    return found[-1]
+
+
+def _newest_probes(run: Path) -> Path | None:
+    found = sorted((run / "probes").glob("step-*"))
+    return found[-1] if found else None
+
+
+def _dataset_config(name: str) -> Config:
+    if name in preset_names() or not name.endswith((".toml", ".json")):
+        return opt.resolve_config(preset=name)
+    path = Path(name)
+    if path.suffix == ".json":
+        import json
+
+        try:
+            return from_settings(json.loads(path.read_text("utf-8"))["config"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{path} is not the config.json of a run: {error}") from error
+    return opt.resolve_config(file=path)

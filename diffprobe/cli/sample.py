@@ -1,0 +1,82 @@
+"""`diffprobe sample`."""
+
+from pathlib import Path
+
+import click
+
+from diffprobe.cli import options as opt
+from diffprobe.config import to_settings
+from diffprobe.errors import CheckpointError
+
+sampling_options = opt.options(
+    click.option("--n", type=int, metavar="N", help="How many images."),
+    click.option(
+        "--sampler", metavar="NAME",
+        help="ddpm, ddim, dpm-solver++, euler, or a diffusers scheduler class.",
+    ),
+    click.option("--sampler-steps", type=int, metavar="N", help="Steps of the sampler."),
+    click.option("--eta", type=float, metavar="X", help="DDIM's noise, from 0 to 1."),
+    click.option("--batch-size", type=int, metavar="N", help="Images at once."),
+    click.option("--weights", type=click.Choice(["ema", "raw"]), help="Which weights."),
+)
+
+
+@click.command()
+@opt.options(opt.checkpoint_option)
+@sampling_options
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="FILE.npz",
+    help="Where to write.  [default: samples/ in the run folder]",
+)
+@opt.options(
+    opt.set_option, opt.device_option, opt.seed_option, opt.dry_run_option, opt.json_option
+)
+def command(
+    checkpoint: Path,
+    n: int | None,
+    sampler: str | None,
+    sampler_steps: int | None,
+    eta: float | None,
+    batch_size: int | None,
+    weights: str | None,
+    out: Path | None,
+    assignments: tuple[str, ...],
+    device: str,
+    seed: int | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Draw images from a checkpoint and store them with the resolved sampler."""
+    from diffprobe import progress
+    from diffprobe.models import find_checkpoint, load_denoiser
+    from diffprobe.sampling import sample, samples_name
+    from diffprobe.devices import resolve_device
+    from diffprobe.training.run_folder import run_of_checkpoint
+    from diffprobe.datasets import build_dataset
+
+    found = find_checkpoint(checkpoint)
+    run = run_of_checkpoint(found.path)
+    if run is None:
+        raise CheckpointError(f"{checkpoint} is not part of a run folder of diffprobe train")
+    config = opt.resolve_config(
+        base=to_settings(run.config()), assignments=assignments,
+        flags={
+            "sampling.n": n, "sampling.sampler": sampler, "sampling.steps": sampler_steps,
+            "sampling.eta": eta, "sampling.batch_size": batch_size, "sampling.weights": weights,
+            "sampling.seed": seed,
+        },
+    )
+    target = out or run.path / "samples" / samples_name(found.step, config.sampling)
+    if dry_run:
+        opt.print_json({"file": str(target), "sampling": to_settings(config)["sampling"]})
+        return
+    opt.show_warnings()
+    denoiser = load_denoiser(found.path, config.sampling.weights, resolve_device(device))
+    shape = build_dataset(config).image_shape
+    samples = sample(denoiser, shape, config.sampling, progress.terminal)
+    samples.save(target)
+    if as_json:
+        opt.print_json({"file": str(target), "sampler": samples.sampler})
+    else:
+        name = samples.sampler["class"]
+        click.echo(f"{target}: {len(samples.images):,} images by {name}, {config.sampling.steps} steps")

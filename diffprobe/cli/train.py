@@ -1,0 +1,87 @@
+"""`diffprobe train`."""
+
+from pathlib import Path
+
+import click
+
+from diffprobe.cli import options as opt
+from diffprobe.config import Config, to_settings, to_toml
+from diffprobe.errors import UsageError
+
+
+@click.command()
+@opt.options(opt.preset_option, opt.config_option, opt.set_option)
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="RUN",
+    help="Run folder.  [default: runs/ and the name of the preset or file]",
+)
+@click.option("--steps", type=int, metavar="N", help="Short for --set training.steps=N.")
+@opt.options(opt.device_option, opt.seed_option, opt.dry_run_option, opt.json_option)
+def command(
+    preset: str | None,
+    file: Path | None,
+    assignments: tuple[str, ...],
+    out: Path | None,
+    steps: int | None,
+    device: str,
+    seed: int | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Train a denoiser on images of valid words.
+
+    To continue after Ctrl-C, a kill or a crash, run the same command again: the result is the
+    same as without the interruption, bit for bit on one machine.
+    """
+    if preset is None and file is None:
+        raise UsageError("say what to train: --preset NAME (see diffprobe presets) or --config FILE")
+    config = opt.resolve_config(
+        preset=preset, file=file, assignments=assignments,
+        flags={"training.steps": steps, **opt.seed_flags(seed)},
+    )
+    out = out or Path("runs") / (preset or str(file and file.stem))
+    opt.show_warnings()
+    summary = _summary(config)
+    if dry_run:
+        if as_json:
+            opt.print_json({"run": str(out), "summary": summary, "config": to_settings(config)})
+        else:
+            click.echo(to_toml(config))
+            click.echo("\n".join(f"# {line}" for line in [*summary.values(), f"run folder: {out}"]))
+        return
+    for line in summary.values():
+        click.echo(line, err=True)
+
+    from diffprobe import progress
+    from diffprobe.training import train
+
+    run = train(config, out, device, progress.terminal)
+    last = run.metrics()[-1]
+    if as_json:
+        opt.print_json({"run": str(run.path), "summary": summary, **last})
+        return
+    click.echo(
+        f"{run.path}: step {last['step']:,}, validation loss {last['validation_loss_ema']:.5f} "
+        f"(EMA weights), {last['seconds']:.0f} s"
+    )
+
+
+def _summary(config: Config) -> dict[str, str]:
+    """Describe what is trained; raises where the configuration does not fit together."""
+    from diffprobe.datasets import WordSplit, build_dataset
+    from diffprobe.models import build_network, parameter_count
+
+    dataset = build_dataset(config)
+    WordSplit(dataset.grammar, config.data.training_words, config.data.seed)
+    network = build_network(config.model, dataset.image_shape, config.training.seed)
+    channels, height, width = dataset.image_shape
+    words = dataset.grammar.count()
+    chosen = config.data.training_words
+    trained_on = f"{chosen:,} of them, the others held out" if chosen else "all of them"
+    return {
+        "world": (
+            f"world: {config.grammar.name} on a grid of {dataset.grid[0]}×{dataset.grid[1]} cells, "
+            f"images {channels}×{height}×{width}; {words:,} valid words, trained on {trained_on}"
+        ),
+        "model": f"model: {config.model.name}, {parameter_count(network):,} parameters",
+    }

@@ -1,0 +1,57 @@
+"""How figures look and how they are stored: one style, one colour per thing, PNG and SVG."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from diffprobe.atomic import atomic_file
+
+# Okabe and Ito's palette: told apart with any colour vision.
+COLORS = {
+    "mlp": "#E69F00",
+    "residual-mlp": "#D55E00",
+    "unet": "#009E73",
+    "transformer": "#0072B2",
+    "network": "#0072B2",
+    "bayes": "#000000",
+    "product": "#CC79A7",
+    "empirical": "#56B4E9",
+    "grammatical": "#009E73",
+    "invalid": "#D55E00",
+    "illegible": "#888888",
+}
+
+_STYLE: dict[str, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "diffprobe",
+}
+
+
+@contextmanager
+def figure(path: Path, width: float = 6.0, height: float = 3.5) -> Iterator[Figure]:
+    """Yield an empty figure and store it as `path` with the endings .png and .svg.
+
+    Args:
+        path: Without an ending.
+        width, height: In inches; 6 fill a column of a page.
+    """
+    with mpl.rc_context(_STYLE):
+        # Not pyplot: no global state, no window, whatever backend a notebook has.
+        canvas = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(canvas)
+        yield canvas
+        for ending in ("png", "svg"):
+            metadata = {"Date": None} if ending == "svg" else {}
+            with atomic_file(path.with_name(f"{path.name}.{ending}")) as partial:
+                canvas.savefig(partial, format=ending, dpi=200, metadata=metadata)

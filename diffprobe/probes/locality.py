@@ -1,0 +1,189 @@
+"""The local dependency ratio and the dependence matrix over noise levels.
+
+    B[i, j] = E ‖J_{cell i, cell j}‖_F²          LDR = E sum_i B[i, i] / E sum_ij B[i, j]
+
+The name is from Lu et al., arXiv:2503.03595, who define it as reliance on the local region; the
+norm is stated by `variant`:
+
+    squared          squared Frobenius norms, pooled over inputs (the default)
+    frobenius        Frobenius norms per cell, pooled
+    l1               sums of absolute values, pooled
+    mean-of-ratios   squared norms, the ratio taken for each input and then averaged
+
+A raw LDR proves nothing: the optimal denoiser of parity is itself almost local at high noise.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from matplotlib.axes import Axes
+from torch import Tensor
+
+from diffprobe.config import ProbeConfig
+from diffprobe.datasets import SymbolImages
+from diffprobe.errors import UsageError
+from diffprobe.models.denoiser import Denoiser
+from diffprobe.probes.jacobian import batches, estimated_energies, exact_energies
+from diffprobe.probes.noise_levels import noisy_inputs, spread_levels
+from diffprobe.probes.regions import cell_regions
+from diffprobe.progress import Progress, silent
+from diffprobe.seeding import generator
+
+
+@dataclass(frozen=True)
+class Locality:
+    """LDR and dependence at T noise levels.
+
+    Attributes:
+        t: (T,) long, noisiest first.
+        log_snr: (T,) log(alpha²/sigma²).
+        ldr: (T,) local dependency ratio.
+        ldr_error: (T,) its standard error over inputs and projections.
+        dependence: (T, L, L) mean energy from input cell j (column) to output cell i (row).
+        dependence_error: (T, L, L) its standard error.
+        settings: Variant, number of inputs, projections (0 is exact), seed.
+    """
+
+    t: Tensor
+    log_snr: Tensor
+    ldr: Tensor
+    ldr_error: Tensor
+    dependence: Tensor
+    dependence_error: Tensor
+    settings: dict[str, Any]
+
+    def at(self, t: int) -> int:
+        """Return the index of the level nearest `t`."""
+        return int((self.t - t).abs().argmin())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the numbers as nested lists."""
+        arrays = ("t", "log_snr", "ldr", "ldr_error", "dependence", "dependence_error")
+        return {**{a: getattr(self, a).tolist() for a in arrays}, "settings": self.settings}
+
+
+def measure(
+    denoiser: Denoiser,
+    dataset: SymbolImages,
+    config: ProbeConfig | None = None,
+    *,
+    levels: Tensor | None = None,
+    include: int | None = None,
+    progress: Progress = silent,
+) -> Locality:
+    """Measure the LDR and the dependence matrix of a denoiser on noisy images of valid words.
+
+    Args:
+        denoiser: A network or an oracle.
+        dataset: Where the inputs come from, and whose cells are the regions.
+        config: Inputs, levels, projections, variant, batch size, seed.
+        levels: (T,) timesteps instead of `config.levels` spread ones.
+        include: One more timestep to visit.
+        progress: Called as tqdm is.
+    """
+    config = config or ProbeConfig()
+    if config.images < 2:
+        raise UsageError(f"probe.images must be at least 2 for an error, not {config.images}")
+    levels = spread_levels(denoiser, config.levels) if levels is None else levels
+    if include is not None:
+        levels = torch.cat([levels, torch.tensor([include])]).unique().flip(0)
+    ratios = []
+    dependence = []
+    for t in progress(levels.tolist(), desc="locality", unit="level"):
+        energies = _energies(denoiser, dataset, config, t)
+        ratios.append(local_dependency_ratio(energies, config.variant))
+        dependence.append((energies.mean(0), energies.std(0) / len(energies) ** 0.5))
+    return Locality(
+        t=levels,
+        log_snr=denoiser.log_snr(levels).cpu(),
+        ldr=torch.tensor([r[0] for r in ratios]),
+        ldr_error=torch.tensor([r[1] for r in ratios]),
+        dependence=torch.stack([d[0] for d in dependence]),
+        dependence_error=torch.stack([d[1] for d in dependence]),
+        settings={
+            "variant": config.variant,
+            "images": config.images,
+            "projections": 0 if _is_exact(config) else config.projections,
+            "seed": config.seed,
+        },
+    )
+
+
+def local_dependency_ratio(energies: Tensor, variant: str = "squared") -> tuple[float, float]:
+    """Return the LDR over all cells and its standard error.
+
+    Args:
+        energies: (N, L, L) of N inputs, output cell by input cell; squared norms, or sums of
+            absolute values for the variant l1.
+        variant: See the module's text.
+    """
+    if variant == "frobenius":
+        local = energies.diagonal(dim1=1, dim2=2).sqrt().sum(1)
+        everything = energies.sum(2).sqrt().sum(1)
+    else:
+        local = energies.diagonal(dim1=1, dim2=2).sum(1)
+        everything = energies.sum((1, 2))
+    n = len(energies)
+    if variant == "mean-of-ratios":
+        ratios = local / everything
+        return ratios.mean().item(), (ratios.std() / n**0.5).item()
+    ratio = local.sum() / everything.sum()
+    # Delta method for a ratio of means.
+    residual = local - ratio * everything
+    error = residual.square().sum().div(n * (n - 1)).sqrt() / everything.mean()
+    return ratio.item(), error.item()
+
+
+def plot(result: Locality, ax: Axes, label: str = "network", **style: Any) -> Axes:
+    """Draw the LDR against log-SNR with a band of ±1.96 standard errors."""
+    x, y, error = (a.numpy() for a in (result.log_snr, result.ldr, 1.96 * result.ldr_error))
+    (line,) = ax.plot(x, y, marker="o", markersize=3, label=label, **style)
+    ax.fill_between(x, y - error, y + error, color=line.get_color(), alpha=0.25, linewidth=0)
+    ax.set(
+        xlabel="log-SNR (nats)", ylabel=f"LDR ({result.settings['variant']})", ylim=(0, 1.05)
+    )
+    ax.axhline(
+        1 / result.dependence.shape[-1], color="0.6", linestyle=":", linewidth=1,
+        label="no locality (1/L)",
+    )
+    return ax
+
+
+def plot_dependence(result: Locality, ax: Axes, level: int) -> Axes:
+    """Draw the dependence matrix at index `level`, each row divided by its sum."""
+    matrix = result.dependence[level]
+    share = (matrix / matrix.sum(1, keepdim=True)).numpy()
+    image = ax.imshow(share, vmin=0, vmax=1, cmap="viridis")
+    ticks = range(0, len(share), max(1, len(share) // 8))
+    ax.set(
+        xlabel="input cell", ylabel="output cell", xticks=ticks, yticks=ticks,
+        title=f"log-SNR {result.log_snr[level]:.1f}  (t = {int(result.t[level])})",
+    )
+    figure = ax.get_figure()
+    if figure is not None:
+        figure.colorbar(image, ax=ax, label="share of ‖J‖² in its row", fraction=0.046)
+    return ax
+
+
+def _is_exact(config: ProbeConfig) -> bool:
+    # Random projections estimate squares only.
+    return config.projections == 0 or config.variant == "l1"
+
+
+def _energies(
+    denoiser: Denoiser, dataset: SymbolImages, config: ProbeConfig, t: int
+) -> Tensor:
+    regions = cell_regions(dataset)
+    _, x_t = noisy_inputs(denoiser, dataset, config.images, t, config.seed)
+    found = []
+    for index, batch in enumerate(batches(x_t, config.batch_size)):
+        if _is_exact(config):
+            power = 1 if config.variant == "l1" else 2
+            found.append(exact_energies(denoiser, batch, t, regions, power))
+        else:
+            random = generator(config.seed, f"projections/{t}", index)
+            found.append(
+                estimated_energies(denoiser, batch, t, regions, config.projections, random)
+            )
+    return torch.cat(found).cpu()

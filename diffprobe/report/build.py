@@ -1,0 +1,116 @@
+"""A report on samples: verdicts as JSON, a marked picture, and one self-contained page."""
+
+import base64
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from torch import Tensor
+
+from diffprobe import __version__
+from diffprobe.atomic import write_text
+from diffprobe.datasets import SymbolImages
+from diffprobe.report.findings import findings
+from diffprobe.report.sheet import draw_sheet
+from diffprobe.verdicts import Verdicts, judge
+
+SCHEMA = "diffprobe-report/1"
+
+# Figures of the probes that the page shows, and what they are.
+PROBE_FIGURES = {
+    "dynamics": "Along training: LDR where symbols form, legible and grammatical rates of samples. "
+    "Bars are 95 % intervals.",
+    "ldr": "Local dependency ratio over noise levels, noisy images at the left. "
+    "The band is ±1.96 standard errors.",
+    "dependence": "Which input cell (column) each output cell (row) listens to, "
+    "at high noise, where symbols form, and at low noise.",
+    "attribution": "Integrated gradients of one cell's output (outlined) over the noisy image.",
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """Verdicts and the files they are written to.
+
+    Attributes:
+        verdicts: Of the samples.
+        folder: Holds report.json, report.html and samples.png.
+    """
+
+    verdicts: Verdicts
+    folder: Path
+
+    @property
+    def page(self) -> Path:
+        """The self-contained HTML page."""
+        return self.folder / "report.html"
+
+
+def report_samples(
+    images: Tensor,
+    dataset: SymbolImages,
+    out: str | Path,
+    *,
+    title: str = "samples",
+    details: dict[str, Any] | None = None,
+    probes: Path | None = None,
+) -> Report:
+    """Judge samples and write the report.
+
+    Args:
+        images: (N, 1, H, W) float in [-1, 1].
+        dataset: Whose glyphs and grammar to judge by.
+        out: Folder to write to.
+        title: What the samples are called on the page.
+        details: More to store and show, such as the resolved sampler.
+        probes: A folder of probe figures to show on the page.
+
+    Raises:
+        UsageError: If the images do not fit the dataset.
+    """
+    verdicts = judge(dataset, images)
+    folder = Path(out)
+    content = {
+        "schema": SCHEMA,
+        "diffprobe": __version__,
+        "title": title,
+        **verdicts.to_json(),
+        "findings": findings(verdicts),
+        "details": details or {},
+    }
+    write_text(folder / "report.json", json.dumps(content, indent=2) + "\n")
+    draw_sheet(folder / "samples", dataset, images, verdicts)
+    write_text(folder / "report.html", _page(title, verdicts, details or {}, folder, probes))
+    return Report(verdicts, folder)
+
+
+def _page(
+    title: str, verdicts: Verdicts, details: dict[str, Any], folder: Path, probes: Path | None
+) -> str:
+    template = (files("diffprobe") / "report" / "page.html").read_text("utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    figures = []
+    for name, caption in PROBE_FIGURES.items() if probes else ():
+        path = (probes or Path()) / f"{name}.png"
+        if path.exists():
+            figures.append({"name": name, "caption": caption, "source": _embed(path)})
+    return environment.from_string(template).render(
+        title=title,
+        findings=findings(verdicts),
+        legible=verdicts.legible_rate,
+        grammatical=verdicts.grammatical_rate,
+        uniform_rate=verdicts.uniform_rate,
+        product_rate=verdicts.product_rate,
+        violations=verdicts.violation_rates(),
+        sheet=_embed(folder / "samples.png"),
+        figures=figures,
+        details=json.dumps(details, indent=2),
+        version=__version__,
+    )
+
+
+def _embed(path: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()

@@ -1,0 +1,77 @@
+"""A picture of samples with the wrong ones marked."""
+
+import math
+from pathlib import Path
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from diffprobe.datasets import SymbolImages
+from diffprobe.figures import COLORS, figure
+from diffprobe.verdicts import Verdicts
+
+
+def draw_sheet(
+    path: Path, dataset: SymbolImages, images: Tensor, verdicts: Verdicts, limit: int = 48
+) -> None:
+    """Store a sheet of the first samples as `path` with the endings .png and .svg.
+
+    A valid word has a solid frame, an invalid one a dashed frame, an illegible sample none, with
+    each cell that cannot be read crossed out.
+    """
+    n = min(limit, len(images))
+    _, height, width = dataset.image_shape
+    columns = max(1, min(n, round(math.sqrt(n * 1.6 * height / width))))
+    rows = math.ceil(n / columns)
+    gap = max(2, round(0.12 * max(dataset.glyphs.cell)) + 1)
+    sheet = torch.full((rows * (height + gap) + gap, columns * (width + gap) + gap), -2.0)
+    corners = []
+    for index in range(n):
+        row, column = divmod(index, columns)
+        top, left = gap + row * (height + gap), gap + column * (width + gap)
+        sheet[top : top + height, left : left + width] = images[index, 0].clamp(-1, 1)
+        corners.append((top, left))
+    shown = torch.where(sheet < -1.5, torch.nan, sheet)
+    inches = 7.0
+    with figure(path, inches, 0.5 + inches * sheet.shape[0] / sheet.shape[1]) as canvas:
+        ax = canvas.subplots()
+        ax.imshow(shown, cmap="gray_r", vmin=-1, vmax=1, interpolation="nearest")
+        for index, corner in enumerate(corners):
+            _mark(ax, dataset, verdicts, index, corner)
+        ax.set_axis_off()
+        ax.legend(
+            handles=[
+                Line2D([], [], color=COLORS["grammatical"], lw=1.5, label="grammatical"),
+                Line2D([], [], color=COLORS["invalid"], lw=1.5, ls="--", label="wrong"),
+                Line2D(
+                    [], [], color=COLORS["illegible"], marker="x", ls="", label="unreadable cell"
+                ),
+            ],
+            loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3,
+        )
+
+
+def _mark(
+    ax: Axes, dataset: SymbolImages, verdicts: Verdicts, index: int, corner: tuple[int, int]
+) -> None:
+    top, left = corner
+    _, height, width = dataset.image_shape
+    if verdicts.legible[index]:
+        kind = "grammatical" if verdicts.grammatical[index] else "invalid"
+        ax.add_patch(
+            Rectangle(
+                (left - 1.0, top - 1.0), width + 1, height + 1, fill=False, lw=1.3,
+                edgecolor=COLORS[kind], linestyle="-" if kind == "grammatical" else "--",
+            )
+        )
+        return
+    cell_height, cell_width = dataset.glyphs.cell
+    for cell in (~verdicts.legible_cells[index]).nonzero()[:, 0].tolist():
+        row, column = divmod(cell, dataset.grid[1])
+        y = [top + row * cell_height - 0.5, top + (row + 1) * cell_height - 0.5]
+        x = [left + column * cell_width - 0.5, left + (column + 1) * cell_width - 0.5]
+        for ends in (y, y[::-1]):
+            ax.plot(x, ends, color=COLORS["illegible"], lw=0.8, alpha=0.9)
