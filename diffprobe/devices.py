@@ -14,7 +14,9 @@ def resolve_device(device: str) -> torch.device:
         UsageError: If there is no such device here.
     """
     if device == "auto":
-        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        found = (
+            torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        )
         return found or torch.device("cpu")
     try:
         chosen = torch.device(device)

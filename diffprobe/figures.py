@@ -26,7 +26,7 @@ COLORS = {
     "illegible": "#888888",
 }
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.spines.top": False,

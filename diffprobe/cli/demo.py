@@ -11,8 +11,12 @@ from diffprobe.cli import options as opt
 
 @click.command()
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True,
-    metavar="RUN", help="Run folder.",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("runs/demo"),
+    show_default=True,
+    metavar="RUN",
+    help="Run folder.",
 )
 @opt.options(opt.set_option, opt.device_option, opt.seed_option, opt.json_option)
 def command(
@@ -25,9 +29,7 @@ def command(
     rule is a coin toss; and each symbol's output listens to its own cell alone.
     """
     started = time.monotonic()
-    config = opt.resolve_config(
-        preset="demo", assignments=assignments, flags=opt.seed_flags(seed)
-    )
+    config = opt.resolve_config(preset="demo", assignments=assignments, flags=opt.seed_flags(seed))
     opt.show_warnings()
 
     from diffprobe import progress
@@ -51,17 +53,24 @@ def command(
         run.path, quick, steps="all", device=chosen, progress=progress.terminal
     )
     report = report_samples(
-        samples.images, dataset, run.path / "report" / Path(name).stem,
+        samples.images,
+        dataset,
+        run.path / "report" / Path(name).stem,
         title="diffprobe demo: parity strips",
-        details={"sampler": dict(samples.sampler)}, probes=results.folder,
+        details={"sampler": dict(samples.sampler)},
+        probes=results.folder,
     )
     verdicts, (ldr, error) = report.verdicts, results.ldr
     seconds = time.monotonic() - started
     if as_json:
-        opt.print_json({
-            **verdicts.to_json(), "ldr": results.summary()["ldr"],
-            "page": str(report.page), "seconds": seconds,
-        })
+        opt.print_json(
+            {
+                **verdicts.to_json(),
+                "ldr": results.summary()["ldr"],
+                "page": str(report.page),
+                "seconds": seconds,
+            }
+        )
         return
     click.echo(f"legible:      {verdicts.legible_rate}")
     click.echo(f"grammatical:  {verdicts.grammatical_rate}; chance {verdicts.product_rate:.1%}")

@@ -14,30 +14,46 @@ from diffprobe.config import Config, resolve
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 config_option = click.option(
-    "--config", "file", type=click.Path(path_type=Path), metavar="FILE.toml",
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    metavar="FILE.toml",
     help="Read settings from a TOML file.",
 )
 preset_option = click.option(
     "--preset", metavar="NAME", help="Start from a shipped configuration; see diffprobe presets."
 )
 set_option = click.option(
-    "--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE",
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
     help="Override one setting; may be repeated.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print results as JSON.")
 device_option = click.option(
-    "--device", default="auto", show_default=True, envvar="DIFFPROBE_DEVICE", metavar="DEVICE",
+    "--device",
+    default="auto",
+    show_default=True,
+    envvar="DIFFPROBE_DEVICE",
+    metavar="DEVICE",
     help="auto, cpu, cuda, cuda:1, …  [env: DIFFPROBE_DEVICE]",
 )
 seed_option = click.option(
-    "--seed", type=int, envvar="DIFFPROBE_SEED", metavar="N",
+    "--seed",
+    type=int,
+    envvar="DIFFPROBE_SEED",
+    metavar="N",
     help="Seed of everything random.  [env: DIFFPROBE_SEED]",
 )
 dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Print what would be done, and do nothing."
 )
 checkpoint_option = click.option(
-    "--checkpoint", required=True, type=click.Path(path_type=Path), metavar="RUN",
+    "--checkpoint",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="RUN",
     help="A run folder (its latest checkpoint) or a checkpoint folder.",
 )
 
@@ -67,9 +83,14 @@ def resolve_config(
         flags: `section.key` -> value of typed options; None leaves a setting alone. They go
             over `assignments`.
     """
-    typed = [f"{key}={json.dumps(value)}" for key, value in (flags or {}).items() if value is not None]
+    typed = [
+        f"{key}={json.dumps(value)}" for key, value in (flags or {}).items() if value is not None
+    ]
     return resolve(
-        preset=preset, file=file, base=base, environment=os.environ,
+        preset=preset,
+        file=file,
+        base=base,
+        environment=os.environ,
         assignments=[*assignments, *typed],
     )
 

@@ -13,23 +13,31 @@ from diffprobe.errors import CheckpointError
 @click.command()
 @opt.options(opt.checkpoint_option)
 @click.option(
-    "--steps", type=click.Choice(["last", "all"]), default="last", show_default=True,
+    "--steps",
+    type=click.Choice(["last", "all"]),
+    default="last",
+    show_default=True,
     help="One checkpoint, or also along all of the run.",
 )
 @click.option("--images", type=int, metavar="N", help="Noisy images per noise level.")
 @click.option("--levels", type=int, metavar="N", help="Noise levels.")
 @click.option(
-    "--projections", type=int, metavar="N",
+    "--projections",
+    type=int,
+    metavar="N",
     help="Random projections per region; 0 computes the Jacobian exactly.",
 )
 @click.option(
-    "--variant", type=click.Choice(["squared", "frobenius", "l1", "mean-of-ratios"]),
+    "--variant",
+    type=click.Choice(["squared", "frobenius", "l1", "mean-of-ratios"]),
     help="Norm of the local dependency ratio.",
 )
 @click.option("--cell", type=int, metavar="N", help="Cell whose output is attributed.")
 @click.option("--weights", type=click.Choice(["ema", "raw"]), help="Which weights.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), metavar="FOLDER",
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
     help="Where to write.  [default: probes/ in the run folder]",
 )
 @opt.options(
@@ -63,8 +71,12 @@ def command(
     if run is None:
         raise CheckpointError(f"{checkpoint} is not part of a run folder of diffprobe train")
     flags = {
-        "probe.images": images, "probe.levels": levels, "probe.projections": projections,
-        "probe.variant": variant, "probe.attribution_cell": cell, "probe.seed": seed,
+        "probe.images": images,
+        "probe.levels": levels,
+        "probe.projections": projections,
+        "probe.variant": variant,
+        "probe.attribution_cell": cell,
+        "probe.seed": seed,
         "sampling.weights": weights,
     }
     config = opt.resolve_config(
@@ -77,7 +89,11 @@ def command(
         return
     opt.show_warnings()
     results = probe_checkpoint(
-        found.path, config, steps=steps, out=out, device=resolve_device(device),
+        found.path,
+        config,
+        steps=steps,
+        out=out,
+        device=resolve_device(device),
         progress=progress.terminal,
     )
     summary = results.summary()

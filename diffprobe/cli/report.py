@@ -12,11 +12,14 @@ from diffprobe.errors import UsageError
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path), metavar="RUN_OR_SAMPLES")
 @click.option(
-    "--dataset", metavar="PRESET_OR_FILE.toml",
+    "--dataset",
+    metavar="PRESET_OR_FILE.toml",
     help="What to judge an .npz by that does not lie in a run folder.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), metavar="FOLDER",
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
     help="Where to write.  [default: report/ in the run folder, or beside the samples]",
 )
 @opt.options(opt.json_option)

@@ -11,7 +11,8 @@ from diffprobe.errors import CheckpointError
 sampling_options = opt.options(
     click.option("--n", type=int, metavar="N", help="How many images."),
     click.option(
-        "--sampler", metavar="NAME",
+        "--sampler",
+        metavar="NAME",
         help="ddpm, ddim, dpm-solver++, euler, or a diffusers scheduler class.",
     ),
     click.option("--sampler-steps", type=int, metavar="N", help="Steps of the sampler."),
@@ -25,7 +26,9 @@ sampling_options = opt.options(
 @opt.options(opt.checkpoint_option)
 @sampling_options
 @click.option(
-    "--out", type=click.Path(path_type=Path), metavar="FILE.npz",
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE.npz",
     help="Where to write.  [default: samples/ in the run folder]",
 )
 @opt.options(
@@ -48,21 +51,26 @@ def command(
 ) -> None:
     """Draw images from a checkpoint and store them with the resolved sampler."""
     from diffprobe import progress
+    from diffprobe.datasets import build_dataset
+    from diffprobe.devices import resolve_device
     from diffprobe.models import find_checkpoint, load_denoiser
     from diffprobe.sampling import sample, samples_name
-    from diffprobe.devices import resolve_device
     from diffprobe.training.run_folder import run_of_checkpoint
-    from diffprobe.datasets import build_dataset
 
     found = find_checkpoint(checkpoint)
     run = run_of_checkpoint(found.path)
     if run is None:
         raise CheckpointError(f"{checkpoint} is not part of a run folder of diffprobe train")
     config = opt.resolve_config(
-        base=to_settings(run.config()), assignments=assignments,
+        base=to_settings(run.config()),
+        assignments=assignments,
         flags={
-            "sampling.n": n, "sampling.sampler": sampler, "sampling.steps": sampler_steps,
-            "sampling.eta": eta, "sampling.batch_size": batch_size, "sampling.weights": weights,
+            "sampling.n": n,
+            "sampling.sampler": sampler,
+            "sampling.steps": sampler_steps,
+            "sampling.eta": eta,
+            "sampling.batch_size": batch_size,
+            "sampling.weights": weights,
             "sampling.seed": seed,
         },
     )
@@ -79,4 +87,6 @@ def command(
         opt.print_json({"file": str(target), "sampler": samples.sampler})
     else:
         name = samples.sampler["class"]
-        click.echo(f"{target}: {len(samples.images):,} images by {name}, {config.sampling.steps} steps")
+        click.echo(
+            f"{target}: {len(samples.images):,} images by {name}, {config.sampling.steps} steps"
+        )

@@ -12,7 +12,9 @@ from diffprobe.errors import UsageError
 @click.command()
 @opt.options(opt.preset_option, opt.config_option, opt.set_option)
 @click.option(
-    "--out", type=click.Path(path_type=Path), metavar="RUN",
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
     help="Run folder.  [default: runs/ and the name of the preset or file]",
 )
 @click.option("--steps", type=int, metavar="N", help="Short for --set training.steps=N.")
@@ -34,9 +36,13 @@ def command(
     same as without the interruption, bit for bit on one machine.
     """
     if preset is None and file is None:
-        raise UsageError("say what to train: --preset NAME (see diffprobe presets) or --config FILE")
+        raise UsageError(
+            "say what to train: --preset NAME (see diffprobe presets) or --config FILE"
+        )
     config = opt.resolve_config(
-        preset=preset, file=file, assignments=assignments,
+        preset=preset,
+        file=file,
+        assignments=assignments,
         flags={"training.steps": steps, **opt.seed_flags(seed)},
     )
     out = out or Path("runs") / (preset or str(file and file.stem))

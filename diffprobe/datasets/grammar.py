@@ -195,8 +195,8 @@ class Grammar(ABC):
 
         This is what a model of independent cells misses: KL(language ‖ product of its marginals).
         """
-        cells = torch.special.entr(self.symbol_marginals()).sum().item()
-        return cells - self.entropy()
+        cells = torch.special.entr(self.symbol_marginals()).sum()
+        return float(cells) - self.entropy()
 
     def uniform_rate(self) -> float:
         """Return the share of valid words among words of uniform independent symbols."""
@@ -209,7 +209,7 @@ class Grammar(ABC):
         and independent of the others.
         """
         scores = self.symbol_marginals().log()[None]
-        return self.log_partition(scores).exp().item()
+        return float(self.log_partition(scores).exp())
 
     def check_words(self, words: Tensor) -> None:
         """Raise UsageError unless `words` is (N, L) of integers in `range(V)`."""

@@ -90,7 +90,7 @@ class _SampledLogSumExp(torch.autograd.Function):
 class ModularSemiring:
     """Integer arithmetic modulo one prime per batch row, for exact counts by remainders."""
 
-    zero, one = 0, 1
+    zero, one = 0.0, 1.0
 
     def __init__(self, primes: Tensor) -> None:
         self.primes = primes

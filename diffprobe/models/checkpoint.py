@@ -36,9 +36,7 @@ class Checkpoint:
     step: int | None
 
 
-def save_checkpoint(
-    path: Path, ema: ModelMixin, raw: ModelMixin, scheduler: DDPMScheduler
-) -> None:
+def save_checkpoint(path: Path, ema: ModelMixin, raw: ModelMixin, scheduler: DDPMScheduler) -> None:
     """Write a checkpoint folder atomically."""
     with atomic_folder(path) as folder:
         if isinstance(ema, UNet2DModel):
@@ -57,12 +55,15 @@ def list_checkpoints(run: Path) -> list[Checkpoint]:
     """
     if not run.exists():
         raise CheckpointError(f"no checkpoint or run folder at {run}")
-    found = []
-    for path in (run / "checkpoints").glob("step-*"):
-        if match := re.fullmatch(r"step-(\d+)", path.name):
-            found.append(Checkpoint(path, int(match[1])))
+    found = [
+        Checkpoint(path, int(match[1]))
+        for path in (run / "checkpoints").glob("step-*")
+        if (match := re.fullmatch(r"step-(\d+)", path.name))
+    ]
     if not found:
-        raise CheckpointError(f"{run} holds no checkpoints: is it a run folder of diffprobe train?")
+        raise CheckpointError(
+            f"{run} holds no checkpoints: it is not a run folder, or has not got that far"
+        )
     return sorted(found, key=lambda c: c.step or 0)
 
 

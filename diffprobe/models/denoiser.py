@@ -1,13 +1,14 @@
 """The denoiser: one map `(x_t, t) -> x0_hat` for networks of any prediction type and for oracles.
 
-    x_t = alpha_t x_0 + sigma_t eps,   alpha_t = sqrt(alphas_cumprod[t]),   alpha² + sigma² = 1
+x_t = alpha_t x_0 + sigma_t eps,   alpha_t = sqrt(alphas_cumprod[t]),   alpha² + sigma² = 1
 
-    epsilon:       x0_hat = (x_t - sigma eps_hat) / alpha
-    sample:        x0_hat = the output
-    v_prediction:  x0_hat = alpha x_t - sigma v_hat       (Salimans & Ho, arXiv:2202.00512, app. D)
+epsilon:       x0_hat = (x_t - sigma eps_hat) / alpha
+sample:        x0_hat = the output
+v_prediction:  x0_hat = alpha x_t - sigma v_hat       (Salimans & Ho, arXiv:2202.00512, app. D)
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -96,7 +97,7 @@ class NetworkDenoiser(Denoiser):
         return _TO_X0[self.prediction_type](x_t, output, alpha.to(x_t), sigma.to(x_t))
 
 
-_TO_X0 = {
+_TO_X0: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
     "epsilon": lambda x_t, eps, alpha, sigma: (x_t - sigma * eps) / alpha,
     "sample": lambda x_t, x_0, alpha, sigma: x_0,
     "v_prediction": lambda x_t, v, alpha, sigma: alpha * x_t - sigma * v,

@@ -10,7 +10,7 @@ from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import Tensor, nn
 
 
-class MLP(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class MLP(ModelMixin, ConfigMixin):
     """Two layers with ReLU: `W2 relu(W1 [x; time] + b1) + b2`.
 
     Args:
@@ -42,7 +42,7 @@ class MLP(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return UNet2DOutput(sample=result) if return_dict else (result,)
 
 
-class ResidualMLP(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class ResidualMLP(ModelMixin, ConfigMixin):
     """Residual blocks `h + W2 silu(W1 norm(h) * (1 + scale(t)) + shift(t))`.
 
     Args:
@@ -52,9 +52,7 @@ class ResidualMLP(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """
 
     @register_to_config
-    def __init__(
-        self, image_shape: tuple[int, int, int], width: int = 256, depth: int = 4
-    ) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], width: int = 256, depth: int = 4) -> None:
         super().__init__()
         pixels = math.prod(image_shape)
         self.width = width

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from diffprobe.errors import UsageError
 
 
-class StripTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class StripTransformer(ModelMixin, ConfigMixin):
     """A diffusion transformer over patches, with learned positions.
 
     Args:

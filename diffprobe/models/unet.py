@@ -30,7 +30,9 @@ def build_unet(config: UNetConfig, image_shape: tuple[int, int, int]) -> UNet2DM
             "give one for each level"
         )
     if bad := [c for c in config.channels if c % config.norm_groups]:
-        raise UsageError(f"model.norm_groups={config.norm_groups} does not divide {bad[0]} channels")
+        raise UsageError(
+            f"model.norm_groups={config.norm_groups} does not divide {bad[0]} channels"
+        )
     down = ["AttnDownBlock2D" if a else "DownBlock2D" for a in config.attention]
     up = ["AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(config.attention)]
     return UNet2DModel(

@@ -93,7 +93,8 @@ def measure(
 
     def region_sum(x: Tensor) -> Tensor:
         level = torch.full((len(x),), t, device=x.device)
-        return (denoiser(x, level) * region).sum((1, 2, 3))
+        total: Tensor = (denoiser(x, level) * region).sum((1, 2, 3))
+        return total
 
     maps, delta = IntegratedGradients(region_sum).attribute(
         x_t,
@@ -141,7 +142,8 @@ def plot(result: Attribution, ax: Axes, index: int = 0) -> Axes:
         Rectangle((column - 0.5, row - 0.5), width, height, fill=False, edgecolor="lime", lw=1.5)
     )
     ax.set(
-        xticks=[], yticks=[],
+        xticks=[],
+        yticks=[],
         title=f"integrated gradients of cell {result.cell}, log-SNR {result.log_snr:.1f}",
     )
     figure = ax.get_figure()

@@ -104,20 +104,32 @@ def measure(
 def plot(result: Dynamics, ax: Axes) -> Axes:
     """Draw LDR, legible rate and grammatical rate against training step on shared axes."""
     ax.errorbar(
-        result.steps, result.ldr, yerr=[1.96 * e for e in result.ldr_error],
-        marker="o", markersize=3, capsize=2, color="C0",
+        result.steps,
+        result.ldr,
+        yerr=[1.96 * e for e in result.ldr_error],
+        marker="o",
+        markersize=3,
+        capsize=2,
+        color="C0",
         label=f"LDR at log-SNR {result.log_snr:.1f}",
     )
     for label, rates, color in (
-        ("legible", result.legible, "C2"), ("grammatical, of the legible", result.grammatical, "C3")
+        ("legible", result.legible, "C2"),
+        ("grammatical, of the legible", result.grammatical, "C3"),
     ):
         known = [(s, r, r.value) for s, r in zip(result.steps, rates, strict=True)]
         points = [(s, r, v) for s, r, v in known if v is not None]
         below = [max(0.0, v - r.low) for _, r, v in points]
         above = [max(0.0, r.high - v) for _, r, v in points]
         ax.errorbar(
-            [s for s, _, _ in points], [v for _, _, v in points], yerr=[below, above],
-            marker="s", markersize=3, capsize=2, color=color, label=label,
+            [s for s, _, _ in points],
+            [v for _, _, v in points],
+            yerr=[below, above],
+            marker="s",
+            markersize=3,
+            capsize=2,
+            color=color,
+            label=label,
         )
     ax.axhline(result.product_rate, color="C3", linestyle=":", linewidth=1, label="chance")
     ax.set(xscale="log", xlabel="training step", ylabel="share", ylim=(-0.03, 1.05))

@@ -140,11 +140,12 @@ def plot(result: Locality, ax: Axes, label: str = "network", **style: Any) -> Ax
     x, y, error = (a.numpy() for a in (result.log_snr, result.ldr, 1.96 * result.ldr_error))
     (line,) = ax.plot(x, y, marker="o", markersize=3, label=label, **style)
     ax.fill_between(x, y - error, y + error, color=line.get_color(), alpha=0.25, linewidth=0)
-    ax.set(
-        xlabel="log-SNR (nats)", ylabel=f"LDR ({result.settings['variant']})", ylim=(0, 1.05)
-    )
+    ax.set(xlabel="log-SNR (nats)", ylabel=f"LDR ({result.settings['variant']})", ylim=(0, 1.05))
     ax.axhline(
-        1 / result.dependence.shape[-1], color="0.6", linestyle=":", linewidth=1,
+        1 / result.dependence.shape[-1],
+        color="0.6",
+        linestyle=":",
+        linewidth=1,
         label="no locality (1/L)",
     )
     return ax
@@ -157,7 +158,10 @@ def plot_dependence(result: Locality, ax: Axes, level: int) -> Axes:
     image = ax.imshow(share, vmin=0, vmax=1, cmap="viridis")
     ticks = range(0, len(share), max(1, len(share) // 8))
     ax.set(
-        xlabel="input cell", ylabel="output cell", xticks=ticks, yticks=ticks,
+        xlabel="input cell",
+        ylabel="output cell",
+        xticks=ticks,
+        yticks=ticks,
         title=f"log-SNR {result.log_snr[level]:.1f}  (t = {int(result.t[level])})",
     )
     figure = ax.get_figure()
@@ -171,9 +175,7 @@ def _is_exact(config: ProbeConfig) -> bool:
     return config.projections == 0 or config.variant == "l1"
 
 
-def _energies(
-    denoiser: Denoiser, dataset: SymbolImages, config: ProbeConfig, t: int
-) -> Tensor:
+def _energies(denoiser: Denoiser, dataset: SymbolImages, config: ProbeConfig, t: int) -> Tensor:
     regions = cell_regions(dataset)
     _, x_t = noisy_inputs(denoiser, dataset, config.images, t, config.seed)
     found = []

@@ -20,7 +20,8 @@ def spread_levels(denoiser: Denoiser, n: int) -> Tensor:
     log_snr = denoiser.log_snr(torch.arange(denoiser.timesteps))
     wanted = torch.linspace(log_snr[-1].item(), log_snr[0].item(), n, dtype=log_snr.dtype)
     nearest = (log_snr[None] - wanted[:, None]).abs().argmin(1)
-    return nearest.unique().flip(0)
+    levels: Tensor = nearest.unique().flip(0)
+    return levels
 
 
 def noisy_inputs(

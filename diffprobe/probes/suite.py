@@ -93,7 +93,7 @@ def probe_checkpoint(
     run = run_of_checkpoint(found.path)
     if run is None:
         raise CheckpointError(
-            f"{checkpoint} is not part of a run folder of diffprobe train, so its dataset is unknown"
+            f"{checkpoint} is not part of a run folder of diffprobe train: its dataset is unknown"
         )
     config = config or run.config()
     dataset = build_dataset(config)
@@ -108,9 +108,16 @@ def probe_checkpoint(
         ),
         attribution=attribution.measure(denoiser, dataset, config.probe, t=forms_at),
         dynamics=dynamics.measure(
-            run.path, dataset, config.probe, config.sampling,
-            t=forms_at, device=device, progress=progress,
-        ) if steps == "all" else None,
+            run.path,
+            dataset,
+            config.probe,
+            config.sampling,
+            t=forms_at,
+            device=device,
+            progress=progress,
+        )
+        if steps == "all"
+        else None,
     )
     _write(results, config, dataset)
     return results
@@ -126,7 +133,10 @@ def _write(results: ProbeResults, config: Config, dataset: SymbolImages) -> None
         locality.plot(results.locality, ax, label=config.model.name, color=color)
         index = results.locality.at(results.forms_at)
         ax.axvline(
-            results.locality.log_snr[index].item(), color="0.6", linewidth=1, linestyle="--",
+            results.locality.log_snr[index].item(),
+            color="0.6",
+            linewidth=1,
+            linestyle="--",
             label="symbols form",
         )
         ax.legend(loc="lower left")

@@ -50,7 +50,9 @@ def draw_sheet(
                     [], [], color=COLORS["illegible"], marker="x", ls="", label="unreadable cell"
                 ),
             ],
-            loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3,
+            loc="upper center",
+            bbox_to_anchor=(0.5, 0.0),
+            ncols=3,
         )
 
 
@@ -63,8 +65,13 @@ def _mark(
         kind = "grammatical" if verdicts.grammatical[index] else "invalid"
         ax.add_patch(
             Rectangle(
-                (left - 1.0, top - 1.0), width + 1, height + 1, fill=False, lw=1.3,
-                edgecolor=COLORS[kind], linestyle="-" if kind == "grammatical" else "--",
+                (left - 1.0, top - 1.0),
+                width + 1,
+                height + 1,
+                fill=False,
+                lw=1.3,
+                edgecolor=COLORS[kind],
+                linestyle="-" if kind == "grammatical" else "--",
             )
         )
         return

@@ -115,7 +115,10 @@ class Trainer:
         with _stop_signals() as stopped:
             bar = progress(
                 range(state.step, settings.steps),
-                desc="train", initial=state.step, total=settings.steps, unit="step",
+                desc="train",
+                initial=state.step,
+                total=settings.steps,
+                unit="step",
             )
             for step in bar:
                 losses.append(self._step(step))
@@ -210,13 +213,17 @@ class Trainer:
     def _warn_of_changes(self, run: RunFolder) -> None:
         before = run.description()
         for key, now in (
-            ("device", device_name(self.device)), ("threads", torch.get_num_threads())
+            ("device", device_name(self.device)),
+            ("threads", torch.get_num_threads()),
         ):
             if before.get(key) != now:
                 logger.warning(
                     "%s was begun with %s %s and goes on with %s: the weights will differ in "
                     "their last bits from an uninterrupted run",
-                    run.path, key, before.get(key), now,
+                    run.path,
+                    key,
+                    before.get(key),
+                    now,
                 )
 
 
@@ -246,8 +253,12 @@ class _ValidationBatch:
         total = 0.0
         for rows in torch.arange(len(self.t), device=self.t.device).split(self.batch_size):
             loss = _loss(
-                network, self.x_0[rows], self.t[rows], self.eps[rows],
-                self.alphas_cumprod, prediction_type,
+                network,
+                self.x_0[rows],
+                self.t[rows],
+                self.eps[rows],
+                self.alphas_cumprod,
+                prediction_type,
             )
             total += loss.item() * len(rows)
         return total / len(self.t)
@@ -277,7 +288,14 @@ def _loss(
 
 
 def _check(settings: TrainingConfig) -> None:
-    for name in ("steps", "batch_size", "checkpoints", "save_every", "log_every", "validation_size"):
+    for name in (
+        "steps",
+        "batch_size",
+        "checkpoints",
+        "save_every",
+        "log_every",
+        "validation_size",
+    ):
         if getattr(settings, name) < 1:
             raise UsageError(f"training.{name} must be at least 1, not {getattr(settings, name)}")
     if settings.learning_rate <= 0:

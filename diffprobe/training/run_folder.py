@@ -1,10 +1,10 @@
 """The run folder: everything one training produced.
 
-    config.json     the resolved configuration, with versions, device, threads and seed
-    metrics.jsonl   one line per log step
-    checkpoints/    step-000016/ … at log-spaced steps: EMA and raw weights as diffusers folders
-    resume/         the latest state to continue from; gone when training is done
-    samples/ probes/ report/   what the other commands add
+config.json     the resolved configuration, with versions, device, threads and seed
+metrics.jsonl   one line per log step
+checkpoints/    step-000016/ … at log-spaced steps: EMA and raw weights as diffusers folders
+resume/         the latest state to continue from; gone when training is done
+samples/ probes/ report/   what the other commands add
 """
 
 import importlib.metadata
@@ -44,9 +44,7 @@ class RunFolder:
         if (path / "config.json").exists():
             theirs = to_settings(run.config())
             ours = to_settings(config)
-            changed = differences(
-                {k: ours[k] for k in TRAINED}, {k: theirs[k] for k in TRAINED}
-            )
+            changed = differences({k: ours[k] for k in TRAINED}, {k: theirs[k] for k in TRAINED})
             if changed:
                 raise UsageError(
                     f"{path} holds a run of another configuration ({'; '.join(changed)}); "

@@ -47,7 +47,9 @@ class TrainingState:
             tensors |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in moments.items()}
         scalars = {"step": self.step, "losses": self.losses, "seconds": self.seconds}
         with atomic_folder(folder) as partial:
-            save_file({k: v.contiguous() for k, v in tensors.items()}, partial / "state.safetensors")
+            save_file(
+                {k: v.contiguous() for k, v in tensors.items()}, partial / "state.safetensors"
+            )
             (partial / "state.json").write_text(json.dumps(scalars), "utf-8")
 
     def load(self, folder: Path) -> None:
