@@ -200,7 +200,7 @@ class Grammar(ABC):
 
     def uniform_rate(self) -> float:
         """Return the share of valid words among words of uniform independent symbols."""
-        return self.count() / self.symbols**self.length
+        return self.count() / int(self.symbols**self.length)
 
     def product_rate(self) -> float:
         """Return the share of valid words among draws from the product of the marginals.
