@@ -64,9 +64,9 @@ def command(source: Path, dataset: str | None, out: Path | None, as_json: bool) 
     if as_json:
         opt.print_json({**report.verdicts.to_json(), "page": str(report.page)})
         return
-    from diffprobe.report.findings import findings
+    from diffprobe.report.findings import findings, headlines
 
-    for line in findings(report.verdicts):
+    for line in [*headlines(report.verdicts), *findings(report.verdicts)]:
         click.echo(line)
     click.echo(f"page: {report.page}")
 

@@ -145,16 +145,31 @@ class SymbolImages:
         Raises:
             UsageError: If a sigma is not positive.
         """
+        return self.symbol_scores(self.glyph_evidence(x_t, alpha, sigma))
+
+    def glyph_evidence(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return log N(cell_i(x_t); alpha g_{v,k}, sigma² I) up to a constant per cell.
+
+        Returns:
+            (N, L, V, K), in nats; -inf for variants a symbol does not have.
+        """
         if not (sigma > 0).all():
             raise UsageError("the evidence of a noisy image needs sigma > 0")
-        cells = self.cells(x_t).flatten(2)
-        glyphs = self.glyphs.images.flatten(2).to(cells)
-        alpha, sigma = alpha.to(cells).reshape(-1, 1, 1, 1), sigma.to(cells).reshape(-1, 1, 1, 1)
-        match = torch.einsum("nld,vkd->nlvk", cells, glyphs)
-        energy = alpha * (match - alpha * glyphs.square().sum(-1) / 2) / sigma.square()
-        counts = self.glyphs.counts.to(cells.device)
-        energy = energy.masked_fill(~self.glyphs.known.to(cells.device), -math.inf)
-        return torch.logsumexp(energy, -1) - counts.log()
+        alpha, sigma = (a.to(x_t).reshape(-1, 1, 1, 1) for a in (alpha, sigma))
+        glyphs = self.glyphs.images.flatten(2).to(x_t)
+        known = self.glyphs.known.to(x_t.device)
+        # Measured from the mean glyph: at log-SNR 15 the energies are of order 1e8, and what all
+        # glyphs share would cost float32 the digits in which they differ.
+        centre = glyphs[known].mean(0)
+        offsets = glyphs - centre
+        cells = self.cells(x_t).flatten(2) - alpha[..., 0] * centre
+        match = torch.einsum("nld,vkd->nlvk", cells, offsets)
+        energy = alpha * (match - alpha * offsets.square().sum(-1) / 2) / sigma.square()
+        return energy.masked_fill(~known, -math.inf)
+
+    def symbol_scores(self, evidence: Tensor) -> Tensor:
+        """Average `evidence (N, L, V, K)` over the variants of each symbol: (N, L, V)."""
+        return torch.logsumexp(evidence, -1) - self.glyphs.counts.to(evidence).log()
 
     def check_images(self, images: Tensor) -> None:
         """Raise UsageError unless `images` is (N, 1, H, W) of floats for this dataset."""

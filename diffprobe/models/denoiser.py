@@ -55,9 +55,9 @@ class Denoiser(nn.Module, ABC):
             x0_hat: (B, C, H, W).
         """
 
-    def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
+    def alpha_sigma(self, t: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
         """Return alpha_t and sigma_t, each (B, 1, 1, 1), of `t (B,)` long."""
-        product = self.alphas_cumprod.to(t.device)[t].reshape(-1, 1, 1, 1)
+        product = self.alphas_cumprod.to(t.device)[t].to(dtype).reshape(-1, 1, 1, 1)
         return product.sqrt(), (1 - product).sqrt()
 
     def log_snr(self, t: Tensor) -> Tensor:
@@ -66,9 +66,9 @@ class Denoiser(nn.Module, ABC):
 
     def noise(self, x_0: Tensor, t: Tensor, generator: torch.Generator) -> Tensor:
         """Return `x_t` of clean images `x_0 (B, C, H, W)` at `t (B,)`."""
-        alpha, sigma = self.alpha_sigma(t)
+        alpha, sigma = self.alpha_sigma(t, x_0.dtype)
         eps = torch.randn(x_0.shape, generator=generator, device=x_0.device, dtype=x_0.dtype)
-        return alpha.to(x_0) * x_0 + sigma.to(x_0) * eps
+        return alpha * x_0 + sigma * eps
 
 
 class NetworkDenoiser(Denoiser):
@@ -93,8 +93,8 @@ class NetworkDenoiser(Denoiser):
             raise UsageError(
                 f"the network returned shape {tuple(output.shape)} for {tuple(x_t.shape)}"
             )
-        alpha, sigma = self.alpha_sigma(t)
-        return _TO_X0[self.prediction_type](x_t, output, alpha.to(x_t), sigma.to(x_t))
+        alpha, sigma = self.alpha_sigma(t, x_t.dtype)
+        return _TO_X0[self.prediction_type](x_t, output, alpha, sigma)
 
 
 _TO_X0: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {

@@ -3,23 +3,29 @@
 from diffprobe.verdicts import Verdicts
 
 
+def headlines(verdicts: Verdicts) -> list[str]:
+    """Return the two rates with their intervals, counts and the chance line."""
+    return [
+        f"Legible: {verdicts.legible_rate}.",
+        f"Grammatical, of the legible: {verdicts.grammatical_rate}; "
+        f"chance {verdicts.product_rate:.1%}.",
+    ]
+
+
 def findings(verdicts: Verdicts) -> list[str]:
-    """Return what the samples show, a sentence each, none claimed beyond its interval."""
-    legible, grammatical = verdicts.legible_rate, verdicts.grammatical_rate
-    chance = verdicts.product_rate
-    lines = [f"Legible: {legible}."]
+    """Return what the rates say, a sentence each, none claimed beyond its interval."""
+    grammatical, chance = verdicts.grammatical_rate, verdicts.product_rate
     if grammatical.value is None:
-        return [*lines, "No sample can be read, so nothing can be said about the grammar."]
-    lines.append(f"Grammatical, of the legible: {grammatical}; chance {chance:.1%}.")
+        return ["No sample can be read, so nothing can be said about the grammar."]
     if grammatical.contains(chance):
-        lines.append(
+        lines = [
             "The grammatical rate cannot be told from chance: "
             "these samples show no sign that the rule was learned."
-        )
+        ]
     elif grammatical.low > chance:
-        lines.append("The grammatical rate is above chance: something of the rule was learned.")
+        lines = ["The grammatical rate is above chance: something of the rule was learned."]
     else:
-        lines.append("The grammatical rate is below chance.")
+        lines = ["The grammatical rate is below chance."]
     wrong = [(kind, rate) for kind, rate in verdicts.violation_rates().items() if rate.count]
     if wrong:
         kind, rate = wrong[0]

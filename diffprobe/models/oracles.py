@@ -1,0 +1,246 @@
+"""Oracles: denoisers computed exactly from a data distribution, not learned.
+
+With evidence scores[b, i, v] = log mean_k N(cell_i(x_t); alpha g_{v,k}, sigma² I), the posterior
+over words is the grammar weighted by these scores, so
+
+    Bayes      E[x_0 | x_t] = for each cell, sum over symbols of posterior marginal × mean glyph
+    product    the same with independent cells, each cell's prior the grammar's own marginal
+    empirical  a softmax over training images
+
+and, as baselines computed from images alone,
+
+    Wiener       mu + alpha Sigma (alpha² Sigma + sigma² I)^-1 (x_t - alpha mu)
+    local patch  each pixel from the training images, weighted by the likelihood of the noisy
+                 patch around it (Kamb & Ganguli, arXiv:2412.20292, the local score machine)
+
+All are differentiable in x_t, in float32 and float64, from log-SNR -15 to +15.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffprobe.datasets import SymbolImages
+from diffprobe.errors import UsageError
+from diffprobe.models.denoiser import Denoiser
+
+# Numbers one chunk of inputs may need: 128 MiB in float32. With gradients, of all chunks together.
+CHUNK_ELEMENTS = 2**25
+
+
+class _SymbolDenoiser(Denoiser):
+    """Mean glyphs of each cell, weighted by a posterior over its symbols."""
+
+    def __init__(self, dataset: SymbolImages, scheduler: Any) -> None:
+        super().__init__(scheduler)
+        self.dataset = dataset
+
+    def posterior(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """Return the posterior probability of each symbol in each cell.
+
+        Args:
+            x_t: (B, 1, H, W).
+            t: (B,) long.
+
+        Returns:
+            (B, L, V).
+        """
+        alpha, sigma = self.alpha_sigma(t, x_t.dtype)
+        return self._marginals(self.dataset.evidence(x_t, alpha.flatten(), sigma.flatten()))
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """Return E[x_0 | x_t]; see `Denoiser.forward`."""
+        self.dataset.check_images(x_t)
+        per_image = self.dataset.grammar.length * self.dataset.glyphs.known.numel()
+        parts = []
+        for rows in _chunks(len(x_t), per_image):
+            alpha, sigma = self.alpha_sigma(t[rows], x_t.dtype)
+            evidence = self.dataset.glyph_evidence(x_t[rows], alpha.flatten(), sigma.flatten())
+            scores = self.dataset.symbol_scores(evidence)
+            symbols = self._marginals(scores)
+            # p(symbol, glyph) = p(symbol | whole image) p(glyph | symbol, cell)
+            weights = symbols[..., None] * evidence.softmax(-1)
+            glyphs = self.dataset.glyphs.images.to(x_t)
+            parts.append(torch.einsum("blvk,vkhw->blhw", weights, glyphs))
+        return self.dataset.image(torch.cat(parts))
+
+    @abstractmethod
+    def _marginals(self, scores: Tensor) -> Tensor:
+        """Posterior symbol probabilities from `scores (B, L, V)`: (B, L, V)."""
+
+
+class BayesDenoiser(_SymbolDenoiser):
+    """The exact optimum `E[x_0 | x_t]` of a grammar's images.
+
+    Args:
+        dataset: Grammar, glyphs (all K variants equally likely) and grid.
+        scheduler: A diffusers scheduler; what `t` means.
+    """
+
+    def _marginals(self, scores: Tensor) -> Tensor:
+        return self.dataset.grammar.marginals(scores)
+
+
+class ProductDenoiser(_SymbolDenoiser):
+    """The optimum if cells were independent: what a perfectly local network would converge to.
+
+    It draws perfect symbols and knows no grammar.
+
+    Args:
+        dataset: As for `BayesDenoiser`.
+        scheduler: A diffusers scheduler.
+    """
+
+    def __init__(self, dataset: SymbolImages, scheduler: Any) -> None:
+        super().__init__(dataset, scheduler)
+        prior = dataset.grammar.symbol_marginals().log()
+        self.register_buffer("log_prior", prior, persistent=False)
+        self.log_prior: Tensor
+
+    def _marginals(self, scores: Tensor) -> Tensor:
+        return (scores + self.log_prior.to(scores)).softmax(-1)
+
+
+class EmpiricalDenoiser(Denoiser):
+    """The optimum for a finite set of training images: what a network that memorises becomes.
+
+    Args:
+        images: (M, C, H, W), equally likely.
+        scheduler: A diffusers scheduler.
+    """
+
+    def __init__(self, images: Tensor, scheduler: Any) -> None:
+        super().__init__(scheduler)
+        self.register_buffer("images", _check_images(images), persistent=False)
+        self.images: Tensor
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """Return the mean of the training images given x_t; see `Denoiser.forward`."""
+        _check_shape(x_t, self.images)
+        images = self.images.to(x_t).flatten(1)
+        centre = images.mean(0)
+        offsets = images - centre
+        parts = []
+        for rows in _chunks(len(x_t), len(images)):
+            alpha, sigma = (a.flatten(1) for a in self.alpha_sigma(t[rows], x_t.dtype))
+            match = (x_t[rows].flatten(1) - alpha * centre) @ offsets.T
+            energy = alpha * (match - alpha * offsets.square().sum(1) / 2) / sigma.square()
+            parts.append(energy.softmax(1) @ images)
+        return torch.cat(parts).reshape(x_t.shape)
+
+
+class WienerDenoiser(Denoiser):
+    """The best linear denoiser: the optimum for a Gaussian of the images' mean and covariance.
+
+    Args:
+        images: (M, C, H, W), at least two.
+        scheduler: A diffusers scheduler.
+    """
+
+    def __init__(self, images: Tensor, scheduler: Any) -> None:
+        super().__init__(scheduler)
+        flat = _check_images(images).flatten(1).double()
+        if len(flat) < 2:
+            raise UsageError("a covariance needs at least two images")
+        variances, axes = torch.linalg.eigh(flat.T.cov().reshape(flat.shape[1], -1))
+        self.shape = tuple(images.shape[1:])
+        for name, value in (("mean", flat.mean(0)), ("variances", variances.clamp(min=0))):
+            self.register_buffer(name, value, persistent=False)
+        self.register_buffer("axes", axes, persistent=False)
+        self.mean: Tensor
+        self.variances: Tensor
+        self.axes: Tensor
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """Return the linear estimate of x_0; see `Denoiser.forward`."""
+        _check_shape(x_t, self.mean.reshape(1, *self.shape))
+        alpha, sigma = (a.flatten(1) for a in self.alpha_sigma(t, x_t.dtype))
+        mean, variances, axes = (b.to(x_t) for b in (self.mean, self.variances, self.axes))
+        gain = alpha * variances / (alpha.square() * variances + sigma.square())
+        offset = (x_t.flatten(1) - alpha * mean) @ axes
+        return (mean + (gain * offset) @ axes.T).reshape(x_t.shape)
+
+
+class LocalPatchDenoiser(Denoiser):
+    """Each pixel from the training images, weighted by the noisy patch around it alone.
+
+        x0_hat[p] = sum_j w_j(p) y_j[p],   w_j(p) ∝ N(x_t[patch(p)]; alpha y_j[patch(p)], sigma² I)
+
+    Patches are compared at the same place (the local machine, without translation equivariance)
+    and cut off at the border.
+
+    Args:
+        images: (M, C, H, W), the training images.
+        scheduler: A diffusers scheduler.
+        patch: Odd width of the patch in pixels.
+
+    Reference:
+        Kamb & Ganguli, "An analytic theory of creativity in convolutional diffusion models",
+        arXiv:2412.20292.
+    """
+
+    def __init__(self, images: Tensor, scheduler: Any, patch: int) -> None:
+        super().__init__(scheduler)
+        if patch < 1 or patch % 2 == 0:
+            raise UsageError(f"the patch must be a positive odd number of pixels, not {patch}")
+        self.patch = patch
+        self.register_buffer("images", _check_images(images), persistent=False)
+        self.images: Tensor
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """Return the patchwise estimate of x_0; see `Denoiser.forward`."""
+        _check_shape(x_t, self.images)
+        images = self.images.to(x_t)
+        centre = images.mean(0)
+        offsets = images - centre
+        parts = []
+        for rows in _chunks(len(x_t), images.numel()):
+            alpha, sigma = self.alpha_sigma(t[rows], x_t.dtype)
+            residual = x_t[rows] - alpha * centre
+            a, s = alpha[:, None], sigma[:, None]
+            energy = a * (residual[:, None] * offsets - a * offsets.square() / 2) / s.square()
+            energy = self._sum_over_patch(energy.sum(2))
+            weights = energy.softmax(1)
+            parts.append(torch.einsum("bmhw,mchw->bchw", weights, images))
+        return torch.cat(parts)
+
+    def _sum_over_patch(self, maps: Tensor) -> Tensor:
+        return torch.nn.functional.avg_pool2d(
+            maps, self.patch, stride=1, padding=self.patch // 2, divisor_override=1
+        )
+
+
+def oracle_curves(dataset: SymbolImages, scheduler: Any) -> dict[str, Denoiser]:
+    """Return the oracles that stand beside every measurement on a network, by name."""
+    return {
+        "bayes": BayesDenoiser(dataset, scheduler),
+        "product": ProductDenoiser(dataset, scheduler),
+    }
+
+
+def _chunks(n: int, elements_per_row: int) -> Iterator[slice]:
+    size = max(1, CHUNK_ELEMENTS // elements_per_row)
+    for first in range(0, n, size):
+        yield slice(first, first + size)
+
+
+def _check_images(images: Tensor) -> Tensor:
+    if images.ndim != 4 or len(images) == 0 or not images.is_floating_point():
+        raise UsageError(
+            f"training images must be (M, C, H, W) floats, at least one; got {images.dtype} of "
+            f"shape {tuple(images.shape)}"
+        )
+    if not images.isfinite().all():
+        raise UsageError("training images contain values that are not finite")
+    return images.detach().clone()
+
+
+def _check_shape(x_t: Tensor, images: Tensor) -> None:
+    if x_t.shape[1:] != images.shape[1:]:
+        raise UsageError(
+            f"x_t has shape {tuple(x_t.shape)}; this denoiser's images are "
+            f"(B, {', '.join(map(str, images.shape[1:]))})"
+        )
