@@ -202,6 +202,8 @@ class ProbeConfig:
     attribution_cell: int = 0
     attribution_steps: int = 64
     dynamics_samples: int = 256
+    placement_images: int = 256
+    placement_levels: int = 41
     seed: int = 0
 
 

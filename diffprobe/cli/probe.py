@@ -105,12 +105,30 @@ def command(
 
 def describe(summary: dict[str, Any]) -> str:
     """Return the headline of the probes in words."""
-    ldr, forms = summary["ldr"], summary["symbols_form_at"]
-    files = "\n".join(f"  {path}" for path in summary["figures"])
-    return (
-        f"symbols form at log-SNR {forms['log_snr']:.2f} (t = {forms['t']})\n"
-        f"LDR there: {ldr['value']:.4f} ± {1.96 * ldr['standard_error']:.4f} "
-        f"({ldr['variant']}, {ldr['images']} images, 95 % interval)\n"
-        f"attribution inside the cell itself: {summary['attribution_local_share']:.1%}\n"
-        f"figures:\n{files}"
-    )
+    lines = []
+    for name, title in (("symbols_form", "symbols form"), ("grammar", "grammar is worth most")):
+        level = summary["levels"][name]
+        ldr = level["ldr"]
+        lines += [
+            f"where {title}, log-SNR {level['log_snr']:.2f} (t = {level['t']}):",
+            f"  LDR         {_interval(ldr['network'])}; Bayes {ldr['bayes']['value']:.4f}, "
+            f"product {ldr['product']['value']:.4f}",
+            f"  excess LDR  {_interval(level['excess_ldr'])}",
+        ]
+    lines += [
+        f"gamma           {_interval(summary['gamma'])} (0 local, 1 optimal)",
+    ]
+    if summary["mu"] is not None:
+        lines.append(f"mu              {_interval(summary['mu'])} (1 recalls its training set)")
+    lines += [
+        f"grammar missed  {summary['missed_along_nats']:.3f} nats along the oracles' axis, of "
+        f"{_interval(summary['grammar_nats'])}; total correlation "
+        f"{summary['total_correlation_nats']:.3f}",
+        f"({summary['variant']} LDR, {summary['images']} images a level, ± 95 % intervals)",
+        *(f"figure {path}" for path in summary["figures"]),
+    ]
+    return "\n".join(lines)
+
+
+def _interval(estimate: dict[str, float]) -> str:
+    return f"{estimate['value']:.4f} ± {1.96 * estimate['standard_error']:.4f}"

@@ -7,6 +7,7 @@ from diffprobe.datasets.glyphs import Glyphs
 from diffprobe.datasets.grammar import Grammar
 from diffprobe.datasets.images import SymbolImages, hypercube
 from diffprobe.datasets.split import WordSplit
+from diffprobe.datasets.word_list import WordList
 
 __all__ = [
     "Automaton",
@@ -16,6 +17,7 @@ __all__ = [
     "ModularSum",
     "Parity",
     "SymbolImages",
+    "WordList",
     "WordSplit",
     "build_dataset",
     "build_grammar",

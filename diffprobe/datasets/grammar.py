@@ -106,9 +106,7 @@ class Grammar(ABC):
             rows.append(gradient)
         return torch.cat(rows)
 
-    def sample(
-        self, n: int, generator: torch.Generator, *, scores: Tensor | None = None
-    ) -> Tensor:
+    def sample(self, n: int, generator: torch.Generator, *, scores: Tensor | None = None) -> Tensor:
         """Draw words exactly, without rejection.
 
         Args:

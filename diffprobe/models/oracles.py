@@ -23,7 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffprobe.datasets import SymbolImages
+from diffprobe.config import DataConfig
+from diffprobe.datasets import SymbolImages, WordList, WordSplit
 from diffprobe.errors import UsageError
 from diffprobe.models.denoiser import Denoiser
 
@@ -213,12 +214,21 @@ class LocalPatchDenoiser(Denoiser):
         )
 
 
-def oracle_curves(dataset: SymbolImages, scheduler: Any) -> dict[str, Denoiser]:
-    """Return the oracles that stand beside every measurement on a network, by name."""
-    return {
-        "bayes": BayesDenoiser(dataset, scheduler),
-        "product": ProductDenoiser(dataset, scheduler),
-    }
+def training_oracle(
+    dataset: SymbolImages, scheduler: Any, config: DataConfig
+) -> BayesDenoiser | None:
+    """Return the optimum for a finite set of training words, in all their variants.
+
+    It equals `EmpiricalDenoiser` of every image that training can draw, without listing them.
+
+    Returns:
+        None where training draws fresh words for ever.
+    """
+    words = WordSplit(dataset.grammar, config.training_words, config.seed).training
+    if words is None:
+        return None
+    listed = SymbolImages(WordList(words, dataset.grammar.symbols), dataset.glyphs, dataset.grid)
+    return BayesDenoiser(listed, scheduler)
 
 
 def _chunks(n: int, elements_per_row: int) -> Iterator[slice]:

@@ -53,6 +53,12 @@ class Attribution:
     log_snr: float
     settings: dict[str, Any]
 
+    @property
+    def mean_local_share(self) -> tuple[float, float]:
+        """Share of |map| inside the cell itself, mean over images and its standard error."""
+        share = self.local_share
+        return share.mean().item(), (share.std() / len(share) ** 0.5).item()
+
     def to_json(self) -> dict[str, Any]:
         """Return the numbers as nested lists."""
         return {
@@ -60,8 +66,6 @@ class Attribution:
             "t": self.t,
             "log_snr": self.log_snr,
             "local_share": self.local_share.tolist(),
-            "local_share_mean": self.local_share.mean().item(),
-            "local_share_error": (self.local_share.std() / len(self.local_share) ** 0.5).item(),
             "convergence_delta": self.delta.tolist(),
             "maps": self.maps.tolist(),
             "settings": self.settings,

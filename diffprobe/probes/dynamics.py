@@ -1,4 +1,4 @@
-"""Along training: the LDR where symbols form, and the legible and grammatical rates of samples."""
+"""Along training: the LDR and gamma where the grammar lives, and the rates of samples."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -6,11 +6,15 @@ from typing import Any
 
 import torch
 from matplotlib.axes import Axes
+from torch import Tensor
 
-from diffprobe.config import ProbeConfig, SamplingConfig
+from diffprobe.config import Config, ProbeConfig
 from diffprobe.datasets import SymbolImages
+from diffprobe.figures import COLORS
 from diffprobe.models.checkpoint import list_checkpoints, load_denoiser
-from diffprobe.probes import locality
+from diffprobe.models.denoiser import Denoiser
+from diffprobe.models.oracles import BayesDenoiser, training_oracle
+from diffprobe.probes import locality, placement
 from diffprobe.progress import Progress, silent
 from diffprobe.sampling import sample
 from diffprobe.statistics import Rate
@@ -27,6 +31,10 @@ class Dynamics:
         log_snr: The same as log(alpha²/sigma²).
         ldr: Local dependency ratio per checkpoint.
         ldr_error: Standard errors.
+        gamma: Share of the grammar used, averaged over noise levels by weight.
+        gamma_error: Standard errors.
+        mu: Share of the training set recalled, likewise; None without a finite training set.
+        mu_error: Standard errors.
         legible: Share of legible samples.
         grammatical: Share of valid words among them.
         product_rate: Chance line of the grammatical rate.
@@ -38,6 +46,10 @@ class Dynamics:
     log_snr: float
     ldr: list[float]
     ldr_error: list[float]
+    gamma: list[float]
+    gamma_error: list[float]
+    mu: list[float] | None
+    mu_error: list[float] | None
     legible: list[Rate]
     grammatical: list[Rate]
     product_rate: float
@@ -55,8 +67,7 @@ class Dynamics:
 def measure(
     run: Path,
     dataset: SymbolImages,
-    config: ProbeConfig,
-    sampling: SamplingConfig,
+    config: Config,
     *,
     t: int,
     device: torch.device | str = "cpu",
@@ -67,38 +78,60 @@ def measure(
     Args:
         run: A run folder.
         dataset: The run's.
-        config: `images`, `projections`, `variant`; `dynamics_samples` images per checkpoint.
-        sampling: Sampler and steps.
+        config: `probe` says how much to measure (`dynamics_samples` images a checkpoint),
+            `sampling` which sampler, and `data` which training set.
         t: Noise level of the LDR.
         device: Where to work.
         progress: Called as tqdm is.
     """
-    sampling = replace(sampling, n=config.dynamics_samples)
-    steps, ratios, verdicts = [], [], []
+    sampling = replace(config.sampling, n=config.probe.dynamics_samples)
+    steps, ratios, places, verdicts = [], [], [], []
+    levels = None
     for checkpoint in progress(list_checkpoints(run), desc="dynamics", unit="checkpoint"):
         denoiser = load_denoiser(checkpoint.path, sampling.weights, device)
-        result = locality.measure(denoiser, dataset, config, levels=torch.tensor([t]))
-        images = sample(denoiser, dataset.image_shape, sampling).images
+        empirical = training_oracle(dataset, denoiser.scheduler, config.data)
+        if levels is None:
+            levels = _levels_of_the_grammar(denoiser, dataset, config.probe)
         steps.append(checkpoint.step or 0)
-        ratios.append((result.ldr.item(), result.ldr_error.item()))
-        verdicts.append(judge(dataset, images))
+        ratios.append(locality.measure(denoiser, dataset, config.probe, levels=torch.tensor([t])))
+        places.append(
+            placement.measure(denoiser, dataset, config.probe, empirical=empirical, levels=levels)
+        )
+        verdicts.append(judge(dataset, sample(denoiser, dataset.image_shape, sampling).images))
+    mus = [p.mean_mu for p in places]
     return Dynamics(
         steps=steps,
         t=t,
-        log_snr=denoiser.log_snr(torch.tensor([t])).item(),
-        ldr=[r[0] for r in ratios],
-        ldr_error=[r[1] for r in ratios],
+        log_snr=ratios[0].log_snr.item(),
+        ldr=[r.ldr.item() for r in ratios],
+        ldr_error=[r.ldr_error.item() for r in ratios],
+        gamma=[p.mean_gamma[0] for p in places],
+        gamma_error=[p.mean_gamma[1] for p in places],
+        mu=[m[0] for m in mus if m] or None,
+        mu_error=[m[1] for m in mus if m] or None,
         legible=[v.legible_rate for v in verdicts],
         grammatical=[v.grammatical_rate for v in verdicts],
         product_rate=dataset.grammar.product_rate(),
         settings={
-            **result.settings,
+            **ratios[0].settings,
             "sampler": sampling.sampler,
             "sampler_steps": sampling.steps,
             "samples": sampling.n,
             "weights": sampling.weights,
         },
     )
+
+
+def _levels_of_the_grammar(
+    denoiser: Denoiser, dataset: SymbolImages, config: ProbeConfig
+) -> Tensor:
+    """The noise levels that carry nine tenths of the grammar's weight."""
+    bayes = BayesDenoiser(dataset, denoiser.scheduler).to(denoiser.alphas_cumprod.device)
+    result = placement.measure(bayes, dataset, config)
+    order = result.weight.argsort(descending=True)
+    cumulative = result.weight[order].cumsum(0) / result.weight.sum()
+    kept = order[: int((cumulative < 0.9).sum()) + 1]
+    return result.t[kept.sort().values]
 
 
 def plot(result: Dynamics, ax: Axes) -> Axes:
@@ -110,12 +143,33 @@ def plot(result: Dynamics, ax: Axes) -> Axes:
         marker="o",
         markersize=3,
         capsize=2,
-        color="C0",
+        color=COLORS["transformer"],
         label=f"LDR at log-SNR {result.log_snr:.1f}",
     )
+    ax.errorbar(
+        result.steps,
+        result.gamma,
+        yerr=[1.96 * e for e in result.gamma_error],
+        marker="^",
+        markersize=3,
+        capsize=2,
+        color=COLORS["bayes"],
+        label="gamma, share of the grammar used",
+    )
+    if result.mu is not None and result.mu_error is not None:
+        ax.errorbar(
+            result.steps,
+            result.mu,
+            yerr=[1.96 * e for e in result.mu_error],
+            marker="v",
+            markersize=3,
+            capsize=2,
+            color=COLORS["empirical"],
+            label="mu, share of the training set recalled",
+        )
     for label, rates, color in (
-        ("legible", result.legible, "C2"),
-        ("grammatical, of the legible", result.grammatical, "C3"),
+        ("legible", result.legible, COLORS["illegible"]),
+        ("grammatical, of the legible", result.grammatical, COLORS["grammatical"]),
     ):
         known = [(s, r, r.value) for s, r in zip(result.steps, rates, strict=True)]
         points = [(s, r, v) for s, r, v in known if v is not None]
@@ -131,6 +185,8 @@ def plot(result: Dynamics, ax: Axes) -> Axes:
             color=color,
             label=label,
         )
-    ax.axhline(result.product_rate, color="C3", linestyle=":", linewidth=1, label="chance")
+    ax.axhline(
+        result.product_rate, color=COLORS["grammatical"], linestyle=":", linewidth=1, label="chance"
+    )
     ax.set(xscale="log", xlabel="training step", ylabel="share", ylim=(-0.03, 1.05))
     return ax

@@ -10,9 +10,11 @@ norm is stated by `variant`:
     l1               sums of absolute values, pooled
     mean-of-ratios   squared norms, the ratio taken for each input and then averaged
 
-A raw LDR proves nothing: the optimal denoiser of parity is itself almost local at high noise.
+A raw LDR proves nothing: the optimal denoiser of parity is itself almost local at high noise. The
+headline is the excess LDR, network minus Bayes oracle, on the same inputs and projections.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +44,8 @@ class Locality:
         ldr_error: (T,) its standard error over inputs and projections.
         dependence: (T, L, L) mean energy from input cell j (column) to output cell i (row).
         dependence_error: (T, L, L) its standard error.
+        influence: (T, N) of each input on the LDR; its standard deviation over sqrt(N) is the
+            error, and that of a difference of two is the error of an excess.
         settings: Variant, number of inputs, projections (0 is exact), seed.
     """
 
@@ -51,6 +55,7 @@ class Locality:
     ldr_error: Tensor
     dependence: Tensor
     dependence_error: Tensor
+    influence: Tensor
     settings: dict[str, Any]
 
     def at(self, t: int) -> int:
@@ -69,7 +74,8 @@ def measure(
     config: ProbeConfig | None = None,
     *,
     levels: Tensor | None = None,
-    include: int | None = None,
+    include: Sequence[int] = (),
+    description: str = "locality",
     progress: Progress = silent,
 ) -> Locality:
     """Measure the LDR and the dependence matrix of a denoiser on noisy images of valid words.
@@ -79,18 +85,19 @@ def measure(
         dataset: Where the inputs come from, and whose cells are the regions.
         config: Inputs, levels, projections, variant, batch size, seed.
         levels: (T,) timesteps instead of `config.levels` spread ones.
-        include: One more timestep to visit.
+        include: More timesteps to visit.
+        description: What the progress bar says.
         progress: Called as tqdm is.
     """
     config = config or ProbeConfig()
     if config.images < 2:
         raise UsageError(f"probe.images must be at least 2 for an error, not {config.images}")
     levels = spread_levels(denoiser, config.levels) if levels is None else levels
-    if include is not None:
-        levels = torch.cat([levels, torch.tensor([include])]).unique().flip(0)
+    if include:
+        levels = torch.tensor(sorted({*levels.tolist(), *include}, reverse=True))
     ratios = []
     dependence = []
-    for t in progress(levels.tolist(), desc="locality", unit="level"):
+    for t in progress(levels.tolist(), desc=description, unit="level"):
         energies = _energies(denoiser, dataset, config, t)
         ratios.append(local_dependency_ratio(energies, config.variant))
         dependence.append((energies.mean(0), energies.std(0) / len(energies) ** 0.5))
@@ -98,9 +105,10 @@ def measure(
         t=levels,
         log_snr=denoiser.log_snr(levels).cpu(),
         ldr=torch.tensor([r[0] for r in ratios]),
-        ldr_error=torch.tensor([r[1] for r in ratios]),
+        ldr_error=_standard_error(influence := torch.stack([r[1] for r in ratios])),
         dependence=torch.stack([d[0] for d in dependence]),
         dependence_error=torch.stack([d[1] for d in dependence]),
+        influence=influence,
         settings={
             "variant": config.variant,
             "images": config.images,
@@ -110,13 +118,29 @@ def measure(
     )
 
 
-def local_dependency_ratio(energies: Tensor, variant: str = "squared") -> tuple[float, float]:
-    """Return the LDR over all cells and its standard error.
+def excess(network: Locality, oracle: Locality) -> tuple[Tensor, Tensor]:
+    """Return LDR(network) − LDR(oracle) at each level, and its standard error.
+
+    Both must be measured on the same inputs; the error is that of the paired difference.
+
+    Raises:
+        UsageError: If levels or settings differ.
+    """
+    if not torch.equal(network.t, oracle.t) or network.settings != oracle.settings:
+        raise UsageError("an excess LDR needs two measurements of the same levels and settings")
+    return network.ldr - oracle.ldr, _standard_error(network.influence - oracle.influence)
+
+
+def local_dependency_ratio(energies: Tensor, variant: str = "squared") -> tuple[float, Tensor]:
+    """Return the LDR over all cells, and the influence of each input on it.
 
     Args:
         energies: (N, L, L) of N inputs, output cell by input cell; squared norms, or sums of
             absolute values for the variant l1.
         variant: See the module's text.
+
+    Returns:
+        The ratio, and (N,) influences: first-order changes of the ratio, times N.
     """
     if variant == "frobenius":
         local = energies.diagonal(dim1=1, dim2=2).sqrt().sum(1)
@@ -124,50 +148,55 @@ def local_dependency_ratio(energies: Tensor, variant: str = "squared") -> tuple[
     else:
         local = energies.diagonal(dim1=1, dim2=2).sum(1)
         everything = energies.sum((1, 2))
-    n = len(energies)
     if variant == "mean-of-ratios":
         ratios = local / everything
-        return ratios.mean().item(), (ratios.std() / n**0.5).item()
+        return ratios.mean().item(), ratios - ratios.mean()
     ratio = local.sum() / everything.sum()
-    # Delta method for a ratio of means.
-    residual = local - ratio * everything
-    error = residual.square().sum().div(n * (n - 1)).sqrt() / everything.mean()
-    return ratio.item(), error.item()
+    return ratio.item(), (local - ratio * everything) / everything.mean()
+
+
+def _standard_error(influence: Tensor) -> Tensor:
+    n = influence.shape[-1]
+    return influence.square().sum(-1).div(n * (n - 1)).sqrt()
 
 
 def plot(result: Locality, ax: Axes, label: str = "network", **style: Any) -> Axes:
     """Draw the LDR against log-SNR with a band of ±1.96 standard errors."""
-    x, y, error = (a.numpy() for a in (result.log_snr, result.ldr, 1.96 * result.ldr_error))
-    (line,) = ax.plot(x, y, marker="o", markersize=3, label=label, **style)
-    ax.fill_between(x, y - error, y + error, color=line.get_color(), alpha=0.25, linewidth=0)
+    _draw_curve(ax, result.log_snr, result.ldr, result.ldr_error, label=label, **style)
     ax.set(xlabel="log-SNR (nats)", ylabel=f"LDR ({result.settings['variant']})", ylim=(0, 1.05))
-    ax.axhline(
-        1 / result.dependence.shape[-1],
-        color="0.6",
-        linestyle=":",
-        linewidth=1,
-        label="no locality (1/L)",
-    )
+    return ax
+
+
+def plot_excess(network: Locality, oracle: Locality, ax: Axes, **style: Any) -> Axes:
+    """Draw LDR(network) − LDR(oracle) against log-SNR with a band of ±1.96 standard errors."""
+    value, error = excess(network, oracle)
+    _draw_curve(ax, network.log_snr, value, error, **style)
+    ax.axhline(0, color="0.6", linewidth=1)
+    ax.set(xlabel="log-SNR (nats)", ylabel="excess LDR")
     return ax
 
 
 def plot_dependence(result: Locality, ax: Axes, level: int) -> Axes:
     """Draw the dependence matrix at index `level`, each row divided by its sum."""
     matrix = result.dependence[level]
-    share = (matrix / matrix.sum(1, keepdim=True)).numpy()
-    image = ax.imshow(share, vmin=0, vmax=1, cmap="viridis")
+    total = matrix.sum(1, keepdim=True)
+    share = torch.where(total > 0, matrix / total, 0.0).numpy()
+    ax.imshow(share, vmin=0, vmax=1, cmap="viridis")
     ticks = range(0, len(share), max(1, len(share) // 8))
     ax.set(
         xlabel="input cell",
         ylabel="output cell",
         xticks=ticks,
         yticks=ticks,
-        title=f"log-SNR {result.log_snr[level]:.1f}  (t = {int(result.t[level])})",
+        title=f"log-SNR {result.log_snr[level]:.1f}",
     )
-    figure = ax.get_figure()
-    if figure is not None:
-        figure.colorbar(image, ax=ax, label="share of ‖J‖² in its row", fraction=0.046)
     return ax
+
+
+def _draw_curve(ax: Axes, x: Tensor, y: Tensor, error: Tensor, **style: Any) -> None:
+    low, high = (y - 1.96 * error).numpy(), (y + 1.96 * error).numpy()
+    (line,) = ax.plot(x.numpy(), y.numpy(), marker="o", markersize=3, **style)
+    ax.fill_between(x.numpy(), low, high, color=line.get_color(), alpha=0.25, linewidth=0)
 
 
 def _is_exact(config: ProbeConfig) -> bool:

@@ -1,4 +1,4 @@
-"""All probes of a checkpoint at once: numbers as JSON and figures beside them."""
+"""All probes of a checkpoint at once, beside the oracles: numbers as JSON and figures."""
 
 import json
 from dataclasses import dataclass
@@ -9,11 +9,12 @@ import torch
 
 from diffprobe.atomic import write_text
 from diffprobe.config import Config
-from diffprobe.datasets import SymbolImages, build_dataset
+from diffprobe.datasets import build_dataset
 from diffprobe.errors import CheckpointError
-from diffprobe.figures import COLORS, figure
 from diffprobe.models.checkpoint import find_checkpoint, load_denoiser
-from diffprobe.probes import attribution, dynamics, locality
+from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser, training_oracle
+from diffprobe.probes import attribution, dynamics, locality, placement
+from diffprobe.probes.drawings import draw
 from diffprobe.probes.noise_levels import symbols_form_at
 from diffprobe.progress import Progress, silent
 from diffprobe.training.run_folder import run_of_checkpoint
@@ -25,44 +26,68 @@ class ProbeResults:
 
     Attributes:
         folder: Holds a JSON file and figures for each probe.
+        architecture: Name of the network's architecture.
         step: Training step of the checkpoint.
         forms_at: The noise level at which symbols form.
-        locality: LDR and dependence over noise levels, that level among them.
-        attribution: One cell's integrated gradients, at that level.
+        grammar_at: The noise level at which the grammar is worth most.
+        locality: LDR and dependence of "network", "bayes" and "product", and of "empirical" where
+            the training set is finite, on the same inputs, those two levels among them.
+        placement: Where the network stands among the oracles.
+        attribution: One cell's integrated gradients, of "network" and "bayes", at `grammar_at`.
         dynamics: Along training, if asked for.
     """
 
     folder: Path
+    architecture: str
     step: int | None
     forms_at: int
-    locality: locality.Locality
-    attribution: attribution.Attribution
+    grammar_at: int
+    locality: dict[str, locality.Locality]
+    placement: placement.Placement
+    attribution: dict[str, attribution.Attribution]
     dynamics: dynamics.Dynamics | None
 
     @property
     def ldr(self) -> tuple[float, float]:
-        """LDR where symbols form, and its standard error."""
-        index = self.locality.at(self.forms_at)
-        return self.locality.ldr[index].item(), self.locality.ldr_error[index].item()
+        """The network's LDR where symbols form, and its standard error."""
+        network = self.locality["network"]
+        index = network.at(self.forms_at)
+        return network.ldr[index].item(), network.ldr_error[index].item()
 
     def summary(self) -> dict[str, Any]:
         """Return the headline numbers and the files."""
-        ldr, error = self.ldr
-        index = self.locality.at(self.forms_at)
+        network, bayes = self.locality["network"], self.locality["bayes"]
+        excess, excess_error = locality.excess(network, bayes)
+        levels = {}
+        for name, t in (("symbols_form", self.forms_at), ("grammar", self.grammar_at)):
+            index = network.at(t)
+            levels[name] = {
+                "t": t,
+                "log_snr": network.log_snr[index].item(),
+                "ldr": {
+                    who: _with_error(result.ldr[index], result.ldr_error[index])
+                    for who, result in self.locality.items()
+                },
+                "excess_ldr": _with_error(excess[index], excess_error[index]),
+            }
+        placed = self.placement
         return {
             "folder": str(self.folder),
+            "architecture": self.architecture,
             "step": self.step,
-            "symbols_form_at": {
-                "t": self.forms_at,
-                "log_snr": self.locality.log_snr[index].item(),
+            "variant": network.settings["variant"],
+            "images": network.settings["images"],
+            "levels": levels,
+            "gamma": _with_error(*placed.mean_gamma),
+            "mu": _with_error(*placed.mean_mu) if placed.mean_mu else None,
+            "grammar_nats": _with_error(*placed.grammar_nats),
+            "total_correlation_nats": placed.total_correlation,
+            "missed_nats": _with_error(*placed.missed_nats),
+            "missed_along_nats": placed.missed_along_nats,
+            "attribution_local_share": {
+                who: _with_error(*result.mean_local_share)
+                for who, result in self.attribution.items()
             },
-            "ldr": {
-                "variant": self.locality.settings["variant"],
-                "value": ldr,
-                "standard_error": error,
-                "images": self.locality.settings["images"],
-            },
-            "attribution_local_share": self.attribution.local_share.mean().item(),
             "figures": [str(p) for p in sorted(self.folder.glob("*.png"))],
         }
 
@@ -76,7 +101,7 @@ def probe_checkpoint(
     device: torch.device | str = "cpu",
     progress: Progress = silent,
 ) -> ProbeResults:
-    """Measure LDR, dependence and attribution of a checkpoint, and draw them.
+    """Measure locality, placement and attribution of a checkpoint beside the oracles; draw them.
 
     Args:
         checkpoint: A run folder (its latest checkpoint) or a checkpoint folder in one.
@@ -96,68 +121,70 @@ def probe_checkpoint(
             f"{checkpoint} is not part of a run folder of diffprobe train: its dataset is unknown"
         )
     config = config or run.config()
-    dataset = build_dataset(config)
-    denoiser = load_denoiser(found.path, config.sampling.weights, device)
-    forms_at = symbols_form_at(denoiser, dataset, seed=config.probe.seed)
+    dataset, settings = build_dataset(config), config.probe
+    network = load_denoiser(found.path, config.sampling.weights, device)
+    oracles = {
+        "bayes": BayesDenoiser(dataset, network.scheduler).to(device),
+        "product": ProductDenoiser(dataset, network.scheduler).to(device),
+    }
+    empirical = training_oracle(dataset, network.scheduler, config.data)
+    if empirical is not None:
+        oracles["empirical"] = empirical.to(device)
+
+    placed = placement.measure(network, dataset, settings, empirical=empirical, progress=progress)
+    forms_at = symbols_form_at(network, dataset, seed=settings.seed)
+    grammar_at = int(placed.t[placed.weight.argmax()])
+    measured = {
+        name: locality.measure(
+            denoiser,
+            dataset,
+            settings,
+            include=(forms_at, grammar_at),
+            description=f"locality, {name}",
+            progress=progress,
+        )
+        for name, denoiser in {"network": network, **oracles}.items()
+    }
     results = ProbeResults(
         folder=out or run.path / "probes" / found.path.name,
+        architecture=config.model.name,
         step=found.step,
         forms_at=forms_at,
-        locality=locality.measure(
-            denoiser, dataset, config.probe, include=forms_at, progress=progress
-        ),
-        attribution=attribution.measure(denoiser, dataset, config.probe, t=forms_at),
+        grammar_at=grammar_at,
+        locality=measured,
+        placement=placed,
+        attribution={
+            name: attribution.measure(denoiser, dataset, settings, t=grammar_at)
+            for name, denoiser in (("network", network), ("bayes", oracles["bayes"]))
+        },
         dynamics=dynamics.measure(
-            run.path,
-            dataset,
-            config.probe,
-            config.sampling,
-            t=forms_at,
-            device=device,
-            progress=progress,
+            run.path, dataset, config, t=grammar_at, device=device, progress=progress
         )
         if steps == "all"
         else None,
     )
-    _write(results, config, dataset)
+    _write(results)
+    draw(results, dataset)
+    _write_json(results.folder / "summary.json", results.summary())
     return results
 
 
-def _write(results: ProbeResults, config: Config, dataset: SymbolImages) -> None:
-    folder = results.folder
-    _write_json(folder / "locality.json", results.locality.to_json())
-    _write_json(folder / "attribution.json", results.attribution.to_json())
-    color = COLORS[config.model.name]
-    with figure(folder / "ldr") as canvas:
-        ax = canvas.subplots()
-        locality.plot(results.locality, ax, label=config.model.name, color=color)
-        index = results.locality.at(results.forms_at)
-        ax.axvline(
-            results.locality.log_snr[index].item(),
-            color="0.6",
-            linewidth=1,
-            linestyle="--",
-            label="symbols form",
-        )
-        ax.legend(loc="lower left")
-    with figure(folder / "dependence", 9.0, 3.0) as canvas:
-        last = len(results.locality.t) - 1
-        chosen = (last // 6, results.locality.at(results.forms_at), last - last // 6)
-        for ax, level in zip(canvas.subplots(1, 3), chosen, strict=True):
-            locality.plot_dependence(results.locality, ax, level)
-    with figure(folder / "attribution", 6.0, _map_height(dataset)) as canvas:
-        attribution.plot(results.attribution, canvas.subplots())
+def _write(results: ProbeResults) -> None:
+    excess, error = locality.excess(results.locality["network"], results.locality["bayes"])
+    content: dict[str, Any] = {name: result.to_json() for name, result in results.locality.items()}
+    content["excess_ldr"] = {"value": excess.tolist(), "standard_error": error.tolist()}
+    _write_json(results.folder / "locality.json", content)
+    _write_json(results.folder / "placement.json", results.placement.to_json())
+    _write_json(
+        results.folder / "attribution.json",
+        {name: result.to_json() for name, result in results.attribution.items()},
+    )
     if results.dynamics is not None:
-        _write_json(folder / "dynamics.json", results.dynamics.to_json())
-        with figure(folder / "dynamics") as canvas:
-            dynamics.plot(results.dynamics, ax := canvas.subplots())
-            ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    _write_json(folder / "summary.json", results.summary())
+        _write_json(results.folder / "dynamics.json", results.dynamics.to_json())
 
 
-def _map_height(dataset: SymbolImages) -> float:
-    _, height, width = dataset.image_shape
-    return 0.8 + min(4.0, 4.8 * height / width)
+def _with_error(value: Any, error: Any) -> dict[str, float]:
+    return {"value": float(value), "standard_error": float(error)}
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -21,12 +21,15 @@ SCHEMA = "diffprobe-report/1"
 
 # Figures of the probes that the page shows, and what they are.
 PROBE_FIGURES = {
-    "dynamics": "Along training: LDR where symbols form, legible and grammatical rates of samples. "
-    "Bars are 95 % intervals.",
-    "ldr": "Local dependency ratio over noise levels, noisy images at the left. "
-    "The band is ±1.96 standard errors.",
-    "dependence": "Which input cell (column) each output cell (row) listens to, "
-    "at high noise, where symbols form, and at low noise.",
+    "dynamics": "Along training: LDR and gamma where the grammar lives, legible and grammatical "
+    "rates of samples. Bars are 95 % intervals.",
+    "ldr": "Local dependency ratio over noise levels, noisy images at the left: the network, the "
+    "exact optimum, and the optimum that ignores the grammar. Below, the network's excess over "
+    "the optimum. Bands are ±1.96 standard errors.",
+    "placement": "How much of the grammar the network uses (gamma: 0 local, 1 optimal), over the "
+    "noise levels where the grammar is worth something (shaded).",
+    "dependence": "Which input cell (column) each output cell (row) listens to, network above "
+    "and Bayes optimum below, at high noise, where the grammar is worth most, and at low noise.",
     "attribution": "Integrated gradients of one cell's output (outlined) over the noisy image.",
 }
 

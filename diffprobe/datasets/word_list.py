@@ -1,0 +1,47 @@
+"""A grammar given by listing its words."""
+
+from torch import Tensor
+
+from diffprobe.datasets.grammar import Grammar
+from diffprobe.datasets.semiring import Semiring
+from diffprobe.errors import UsageError
+
+
+class WordList(Grammar):
+    """The language of exactly these words.
+
+    Args:
+        words: (M, L) long, distinct.
+        symbols: V; by default one more than the largest symbol.
+
+    Raises:
+        UsageError: If there is no word, one appears twice, or a symbol is outside the alphabet.
+    """
+
+    def __init__(self, words: Tensor, symbols: int | None = None) -> None:
+        if words.ndim != 2 or 0 in words.shape or words.is_floating_point():
+            raise UsageError(
+                f"words must be integers of shape (M, L), at least one; got {words.dtype} "
+                f"of shape {tuple(words.shape)}"
+            )
+        self.length = words.shape[1]
+        self.symbols = int(words.max()) + 1 if symbols is None else symbols
+        self.check_words(words)
+        unique, counts = words.unique(dim=0, return_counts=True)
+        if len(unique) < len(words):
+            twice = unique[counts > 1][0].tolist()
+            raise UsageError(f"the word {twice} appears twice")
+        self.list = words.long()
+
+    @property
+    def elements_per_row(self) -> int:
+        """Each row gathers the scores of every word's every cell."""
+        return self.list.numel()
+
+    def inside(self, scores: Tensor, semiring: Semiring) -> Tensor:
+        """Return the sum over the listed words of the product of `scores (B, L, V)`: (B,)."""
+        words = self.list.to(scores.device)
+        total = scores[:, 0].index_select(1, words[:, 0])
+        for cell in range(1, self.length):
+            total = semiring.mul(total, scores[:, cell].index_select(1, words[:, cell]))
+        return semiring.sum(total, -1)
