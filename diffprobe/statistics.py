@@ -1,8 +1,7 @@
 """Rates with their intervals."""
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from diffprobe.errors import UsageError
 
@@ -22,10 +21,6 @@ class Rate:
     def contains(self, value: float) -> bool:
         """Whether the interval contains `value`."""
         return self.low <= value <= self.high
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a dict of plain numbers."""
-        return asdict(self)
 
     def __str__(self) -> str:
         if self.value is None:

@@ -53,17 +53,15 @@ class Verdicts:
         rates = {kind: wilson(int(found.sum()), n) for kind, found in self.violations.items()}
         return dict(sorted(rates.items(), key=lambda item: -item[1].count))
 
-    def to_json(self) -> dict[str, Any]:
-        """Return rates, counts and chance lines as plain numbers."""
+    def summary(self) -> dict[str, Any]:
+        """Return rates, counts and chance lines."""
         return {
             "samples": len(self.words),
-            "legible": self.legible_rate.to_json(),
-            "legible_cells": wilson(
-                int(self.legible_cells.sum()), self.legible_cells.numel()
-            ).to_json(),
-            "grammatical": self.grammatical_rate.to_json(),
+            "legible": self.legible_rate,
+            "legible_cells": wilson(int(self.legible_cells.sum()), self.legible_cells.numel()),
+            "grammatical": self.grammatical_rate,
             "chance": {"uniform": self.uniform_rate, "product": self.product_rate},
-            "violations": {k: r.to_json() for k, r in self.violation_rates().items()},
+            "violations": self.violation_rates(),
         }
 
 

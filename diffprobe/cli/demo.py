@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from diffprobe.cli import options as opt
+from diffprobe.cli.probe import describe
 
 
 @click.command()
@@ -60,23 +61,20 @@ def command(
         details={"sampler": dict(samples.sampler)},
         probes=results.folder,
     )
-    verdicts, (ldr, error) = report.verdicts, results.ldr
+    verdicts, summary = report.verdicts, results.summary()
     seconds = time.monotonic() - started
     if as_json:
         opt.print_json(
             {
-                **verdicts.to_json(),
-                "ldr": results.summary()["ldr"],
-                "page": str(report.page),
+                **verdicts.summary(),
+                "probes": summary,
+                "page": report.page,
                 "seconds": seconds,
             }
         )
         return
-    click.echo(f"legible:      {verdicts.legible_rate}")
-    click.echo(f"grammatical:  {verdicts.grammatical_rate}; chance {verdicts.product_rate:.1%}")
-    click.echo(
-        f"LDR:          {ldr:.4f} (95 % interval {ldr - 1.96 * error:.4f} to "
-        f"{ldr + 1.96 * error:.4f}, {config.probe.images} images), where symbols form"
-    )
-    click.echo(f"page:         {report.page}")
+    click.echo(f"legible       {verdicts.legible_rate}")
+    click.echo(f"grammatical   {verdicts.grammatical_rate}; chance {verdicts.product_rate:.1%}")
+    click.echo(describe(summary))
+    click.echo(f"page          {report.page}")
     click.echo(f"{seconds:.0f} seconds", err=True)

@@ -111,5 +111,7 @@ def show_warnings() -> None:
 
 
 def print_json(content: Any) -> None:
-    """Print one JSON document on stdout; numbers that are not finite become null."""
-    click.echo(json.dumps(content, indent=2, allow_nan=False))
+    """Print one JSON document on stdout; what is not defined becomes null."""
+    from diffprobe.records import plain
+
+    click.echo(json.dumps(plain(content), indent=2, allow_nan=False))

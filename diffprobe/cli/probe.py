@@ -104,31 +104,30 @@ def command(
 
 
 def describe(summary: dict[str, Any]) -> str:
-    """Return the headline of the probes in words."""
+    """Return the headline of the probes in words; ± is a 95 % interval."""
     lines = []
-    for name, title in (("symbols_form", "symbols form"), ("grammar", "grammar is worth most")):
+    for name, title in (("symbols_form", "symbols form"), ("grammar", "the grammar is worth most")):
         level = summary["levels"][name]
-        ldr = level["ldr"]
+        oracles = ", ".join(
+            f"{who} {ldr['value']:.3f}" for who, ldr in level["ldr"].items() if who != "network"
+        )
         lines += [
-            f"where {title}, log-SNR {level['log_snr']:.2f} (t = {level['t']}):",
-            f"  LDR         {_interval(ldr['network'])}; Bayes {ldr['bayes']['value']:.4f}, "
-            f"product {ldr['product']['value']:.4f}",
-            f"  excess LDR  {_interval(level['excess_ldr'])}",
+            f"where {title} (log-SNR {level['log_snr']:.2f}, t = {level['t']})",
+            f"  LDR         {_interval(level['ldr']['network'])}; {oracles}",
+            f"  excess LDR  {_interval(level['excess_ldr'])} over Bayes",
         ]
-    lines += [
-        f"gamma           {_interval(summary['gamma'])} (0 local, 1 optimal)",
-    ]
+    lines.append(f"gamma         {_interval(summary['gamma'])} (0 local, 1 optimal)")
     if summary["mu"] is not None:
-        lines.append(f"mu              {_interval(summary['mu'])} (1 recalls its training set)")
-    lines += [
-        f"grammar missed  {summary['missed_along_nats']:.3f} nats along the oracles' axis, of "
-        f"{_interval(summary['grammar_nats'])}; total correlation "
-        f"{summary['total_correlation_nats']:.3f}",
-        f"({summary['variant']} LDR, {summary['images']} images a level, ± 95 % intervals)",
-        *(f"figure {path}" for path in summary["figures"]),
-    ]
-    return "\n".join(lines)
+        lines.append(f"mu            {_interval(summary['mu'])} (1 recalls its training set)")
+    return "\n".join(
+        [
+            *lines,
+            f"missed        {summary['missed_along_nats']:.3f} nats of the grammar's "
+            f"{summary['total_correlation_nats']:.3f}",
+            f"figures       {summary['folder']}/*.png",
+        ]
+    )
 
 
 def _interval(estimate: dict[str, float]) -> str:
-    return f"{estimate['value']:.4f} ± {1.96 * estimate['standard_error']:.4f}"
+    return f"{estimate['value']:.3f} ± {1.96 * estimate['standard_error']:.3f}"

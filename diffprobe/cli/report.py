@@ -62,7 +62,7 @@ def command(source: Path, dataset: str | None, out: Path | None, as_json: bool) 
         probes=probes,
     )
     if as_json:
-        opt.print_json({**report.verdicts.to_json(), "page": str(report.page)})
+        opt.print_json({**report.verdicts.summary(), "page": str(report.page)})
         return
     from diffprobe.report.findings import findings, headlines
 

@@ -99,8 +99,9 @@ class SymbolImages:
     def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Read images back.
 
-        A cell is read as the symbol of the nearest glyph, and is legible when that glyph is within
-        `glyphs.radius`, root mean square per pixel.
+        A cell is read as the symbol of the nearest glyph. It is legible when that glyph is within
+        `glyphs.radius`, and nearer than `glyphs.ambiguity` times the nearest glyph of any other
+        symbol.
 
         Args:
             images: (N, 1, H, W), values nominally in [-1, 1].
@@ -109,25 +110,28 @@ class SymbolImages:
             words (N, L) long, and legible (N, L) bool. Where a cell is not legible its symbol is
             the best guess. A cell with a value that is not finite is never legible.
         """
-        nearest, distance = self.nearest_glyphs(images)
-        return nearest, distance <= self.glyphs.radius
+        distances = self.symbol_distances(images)
+        nearest, words = distances.min(-1)
+        others = distances.scatter(-1, words[..., None], math.inf).amin(-1)
+        near = nearest <= self.glyphs.radius
+        return words, near & (nearest <= self.glyphs.ambiguity * others)
 
-    def nearest_glyphs(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the symbol of each cell's nearest glyph, and its distance.
+    def symbol_distances(self, images: Tensor) -> Tensor:
+        """Return each cell's distance to the nearest glyph of each symbol.
 
         Returns:
-            symbols (N, L) long, and distance (N, L) float32, root mean square per pixel.
+            (N, L, V) float32, root mean square per pixel; NaN where a cell is not finite.
         """
         cells = rearrange(self.cells(images), "n l h w -> (n l) (h w)").float()
-        glyphs = self.glyphs.images[self.glyphs.known].flatten(1).to(cells)
-        owner = self.glyphs.known.nonzero()[:, 0].to(cells.device)
-        symbols, distances = [], []
-        for chunk in cells.split(max(1, CHUNK_ELEMENTS // len(glyphs))):
-            distance, index = torch.cdist(chunk, glyphs).min(1)
-            symbols.append(owner[index])
-            distances.append(distance / math.sqrt(glyphs.shape[1]))
-        shape = (len(images), self.grammar.length)
-        return torch.cat(symbols).reshape(shape), torch.cat(distances).reshape(shape)
+        # A symbol's padding repeats its first variant, so it changes no minimum.
+        glyphs = rearrange(self.glyphs.images, "v k h w -> (v k) (h w)").to(cells)
+        symbols = len(self.glyphs.images)
+        distances = [
+            rearrange(torch.cdist(chunk, glyphs), "n (v k) -> n v k", v=symbols).amin(-1)
+            for chunk in cells.split(max(1, CHUNK_ELEMENTS // len(glyphs)))
+        ]
+        flat = torch.cat(distances) / math.sqrt(glyphs.shape[1])
+        return flat.reshape(len(images), self.grammar.length, symbols)
 
     def evidence(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return what each noisy cell says about its symbol, up to a constant per cell.

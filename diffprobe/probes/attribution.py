@@ -9,20 +9,24 @@ The convergence delta is the error of that sum.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from captum.attr import IntegratedGradients
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from diffprobe.atomic import atomic_file
 from diffprobe.config import ProbeConfig
 from diffprobe.datasets import SymbolImages
 from diffprobe.errors import UsageError
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.probes.noise_levels import noisy_inputs
 from diffprobe.probes.regions import cell_regions
+from diffprobe.records import estimate, write_record
 
 
 @dataclass(frozen=True)
@@ -58,18 +62,6 @@ class Attribution:
         """Share of |map| inside the cell itself, mean over images and its standard error."""
         share = self.local_share
         return share.mean().item(), (share.std() / len(share) ** 0.5).item()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the numbers as nested lists."""
-        return {
-            "cell": self.cell,
-            "t": self.t,
-            "log_snr": self.log_snr,
-            "local_share": self.local_share.tolist(),
-            "convergence_delta": self.delta.tolist(),
-            "maps": self.maps.tolist(),
-            "settings": self.settings,
-        }
 
 
 def measure(
@@ -130,6 +122,16 @@ def measure(
             "seed": config.seed,
         },
     )
+
+
+def write(result: Attribution, path: Path) -> None:
+    """Store the images as `path`.npz and the rest of the numbers as `path`.json."""
+    images = {name: getattr(result, name).numpy() for name in ("maps", "x_t", "x0_hat")}
+    with atomic_file(path.with_name(f"{path.name}.npz")) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **images)
+    numbers = {k: v for k, v in result.__dict__.items() if k not in images}
+    share = estimate(*result.mean_local_share)
+    write_record(path.with_name(f"{path.name}.json"), {**numbers, "mean_local_share": share})
 
 
 def plot(result: Attribution, ax: Axes, index: int = 0) -> Axes:

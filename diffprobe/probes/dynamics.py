@@ -55,14 +55,6 @@ class Dynamics:
     product_rate: float
     settings: dict[str, Any]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the numbers as nested lists."""
-        return {
-            **self.__dict__,
-            "legible": [r.to_json() for r in self.legible],
-            "grammatical": [r.to_json() for r in self.grammatical],
-        }
-
 
 def measure(
     run: Path,

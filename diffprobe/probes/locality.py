@@ -14,6 +14,7 @@ A raw LDR proves nothing: the optimal denoiser of parity is itself almost local 
 headline is the excess LDR, network minus Bayes oracle, on the same inputs and projections.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,10 @@ from diffprobe.probes.regions import cell_regions
 from diffprobe.progress import Progress, silent
 from diffprobe.seeding import generator
 
+# Energy per cell below which an output depends on nothing, and asking on what makes no sense: an
+# oracle of few glyphs is a constant at low noise. An identity has one unit per pixel.
+NO_DEPENDENCE = 1e-6
+
 
 @dataclass(frozen=True)
 class Locality:
@@ -40,7 +45,7 @@ class Locality:
     Attributes:
         t: (T,) long, noisiest first.
         log_snr: (T,) log(alpha²/sigma²).
-        ldr: (T,) local dependency ratio.
+        ldr: (T,) local dependency ratio; NaN where the output depends on nothing.
         ldr_error: (T,) its standard error over inputs and projections.
         dependence: (T, L, L) mean energy from input cell j (column) to output cell i (row).
         dependence_error: (T, L, L) its standard error.
@@ -61,11 +66,6 @@ class Locality:
     def at(self, t: int) -> int:
         """Return the index of the level nearest `t`."""
         return int((self.t - t).abs().argmin())
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the numbers as nested lists."""
-        arrays = ("t", "log_snr", "ldr", "ldr_error", "dependence", "dependence_error")
-        return {**{a: getattr(self, a).tolist() for a in arrays}, "settings": self.settings}
 
 
 def measure(
@@ -148,6 +148,8 @@ def local_dependency_ratio(energies: Tensor, variant: str = "squared") -> tuple[
     else:
         local = energies.diagonal(dim1=1, dim2=2).sum(1)
         everything = energies.sum((1, 2))
+    if everything.mean() <= NO_DEPENDENCE * energies.shape[1]:
+        return math.nan, torch.full_like(local, math.nan)
     if variant == "mean-of-ratios":
         ratios = local / everything
         return ratios.mean().item(), ratios - ratios.mean()
@@ -179,9 +181,11 @@ def plot_excess(network: Locality, oracle: Locality, ax: Axes, **style: Any) -> 
 def plot_dependence(result: Locality, ax: Axes, level: int) -> Axes:
     """Draw the dependence matrix at index `level`, each row divided by its sum."""
     matrix = result.dependence[level]
-    total = matrix.sum(1, keepdim=True)
-    share = torch.where(total > 0, matrix / total, 0.0).numpy()
+    share = (matrix / matrix.sum(1, keepdim=True)).numpy()
     ax.imshow(share, vmin=0, vmax=1, cmap="viridis")
+    if result.ldr[level].isnan():
+        ax.images[0].set_visible(False)
+        ax.text(0.5, 0.5, "depends on\nnothing", ha="center", va="center", transform=ax.transAxes)
     ticks = range(0, len(share), max(1, len(share) // 8))
     ax.set(
         xlabel="input cell",

@@ -29,6 +29,7 @@ from diffprobe.models.denoiser import Denoiser
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probes.noise_levels import noisy_inputs, spread_levels
 from diffprobe.progress import Progress, silent
+from diffprobe.records import estimate
 
 # Levels with less than this share of the largest weight say nothing about gamma.
 NEGLIGIBLE = 0.01
@@ -97,22 +98,15 @@ class Placement:
             return None
         return _weighted_mean(self.mu, self.mu_error, self.memory_weight)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the numbers as nested lists, None where one is not defined."""
-        arrays = {
-            name: [v if v == v else None for v in value.tolist()]
-            for name, value in self.__dict__.items()
-            if isinstance(value, Tensor)
-        }
+    def summary(self) -> dict[str, Any]:
+        """Return the numbers over all noise levels."""
         return {
-            **arrays,
-            "mean_gamma": _named(self.mean_gamma),
-            "mean_mu": _named(self.mean_mu) if self.mean_mu else None,
-            "total_correlation": self.total_correlation,
-            "grammar_nats": _named(self.grammar_nats),
-            "missed_nats": _named(self.missed_nats),
+            "gamma": estimate(*self.mean_gamma),
+            "mu": estimate(*self.mean_mu) if self.mean_mu else None,
+            "grammar_nats": estimate(*self.grammar_nats),
+            "total_correlation_nats": self.total_correlation,
+            "missed_nats": estimate(*self.missed_nats),
             "missed_along_nats": self.missed_along_nats,
-            "settings": self.settings,
         }
 
 
@@ -284,10 +278,6 @@ def _weighted_mean(value: Tensor, error: Tensor, weight: Tensor) -> tuple[float,
     known = value.isfinite()
     share = weight[known] / weight[known].sum()
     return float((share * value[known]).sum()), float((share * error[known]).sum())
-
-
-def _named(estimate: tuple[float, float]) -> dict[str, float]:
-    return {"value": estimate[0], "standard_error": estimate[1]}
 
 
 def _integral(density: Tensor, error: Tensor, log_snr: Tensor) -> tuple[float, float]:

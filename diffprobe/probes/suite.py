@@ -1,13 +1,11 @@
 """All probes of a checkpoint at once, beside the oracles: numbers as JSON and figures."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from diffprobe.atomic import write_text
 from diffprobe.config import Config
 from diffprobe.datasets import build_dataset
 from diffprobe.errors import CheckpointError
@@ -17,6 +15,7 @@ from diffprobe.probes import attribution, dynamics, locality, placement
 from diffprobe.probes.drawings import draw
 from diffprobe.probes.noise_levels import symbols_form_at
 from diffprobe.progress import Progress, silent
+from diffprobe.records import estimate, plain, write_record
 from diffprobe.training.run_folder import run_of_checkpoint
 
 
@@ -65,12 +64,11 @@ class ProbeResults:
                 "t": t,
                 "log_snr": network.log_snr[index].item(),
                 "ldr": {
-                    who: _with_error(result.ldr[index], result.ldr_error[index])
+                    who: estimate(result.ldr[index], result.ldr_error[index])
                     for who, result in self.locality.items()
                 },
-                "excess_ldr": _with_error(excess[index], excess_error[index]),
+                "excess_ldr": estimate(excess[index], excess_error[index]),
             }
-        placed = self.placement
         return {
             "folder": str(self.folder),
             "architecture": self.architecture,
@@ -78,15 +76,9 @@ class ProbeResults:
             "variant": network.settings["variant"],
             "images": network.settings["images"],
             "levels": levels,
-            "gamma": _with_error(*placed.mean_gamma),
-            "mu": _with_error(*placed.mean_mu) if placed.mean_mu else None,
-            "grammar_nats": _with_error(*placed.grammar_nats),
-            "total_correlation_nats": placed.total_correlation,
-            "missed_nats": _with_error(*placed.missed_nats),
-            "missed_along_nats": placed.missed_along_nats,
+            **self.placement.summary(),
             "attribution_local_share": {
-                who: _with_error(*result.mean_local_share)
-                for who, result in self.attribution.items()
+                who: estimate(*result.mean_local_share) for who, result in self.attribution.items()
             },
             "figures": [str(p) for p in sorted(self.folder.glob("*.png"))],
         }
@@ -165,27 +157,20 @@ def probe_checkpoint(
     )
     _write(results)
     draw(results, dataset)
-    _write_json(results.folder / "summary.json", results.summary())
+    write_record(results.folder / "summary.json", results.summary())
     return results
 
 
 def _write(results: ProbeResults) -> None:
-    excess, error = locality.excess(results.locality["network"], results.locality["bayes"])
-    content: dict[str, Any] = {name: result.to_json() for name, result in results.locality.items()}
-    content["excess_ldr"] = {"value": excess.tolist(), "standard_error": error.tolist()}
-    _write_json(results.folder / "locality.json", content)
-    _write_json(results.folder / "placement.json", results.placement.to_json())
-    _write_json(
-        results.folder / "attribution.json",
-        {name: result.to_json() for name, result in results.attribution.items()},
+    excess = locality.excess(results.locality["network"], results.locality["bayes"])
+    folder = results.folder
+    write_record(
+        folder / "locality.json",
+        {**results.locality, "excess_ldr": {"value": excess[0], "standard_error": excess[1]}},
     )
+    placed = results.placement
+    write_record(folder / "placement.json", {**plain(placed), "summary": placed.summary()})
+    for name, result in results.attribution.items():
+        attribution.write(result, folder / f"attribution-{name}")
     if results.dynamics is not None:
-        _write_json(results.folder / "dynamics.json", results.dynamics.to_json())
-
-
-def _with_error(value: Any, error: Any) -> dict[str, float]:
-    return {"value": float(value), "standard_error": float(error)}
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    write_text(path, json.dumps(content, indent=1) + "\n")
+        write_record(folder / "dynamics.json", results.dynamics)

@@ -13,6 +13,7 @@ from torch import Tensor
 from diffprobe import __version__
 from diffprobe.atomic import write_text
 from diffprobe.datasets import SymbolImages
+from diffprobe.records import write_record
 from diffprobe.report.findings import findings
 from diffprobe.report.sheet import draw_sheet
 from diffprobe.verdicts import Verdicts, judge
@@ -80,11 +81,11 @@ def report_samples(
         "schema": SCHEMA,
         "diffprobe": __version__,
         "title": title,
-        **verdicts.to_json(),
+        **verdicts.summary(),
         "findings": findings(verdicts),
         "details": details or {},
     }
-    write_text(folder / "report.json", json.dumps(content, indent=2) + "\n")
+    write_record(folder / "report.json", content)
     draw_sheet(folder / "samples", dataset, images, verdicts)
     write_text(folder / "report.html", _page(title, verdicts, details or {}, folder, probes))
     return Report(verdicts, folder)
