@@ -119,11 +119,12 @@ def describe(summary: dict[str, Any]) -> str:
     lines.append(f"gamma         {_interval(summary['gamma'])} (0 local, 1 optimal)")
     if summary["mu"] is not None:
         lines.append(f"mu            {_interval(summary['mu'])} (1 recalls its training set)")
+    exact = summary["total_correlation_nats"]
     return "\n".join(
         [
             *lines,
             f"missed        {summary['missed_along_nats']:.3f} nats of the grammar's "
-            f"{summary['total_correlation_nats']:.3f}",
+            f"{_interval(summary['grammar_nats'])} (exact: {exact:.3f})",
             f"figures       {summary['folder']}/*.png",
         ]
     )

@@ -14,6 +14,7 @@ arXiv:cs/0412108). Where it is negligible gamma is not defined. What the network
 is split into its part along the axis D_Bayes − D_product and the rest.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +38,7 @@ NEGLIGIBLE = 0.01
 
 @dataclass(frozen=True)
 class Placement:
-    """A network's place among the oracles at T noise levels.
+    """A network's place among the oracles at T noise levels, from N inputs.
 
     Attributes:
         t: (T,) long, noisiest first.
@@ -47,11 +48,16 @@ class Placement:
         mu, mu_error: (T,) share of the training set recalled; NaN without an empirical oracle or
             where it equals the Bayes oracle.
         unexplained: (T,) share of E‖D_net − D_product‖² that the regression leaves.
-        weight, weight_error: (T,) nats per unit log-SNR that the grammar is worth.
+        weight: (T,) ½ snr E‖D_product − D_Bayes‖², nats per unit log-SNR the grammar is worth.
         memory_weight: (T,) ½ snr E‖D_empirical − D_Bayes‖², the same for the training set.
-        missed, missed_error: (T,) ½ snr E‖D_net − D_Bayes‖², nats per unit log-SNR.
+        missed: (T,) ½ snr E‖D_net − D_Bayes‖², nats per unit log-SNR.
         missed_along: (T,) its part along the axis from product to Bayes.
         total_correlation: Of the grammar, in nats.
+        mean_gamma: Gamma averaged over noise levels by weight, and its standard error.
+        mean_mu: Mu likewise, by the weight of its own axis; None without an empirical oracle.
+        grammar_nats: ½ ∫ E‖D_product − D_Bayes‖² dsnr and its standard error.
+        missed_nats: ½ ∫ E‖D_net − D_Bayes‖² dsnr and its standard error.
+        missed_along_nats: The part of it along the axis from product to Bayes.
         settings: Inputs and seed.
     """
 
@@ -63,40 +69,16 @@ class Placement:
     mu_error: Tensor
     unexplained: Tensor
     weight: Tensor
-    weight_error: Tensor
     memory_weight: Tensor
     missed: Tensor
-    missed_error: Tensor
     missed_along: Tensor
     total_correlation: float
+    mean_gamma: tuple[float, float]
+    mean_mu: tuple[float, float] | None
+    grammar_nats: tuple[float, float]
+    missed_nats: tuple[float, float]
+    missed_along_nats: float
     settings: dict[str, Any]
-
-    @property
-    def grammar_nats(self) -> tuple[float, float]:
-        """½ ∫ E‖D_product − D_Bayes‖² dsnr and its standard error, in nats."""
-        return _integral(self.weight, self.weight_error, self.log_snr)
-
-    @property
-    def missed_nats(self) -> tuple[float, float]:
-        """½ ∫ E‖D_net − D_Bayes‖² dsnr and its standard error, in nats."""
-        return _integral(self.missed, self.missed_error, self.log_snr)
-
-    @property
-    def missed_along_nats(self) -> float:
-        """The part of `missed_nats` along the axis from product to Bayes, in nats."""
-        return _integral(self.missed_along, self.missed_error, self.log_snr)[0]
-
-    @property
-    def mean_gamma(self) -> tuple[float, float]:
-        """Gamma averaged over noise levels by weight, and its standard error."""
-        return _weighted_mean(self.gamma, self.gamma_error, self.weight)
-
-    @property
-    def mean_mu(self) -> tuple[float, float] | None:
-        """Mu averaged likewise by the weight of its own axis; None without an empirical oracle."""
-        if not self.mu.isfinite().any():
-            return None
-        return _weighted_mean(self.mu, self.mu_error, self.memory_weight)
 
     def summary(self) -> dict[str, Any]:
         """Return the numbers over all noise levels."""
@@ -137,39 +119,40 @@ def measure(
     bayes = BayesDenoiser(dataset, denoiser.scheduler).to(denoiser.alphas_cumprod.device)
     product = ProductDenoiser(dataset, denoiser.scheduler).to(denoiser.alphas_cumprod.device)
     levels = spread_levels(denoiser, config.placement_levels) if levels is None else levels
-    snr = denoiser.log_snr(levels).exp().cpu()
-    rows = []
+    log_snr = denoiser.log_snr(levels).cpu()
+    regressions = []
     for t in progress(levels.tolist(), desc="placement", unit="level"):
         _, x_t = noisy_inputs(denoiser, dataset, n, t, config.seed)
         products = [
             _inner_products(batch, t, denoiser, product, bayes, empirical)
             for batch in x_t.split(config.batch_size)
         ]
-        rows.append(_regress(torch.cat(products).cpu()))
-    table = {
-        name: torch.tensor([row[name] for row in rows], dtype=torch.float64) for name in rows[0]
-    }
-    half_snr = snr / 2
-    weight = half_snr * table["axis"]
-    memory_weight = half_snr * table["memory_axis"]
-    gamma_known = weight > NEGLIGIBLE * weight.max()
-    mu_known = memory_weight > NEGLIGIBLE * memory_weight.max()
-    nan = torch.tensor(float("nan"), dtype=torch.float64)
+        regressions.append(_Regression.fit(torch.cat(products).cpu()))
+    half_snr = log_snr.exp() / 2
+    weight, weight_by_input = _density(half_snr, [r.gram[:, 1, 1] for r in regressions])
+    missed, missed_by_input = _density(half_snr, [r.missed for r in regressions])
+    memory_weight, _ = _density(half_snr, [r.gram[:, 2, 2] for r in regressions])
+    missed_along = half_snr * torch.stack([r.missed_along for r in regressions])
+    gamma, gamma_influence = _coefficient(regressions, 0, weight)
+    mu, mu_influence = _coefficient(regressions, 1, memory_weight)
     return Placement(
         t=levels,
-        log_snr=snr.log(),
-        gamma=torch.where(gamma_known, table["gamma"], nan),
-        gamma_error=torch.where(gamma_known, table["gamma_error"], nan),
-        mu=torch.where(mu_known, table["mu"], nan),
-        mu_error=torch.where(mu_known, table["mu_error"], nan),
-        unexplained=table["unexplained"],
+        log_snr=log_snr,
+        gamma=gamma,
+        gamma_error=_standard_error(gamma_influence),
+        mu=mu,
+        mu_error=_standard_error(mu_influence),
+        unexplained=torch.stack([r.unexplained for r in regressions]),
         weight=weight,
-        weight_error=half_snr * table["axis_error"],
         memory_weight=memory_weight,
-        missed=half_snr * table["missed"],
-        missed_error=half_snr * table["missed_error"],
-        missed_along=half_snr * table["missed_along"],
+        missed=missed,
+        missed_along=missed_along,
         total_correlation=dataset.grammar.total_correlation(),
+        mean_gamma=_weighted_mean(gamma, gamma_influence, weight),
+        mean_mu=_weighted_mean(mu, mu_influence, memory_weight) if empirical else None,
+        grammar_nats=_integral(weight_by_input, log_snr),
+        missed_nats=_integral(missed_by_input, log_snr),
+        missed_along_nats=_integral(missed_along[:, None], log_snr)[0],
         settings={
             "images": n,
             "seed": config.seed,
@@ -236,56 +219,86 @@ def _inner_products(
     return vectors @ vectors.mT
 
 
-def _regress(gram: Tensor) -> dict[str, float]:
-    """Pooled least squares of r on (a, b), with standard errors over inputs."""
-    n = len(gram)
-    mean = gram.mean(0)
-    rr, ra, aa = mean[0, 0], mean[0, 1], mean[1, 1]
-    scale = mean.diagonal().max().clamp(min=1e-300)
-    # An oracle that equals its neighbour spans no direction.
-    used = [i for i in (1, 2) if mean[i, i] > 1e-9 * scale]
-    normal, target = mean[used][:, used], mean[used, 0]
-    solution = torch.linalg.pinv(normal, hermitian=True, rtol=1e-9) @ target
-    coefficients = dict(zip(used, solution.tolist(), strict=True))
-    # Sandwich errors: the regression pools pixels, and inputs are the independent units.
-    slack = gram[:, used, 0] - gram[:, used][:, :, used] @ solution
-    influence = slack @ torch.linalg.pinv(normal, hermitian=True, rtol=1e-9)
-    errors = dict(
-        zip(used, (influence.square().sum(0) / (n * (n - 1))).sqrt().tolist(), strict=True)
-    )
-    explained = float(solution @ target)
-    # D_net − D_Bayes = r − a
-    missed = gram[:, 0, 0] - 2 * gram[:, 0, 1] + gram[:, 1, 1]
-    along = (ra - aa).square() / aa if aa > 1e-9 * scale else aa * 0
-    nan = float("nan")
-    return {
-        "gamma": coefficients.get(1, nan),
-        "gamma_error": errors.get(1, nan),
-        "mu": coefficients.get(2, nan),
-        "mu_error": errors.get(2, nan),
-        "unexplained": max(0.0, 1 - explained / float(rr)) if rr > 0 else 0.0,
-        "axis": float(aa),
-        "axis_error": float(gram[:, 1, 1].std() / n**0.5),
-        "memory_axis": float(mean[2, 2]),
-        "missed": float(missed.mean()),
-        "missed_error": float(missed.std() / n**0.5),
-        "missed_along": float(along),
-    }
+@dataclass(frozen=True)
+class _Regression:
+    """Pooled least squares of r on (a, b) at one noise level.
+
+    Attributes:
+        gram: (N, 3, 3) inner products of r, a and b.
+        coefficients: (2,) gamma and mu; NaN where an oracle equals its neighbour and spans nothing.
+        influence: (N, 2) of each input on them; pixels are pooled, inputs are independent.
+    """
+
+    gram: Tensor
+    coefficients: Tensor
+    influence: Tensor
+
+    @classmethod
+    def fit(cls, gram: Tensor) -> "_Regression":
+        mean = gram.mean(0)
+        scale = mean.diagonal().max().clamp(min=1e-300)
+        used = [i for i in (1, 2) if mean[i, i] > 1e-9 * scale]
+        coefficients = torch.full((2,), math.nan, dtype=gram.dtype)
+        influence = torch.full((len(gram), 2), math.nan, dtype=gram.dtype)
+        inverse = torch.linalg.pinv(mean[used][:, used], hermitian=True, rtol=1e-9)
+        solution = inverse @ mean[used, 0]
+        slack = gram[:, used, 0] - gram[:, used][:, :, used] @ solution
+        for column, index in enumerate(used):
+            coefficients[index - 1] = solution[column]
+            influence[:, index - 1] = (slack @ inverse)[:, column]
+        return cls(gram, coefficients, influence)
+
+    @property
+    def missed(self) -> Tensor:
+        """‖D_net − D_Bayes‖² = ‖r − a‖² of each input: (N,)."""
+        return self.gram[:, 0, 0] - 2 * self.gram[:, 0, 1] + self.gram[:, 1, 1]
+
+    @property
+    def missed_along(self) -> Tensor:
+        """The part of its mean along a."""
+        mean = self.gram.mean(0)
+        return (mean[0, 1] - mean[1, 1]).square() / mean[1, 1].clamp(min=1e-300)
+
+    @property
+    def unexplained(self) -> Tensor:
+        """The share of E‖r‖² that the regression leaves."""
+        mean = self.gram.mean(0)
+        explained = (self.coefficients.nan_to_num() * mean[1:, 0]).sum()
+        return (1 - explained / mean[0, 0].clamp(min=1e-300)).clamp(min=0)
 
 
-def _weighted_mean(value: Tensor, error: Tensor, weight: Tensor) -> tuple[float, float]:
-    """Mean over the levels where `value` is defined; errors added, as in `_integral`."""
+def _density(half_snr: Tensor, squares: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return ½ snr times squared norms: the mean over inputs (T,), and by input (T, N)."""
+    by_input = half_snr[:, None] * torch.stack(squares)
+    return by_input.mean(1), by_input
+
+
+def _coefficient(
+    regressions: list[_Regression], index: int, weight: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return one coefficient (T,) and its influences (T, N), NaN where `weight` is negligible."""
+    known = weight > NEGLIGIBLE * weight.max()
+    value = torch.stack([r.coefficients[index] for r in regressions])
+    influence = torch.stack([r.influence[:, index] for r in regressions])
+    value = torch.where(known, value, math.nan)
+    return value, torch.where(known[:, None], influence, math.nan)
+
+
+def _standard_error(influence: Tensor) -> Tensor:
+    n = influence.shape[-1]
+    return (influence.square().sum(-1) / (n * (n - 1))).sqrt()
+
+
+def _weighted_mean(value: Tensor, influence: Tensor, weight: Tensor) -> tuple[float, float]:
+    """Mean over the levels where `value` is defined, and its error; levels share their inputs."""
     known = value.isfinite()
     share = weight[known] / weight[known].sum()
-    return float((share * value[known]).sum()), float((share * error[known]).sum())
+    error = _standard_error((share[:, None] * influence[known]).sum(0))
+    return float((share * value[known]).sum()), float(error)
 
 
-def _integral(density: Tensor, error: Tensor, log_snr: Tensor) -> tuple[float, float]:
-    """Trapezoid rule over log-SNR, and the error of the sum.
-
-    The levels share their inputs, so their errors are added, not squared: an upper bound.
-    """
-    steps = log_snr.diff()
-    ends = torch.zeros(1, dtype=steps.dtype)
-    widths = (torch.cat([steps, ends]) + torch.cat([ends, steps])) / 2
-    return float((density * widths).sum()), float((error * widths).sum())
+def _integral(density_by_input: Tensor, log_snr: Tensor) -> tuple[float, float]:
+    """Trapezoid rule over log-SNR for each input; the mean over inputs and its standard error."""
+    by_input = torch.trapezoid(density_by_input, log_snr, dim=0)
+    n = len(by_input)
+    return float(by_input.mean()), float(by_input.std() / n**0.5) if n > 1 else math.nan

@@ -15,7 +15,7 @@ from diffprobe.probes import attribution, dynamics, locality, placement
 from diffprobe.probes.drawings import draw
 from diffprobe.probes.noise_levels import symbols_form_at
 from diffprobe.progress import Progress, silent
-from diffprobe.records import estimate, plain, write_record
+from diffprobe.records import estimate, write_record
 from diffprobe.training.run_folder import run_of_checkpoint
 
 
@@ -166,11 +166,18 @@ def _write(results: ProbeResults) -> None:
     folder = results.folder
     write_record(
         folder / "locality.json",
-        {**results.locality, "excess_ldr": {"value": excess[0], "standard_error": excess[1]}},
+        {
+            **{name: _without_influence(result) for name, result in results.locality.items()},
+            "excess_ldr": {"value": excess[0], "standard_error": excess[1]},
+        },
     )
-    placed = results.placement
-    write_record(folder / "placement.json", {**plain(placed), "summary": placed.summary()})
+    write_record(folder / "placement.json", results.placement)
     for name, result in results.attribution.items():
         attribution.write(result, folder / f"attribution-{name}")
     if results.dynamics is not None:
         write_record(folder / "dynamics.json", results.dynamics)
+
+
+def _without_influence(result: locality.Locality) -> dict[str, Any]:
+    # One number an input and level: what errors are made of, not a result.
+    return {key: value for key, value in result.__dict__.items() if key != "influence"}
