@@ -77,17 +77,17 @@ def draw_placement(results: "ProbeResults") -> None:
 
 
 def draw_attribution(results: "ProbeResults", dataset: SymbolImages) -> None:
-    """One image's map for the network and the Bayes oracle, one above the other."""
+    """One image's map for the network and the Bayes oracle, side by side or one above the other."""
     _, height, width = dataset.image_shape
-    with figure(
-        results.folder / "attribution", 6.0, 1.2 + min(8.0, 9.6 * height / width)
-    ) as canvas:
-        axes = canvas.subplots(2, 1)
+    rows, columns = (2, 1) if width > 2 * height else (1, 2)
+    inches = min(8.0, 7.5 / columns * rows * height / width + 0.5 * rows)
+    with figure(results.folder / "attribution", 7.5, inches) as canvas:
+        axes = canvas.subplots(rows, columns).flatten()
         for ax, (name, result) in zip(axes, results.attribution.items(), strict=True):
             attribution.plot(result, ax)
             ax.set_title(
-                f"{LABELS.get(name, results.architecture)}: integrated gradients of cell "
-                f"{result.cell}, log-SNR {result.log_snr:.1f}"
+                f"{LABELS.get(name, results.architecture)}: integrated gradients,\n"
+                f"cell {result.cell}, log-SNR {result.log_snr:.1f}"
             )
 
 

@@ -1,0 +1,51 @@
+"""Fixtures shared by several test files."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from diffprobe.config import Config, resolve
+from diffprobe.training import train
+
+TINY = [
+    "grammar.length=4",
+    "images.grid=[1, 4]",
+    "noise.prediction_type='v_prediction'",
+    "model.width=32",
+    "model.depth=1",
+    "training.steps=30",
+    "training.batch_size=16",
+    "training.checkpoints=3",
+    "training.log_every=10",
+    "training.save_every=10",
+    "training.validation_size=32",
+    "sampling.n=24",
+    "sampling.steps=4",
+    "probe.images=8",
+    "probe.levels=4",
+    "probe.projections=1",
+    "probe.dynamics_samples=16",
+    "probe.placement_images=8",
+    "probe.placement_levels=5",
+    "probe.attribution_steps=8",
+]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    # Tiny tensors: threads cost more than they give, and bits do not depend on the machine's cores.
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Config:
+    """A transformer on strips of four symbols, trained in about a second."""
+    return resolve(assignments=TINY)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of `tiny_config`; tests must not change it."""
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    return train(tiny_config, out, "cpu").path

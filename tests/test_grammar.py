@@ -1,0 +1,134 @@
+import math
+
+import pytest
+import torch
+
+from diffprobe.datasets import DigitSum, Grammar, ModularSum, Parity, WordList
+from diffprobe.errors import UsageError
+
+GRAMMARS = [Parity(5), ModularSum(3, 4, 3), DigitSum(), WordList(torch.tensor([[0, 2], [1, 1]]))]
+
+
+@pytest.mark.parametrize("grammar", GRAMMARS, ids=lambda g: type(g).__name__)
+def test_samples_are_uniform_on_the_language(grammar: Grammar) -> None:
+    words = grammar.words()
+    n = 40 * len(words)
+    sample = grammar.sample(n, torch.Generator().manual_seed(0))
+    assert grammar.contains(sample).all()
+    index = {tuple(w): i for i, w in enumerate(words.tolist())}
+    counts = torch.zeros(len(words))
+    for word in sample.tolist():
+        counts[index[tuple(word)]] += 1
+    expected = n / len(words)
+    chi_square = ((counts - expected) ** 2 / expected).sum().item()
+    freedom = len(words) - 1
+    # Five standard deviations of a chi-square variable.
+    assert abs(chi_square - freedom) < 5 * math.sqrt(2 * freedom)
+
+
+def test_posterior_samples_follow_the_marginals() -> None:
+    grammar = ModularSum(3, 4, 3)
+    random = torch.Generator().manual_seed(1)
+    scores = torch.randn(1, 3, 4, generator=random)
+    n = 20_000
+    words = grammar.sample(n, random, scores=scores.expand(n, -1, -1))
+    share = torch.nn.functional.one_hot(words, 4).float().mean(0)
+    expected = grammar.marginals(scores)[0]
+    error = (expected * (1 - expected) / n).sqrt()
+    assert ((share - expected).abs() <= 4.5 * error + 1e-9).all()
+
+
+def test_counts_are_right_to_the_last_digit() -> None:
+    assert Parity(64).count() == 2**63
+    assert ModularSum(64, 10, 10).count() == 10**63
+    assert ModularSum(40, 7, 3).count() == round_trip_count(40, 7, 3)
+
+
+def round_trip_count(length: int, base: int, modulus: int) -> int:
+    """Count by adding one digit at a time, in Python's integers."""
+    ways = [1] + [0] * (modulus - 1)
+    for _ in range(length):
+        ways = [sum(ways[(r - d) % modulus] for d in range(base)) for r in range(modulus)]
+    return ways[0]
+
+
+def test_float32_survives_the_evidence_of_little_noise() -> None:
+    grammar = Parity(6)
+    random = torch.Generator().manual_seed(2)
+    scores = 1e8 * torch.randn(8, 6, 2, generator=random)
+    marginals = grammar.marginals(scores)
+    exact = grammar.marginals(scores.double())
+    assert torch.allclose(marginals.double(), exact, atol=1e-6)
+    assert torch.allclose(
+        grammar.log_partition(scores).double(), grammar.log_partition(scores.double()), rtol=1e-6
+    )
+
+
+def test_excluded_symbols() -> None:
+    grammar = Parity(3)
+    scores = torch.zeros(2, 3, 2)
+    scores[0, :, 0] = -math.inf  # only 111, which is odd
+    scores[1, 0, 0] = -math.inf  # 101 and 110 are left
+    result = grammar.log_partition(scores)
+    assert result[0] == -math.inf
+    assert result[1].item() == pytest.approx(math.log(2))
+    assert grammar.marginals(scores)[1, 1].tolist() == pytest.approx([0.5, 0.5])
+
+
+def test_marginals_are_differentiable_twice() -> None:
+    grammar = ModularSum(3, 3, 2)
+    random = torch.Generator().manual_seed(3)
+    scores = torch.randn(2, 3, 3, generator=random, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(grammar.log_partition, scores)
+    assert torch.autograd.gradcheck(grammar.marginals, scores)
+
+
+def test_information() -> None:
+    assert Parity(6).total_correlation() == pytest.approx(math.log(2))
+    assert Parity(6).entropy() == pytest.approx(5 * math.log(2))
+    assert Parity(6).product_rate() == pytest.approx(0.5)
+    every = WordList(torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]]))
+    assert every.total_correlation() == pytest.approx(0, abs=1e-12)
+
+
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    grammar = DigitSum()
+    random = torch.Generator().manual_seed(4)
+    scores = torch.randn(7, 4, 10, generator=random)
+    whole = grammar.marginals(scores)
+    monkeypatch.setattr("diffprobe.datasets.grammar.CHUNK_ELEMENTS", 1)
+    assert torch.allclose(grammar.marginals(scores), whole)
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (torch.zeros(2, 3, 3), r"needs \(B, 3, 2\)"),
+        (torch.zeros(3, 2), r"needs \(B, 3, 2\)"),
+        (torch.full((1, 3, 2), math.nan), "NaN"),
+        (torch.full((1, 3, 2), math.inf), r"\+inf"),
+    ],
+)
+def test_bad_scores_are_refused(scores: torch.Tensor, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Parity(3).log_partition(scores)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (torch.tensor([[0, 1, 0, 1]]), r"needs \(N, 3\)"),
+        (torch.tensor([0, 1, 0]), r"needs \(N, 3\)"),
+        (torch.tensor([[0, 1, 2]]), "word 0, cell 2: symbol 2 is outside the alphabet of 2"),
+        (torch.tensor([[0, -1, 0]]), "cell 1: symbol -1"),
+        (torch.tensor([[0.0, 1.0, 0.0]]), "must be integers"),
+    ],
+)
+def test_bad_words_are_refused(words: torch.Tensor, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Parity(3).contains(words)
+
+
+def test_a_language_too_large_to_list() -> None:
+    with pytest.raises(UsageError, match="more than the limit"):
+        Parity(40).words()
