@@ -82,12 +82,10 @@ def sample(
     for index, first in enumerate(batches):
         scheduler = make_sampler(config.sampler, denoiser.scheduler)
         scheduler.set_timesteps(config.steps, device=device)
-        # One stream a batch: asking for more images repeats the first ones.
         random = generator(config.seed, "sampling", index, device)
         options = _step_options(scheduler, config.eta, random)
         shape = (min(config.batch_size, config.n - first), *image_shape)
-        x = torch.randn((config.batch_size, *image_shape), generator=random, device=device)
-        x = x[: shape[0]] * scheduler.init_noise_sigma
+        x = torch.randn(shape, generator=random, device=device) * scheduler.init_noise_sigma
         for t in scheduler.timesteps:
             x_t = scheduler.scale_model_input(x, t)
             x0_hat = denoiser(x_t, t.long().expand(len(x)))
@@ -113,11 +111,16 @@ def make_sampler(name: str, training_scheduler: Any) -> Any:
     if class_name not in classes:
         raise unknown_name("sampler", name, [*SAMPLERS, *classes])
     try:
-        return getattr(diffusers, class_name).from_config(
+        scheduler = getattr(diffusers, class_name).from_config(
             training_scheduler.config, timestep_spacing="trailing", prediction_type="sample"
         )
     except (TypeError, ValueError, NotImplementedError, ImportError) as error:
         raise UsageError(f"sampler {class_name} cannot be used here: {error}") from error
+    if not hasattr(scheduler, "init_noise_sigma") or not hasattr(scheduler, "scale_model_input"):
+        raise UsageError(
+            f"sampler {class_name} cannot be used here: it is not for a variance-preserving process"
+        )
+    return scheduler
 
 
 def load_samples(path: Path) -> Samples:
@@ -131,7 +134,8 @@ def load_samples(path: Path) -> Samples:
     if not path.exists():
         raise UsageError(f"no file of samples at {path}")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # numpy leaves a file that it opened itself open when it turns out to be damaged.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             names = [n for n in archive.files if n != "sampler"]
             if "images" not in names and len(names) != 1:
                 raise UsageError(f"{path} has no array named 'images' (it has {names})")

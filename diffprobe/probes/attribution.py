@@ -136,12 +136,16 @@ def write(result: Attribution, path: Path) -> None:
 
 def plot(result: Attribution, ax: Axes, index: int = 0) -> Axes:
     """Draw the map of one image over the noisy image, the cell outlined."""
-    ax.imshow(result.x_t[index, 0], cmap="gray")
+    ax.imshow(result.x_t[index, 0].numpy(), cmap="gray")
     limit = result.maps[index].abs().max().item() or 1.0
     # Where nothing is attributed the noisy image shows through.
     opacity = (result.maps[index, 0].abs() / limit).clamp(0, 1).sqrt()
     image = ax.imshow(
-        result.maps[index, 0], cmap="RdBu_r", vmin=-limit, vmax=limit, alpha=opacity.numpy()
+        result.maps[index, 0].numpy(),
+        cmap="RdBu_r",
+        vmin=-limit,
+        vmax=limit,
+        alpha=opacity.numpy(),
     )
     row, column, height, width = result.cell_box
     ax.add_patch(

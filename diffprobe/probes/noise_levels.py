@@ -1,5 +1,7 @@
 """Which noise levels a probe visits, and the noisy inputs it visits them with."""
 
+from bisect import bisect_left
+
 import torch
 from torch import Tensor
 
@@ -47,21 +49,22 @@ def noisy_inputs(
 def symbols_form_at(denoiser: Denoiser, dataset: SymbolImages, n: int = 256, seed: int = 0) -> int:
     """Return the noise level at which symbols form.
 
-    It is the level where a reader of single cells has lost half of its uncertainty: the mean
-    entropy of p(symbol | noisy cell), under the grammar's own marginals, is nearest half of what
-    it is without the image.
+    It is the cleanest level at which a reader of single cells still has half of its uncertainty:
+    the mean entropy of p(symbol | noisy cell), under the grammar's own marginals, reaches half of
+    what it is without the image.
 
     Returns:
         A timestep t.
     """
-    levels = spread_levels(denoiser, 40)
     marginals = dataset.grammar.symbol_marginals().float()
-    entropies = []
-    for t in levels.tolist():
+    half = torch.special.entr(marginals).sum(-1).mean().item() / 2
+
+    def uncertainty(t: int) -> float:
         _, x_t = noisy_inputs(denoiser, dataset, n, t, seed)
         alpha, sigma = denoiser.alpha_sigma(torch.tensor([t], device=x_t.device))
         scores = dataset.evidence(x_t, alpha.flatten(), sigma.flatten())
         posterior = (scores + marginals.to(scores).log()).softmax(-1)
-        entropies.append(torch.special.entr(posterior).sum(-1).mean().item())
-    half = torch.special.entr(marginals).sum(-1).mean().item() / 2
-    return int(levels[(torch.tensor(entropies) - half).abs().argmin()])
+        return float(torch.special.entr(posterior).sum(-1).mean())
+
+    # More noise, more uncertainty.
+    return bisect_left(range(denoiser.timesteps - 1), half, key=uncertainty)

@@ -38,7 +38,7 @@ def draw_sheet(
     inches = 7.0
     with figure(path, inches, 0.5 + inches * sheet.shape[0] / sheet.shape[1]) as canvas:
         ax = canvas.subplots()
-        ax.imshow(shown, cmap="gray_r", vmin=-1, vmax=1, interpolation="nearest")
+        ax.imshow(shown.numpy(), cmap="gray_r", vmin=-1, vmax=1, interpolation="nearest")
         for index, corner in enumerate(corners):
             _mark(ax, dataset, verdicts, index, corner)
         ax.set_axis_off()

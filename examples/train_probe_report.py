@@ -1,0 +1,23 @@
+"""Train a small denoiser, probe it beside the oracles, and judge its samples. About a minute."""
+
+from diffprobe.config import resolve
+from diffprobe.datasets import build_dataset
+from diffprobe.models import load_denoiser
+from diffprobe.probes import probe_checkpoint
+from diffprobe.report import report_samples
+from diffprobe.sampling import sample
+from diffprobe.training import train
+
+config = resolve(preset="demo", assignments=["training.steps=600", "sampling.n=500"])
+dataset = build_dataset(config)
+run = train(config, "runs/example")
+
+samples = sample(load_denoiser(run.path), dataset.image_shape, config.sampling)
+report = report_samples(samples.images, dataset, run.path / "report")
+results = probe_checkpoint(run.path)
+
+print("legible:    ", report.verdicts.legible_rate)
+print("grammatical:", report.verdicts.grammatical_rate)
+print("LDR where symbols form: {:.3f} ± {:.3f} (standard error)".format(*results.ldr))
+print("gamma: {:.3f} ± {:.3f}".format(*results.placement.mean_gamma))
+print("figures:", results.folder)

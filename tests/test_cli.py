@@ -1,0 +1,314 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diffprobe.cli import COMMANDS, run
+from diffprobe.config import Config, preset_names, to_toml
+from diffprobe.models import list_checkpoints
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith("DIFFPROBE_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def config_file(tiny_config: Config, tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(to_toml(tiny_config))
+    return path
+
+
+@pytest.fixture
+def own_run(tiny_run: Path, tmp_path: Path) -> Path:
+    """A copy that a test may write to."""
+    return Path(shutil.copytree(tiny_run, tmp_path / "run"))
+
+
+# ---- help ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_is_as_it_was(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """After a wanted change: `python tests/test_cli.py` writes the texts anew."""
+    assert run([*command.split(), "--help"]) == 0
+    assert capsys.readouterr().out == (GOLDEN / f"{command or 'diffprobe'}.txt").read_text()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["--version"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys; from diffprobe.cli import run; code = run(sys.argv[1:]); "
+        "print([m for m in ('torch', 'diffusers', 'matplotlib', 'numpy') if m in sys.modules]); "
+        "sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+# ---- the whole way -------------------------------------------------------------------------------
+
+
+def test_train_sample_probe_report(
+    config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert run(["train", "--config", str(config_file), "--out", str(out), "--device", "cpu"]) == 0
+    captured = capsys.readouterr()
+    assert "step 30, validation loss" in captured.out
+    assert "model: transformer, " in captured.err
+    assert "8 valid words" in captured.err
+
+    assert run(["sample", "--checkpoint", str(out), "--sampler", "dpm-solver++", "--json"]) == 0
+    sampled = json.loads(capsys.readouterr().out)
+    assert sampled["sampler"]["class"] == "DPMSolverMultistepScheduler"
+    assert Path(sampled["file"]).parent == out / "samples"
+
+    assert run(["probe", "--checkpoint", str(out), "--steps", "all", "--json"]) == 0
+    probed = json.loads(capsys.readouterr().out)
+    assert len(probed["figures"]) == 5
+    assert all(Path(f).exists() for f in probed["figures"])
+
+    assert run(["report", str(out), "--json"]) == 0
+    reported = json.loads(capsys.readouterr().out)
+    assert reported["legible"]["n"] == 24
+    page = Path(reported["page"]).read_text()
+    assert page.count("data:image/png") == 6
+    assert "DPMSolverMultistepScheduler" in page
+
+
+def test_words_on_stdout(own_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["sample", "--checkpoint", str(own_run), "--n", "20"]) == 0
+    assert "20 images by DDIMScheduler, 4 steps" in capsys.readouterr().out
+    assert run(["probe", "--checkpoint", str(own_run)]) == 0
+    text = capsys.readouterr().out
+    for part in ("where symbols form", "LDR", "excess LDR", "over Bayes", "gamma", "missed"):
+        assert part in text
+    assert run(["report", str(own_run)]) == 0
+    text = capsys.readouterr().out
+    assert "Legible: " in text
+    assert "95 % interval" in text
+    assert "chance 50.0%" in text
+
+
+def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same command with everything made small; its real size is timed by `make demo`."""
+    small = {
+        "training.steps": 20,
+        "training.checkpoints": 2,
+        "training.batch_size": 16,
+        "sampling.n": 30,
+        "sampling.steps": 5,
+        "probe.images": 4,
+        "probe.levels": 3,
+        "probe.placement_images": 4,
+        "probe.placement_levels": 4,
+        "probe.dynamics_samples": 4,
+        "probe.attribution_steps": 4,
+    }
+    settings = [part for k, v in small.items() for part in ("--set", f"{k}={v}")]
+    arguments = ["demo", "--out", "demo", "--device", "cpu", *settings]
+    assert run(arguments) == 0
+    text = capsys.readouterr().out
+    for part in ("legible ", "grammatical ", "chance 50.0%", "LDR ", "excess LDR", "gamma", "page"):
+        assert part in text
+    assert (tmp_path / "demo" / "probes" / "step-000020" / "dynamics.png").exists()
+    assert run([*arguments, "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert Path(content["page"]).exists()
+    assert content["legible"]["n"] == 30
+
+
+def test_anybodys_images_are_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "theirs.npz", images=np.zeros((5, 1, 8, 48), dtype=np.float32))
+    assert run(["report", "theirs.npz", "--dataset", "demo", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["legible"] == {
+        "count": 0,
+        "n": 5,
+        "value": 0.0,
+        "low": 0.0,
+        "high": pytest.approx(0.4345, abs=1e-3),
+    }
+    assert content["grammatical"]["value"] is None
+    assert (tmp_path / "theirs-report" / "report.html").exists()
+
+
+def test_presets(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["presets"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == preset_names()
+    assert run(["presets", "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)) == preset_names()
+    assert run(["presets", "demo"]) == 0
+    assert 'name = "parity"' in capsys.readouterr().out
+
+
+def test_dry_runs_do_nothing(own_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", "--preset", "digit-sum-unet", "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert "670 valid words" in text
+    assert "947,777 parameters" in text
+    assert run(["train", "--preset", "demo", "--dry-run", "--json", "--seed", "7"]) == 0
+    assert json.loads(capsys.readouterr().out)["config"]["training"]["seed"] == 7
+    before = sorted(own_run.rglob("*"))
+    assert run(["sample", "--checkpoint", str(own_run), "--eta", "1", "--dry-run"]) == 0
+    assert json.loads(capsys.readouterr().out)["sampling"]["eta"] == 1.0
+    assert run(["probe", "--checkpoint", str(own_run), "--variant", "l1", "--dry-run"]) == 0
+    assert json.loads(capsys.readouterr().out)["probe"]["variant"] == "l1"
+    assert sorted(own_run.rglob("*")) == before
+    assert not Path("runs").exists()
+
+
+def test_typed_options_go_over_set_and_set_over_the_environment(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DIFFPROBE_TRAINING_STEPS", "11")
+    monkeypatch.setenv("DIFFPROBE_SEED", "5")
+
+    def steps(*arguments: str) -> tuple[int, int]:
+        assert run(["train", "--preset", "demo", "--dry-run", "--json", *arguments]) == 0
+        training = json.loads(capsys.readouterr().out)["config"]["training"]
+        return training["steps"], training["seed"]
+
+    assert steps() == (11, 5)
+    assert steps("--set", "training.steps=12", "--seed", "6") == (12, 6)
+    assert steps("--set", "training.steps=12", "--steps", "13") == (13, 5)
+
+
+# ---- bad input -----------------------------------------------------------------------------------
+
+USAGE, FAILED = 2, 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ("trian", USAGE, "unknown command 'trian': did you mean 'train'"),
+        ("train --config absent.toml", USAGE, "no configuration file at absent.toml"),
+        ("train", USAGE, "say what to train: --preset NAME"),
+        ("train --preset partiy-unet", USAGE, "did you mean 'parity-unet'"),
+        ("train --preset demo --set training.stpes=3", USAGE, "did you mean 'training.steps'"),
+        ("train --preset demo --set grammar.length=5", USAGE, "grid of 1×6 has 6 cells"),
+        ("train --preset parity-unet --set images.cell=[7,8]", USAGE, "divisible by 4"),
+        ("train --preset demo --set images.symbols=字0", USAGE, "no glyph for '字' (U+5B57)"),
+        ("train --preset demo --set images.font=none.ttf", USAGE, "no font file at none.ttf"),
+        ("train --preset demo --set data.training_words=99", USAGE, "the language has 32"),
+        ("train --preset demo --device warp", USAGE, "device 'warp' cannot be used"),
+        ("train --preset demo --steps many", USAGE, "'many' is not a valid integer"),
+        ("train --preset demo --steps 0", USAGE, "training.steps must be at least 1"),
+        ("train --nonsense", USAGE, "No such option"),
+        ("presets dem", USAGE, "did you mean 'demo'"),
+        ("sample --checkpoint absent", FAILED, "no checkpoint or run folder at absent"),
+        ("sample --checkpoint owner/name", FAILED, "no checkpoint or run folder"),
+        ("sample --checkpoint .", FAILED, "neither a run folder"),
+        ("sample", USAGE, "Missing option '--checkpoint'"),
+        ("sample --checkpoint {run} --sampler dimm", USAGE, "did you mean 'ddim'"),
+        ("sample --checkpoint {run} --sampler-steps 5000", USAGE, "exceeds the 1000 noise"),
+        ("sample --checkpoint {run}/checkpoints", FAILED, "neither a run folder"),
+        ("probe --checkpoint {run} --cell 9", USAGE, "attribution_cell=9 is outside 0 … 3"),
+        ("probe --checkpoint {run} --images 1", USAGE, "images must be at least 2"),
+        ("probe --checkpoint {run} --variant l2", USAGE, "'l2' is not one of"),
+        ("probe --checkpoint absent", FAILED, "no checkpoint or run folder at absent"),
+        ("report absent.npz", USAGE, "no file of samples at absent.npz"),
+        ("report {run}", USAGE, "has no samples yet; make some: diffprobe sample"),
+        ("report {npz}", USAGE, "say what to judge it by with --dataset"),
+        ("report {npz} --dataset demmo", USAGE, "did you mean 'demo'"),
+        ("report {npz} --dataset digit-sum-unet", USAGE, "this dataset's are (N, 1, 16, 16)"),
+        ("report .", FAILED, "is not a run folder"),
+    ],
+)
+def test_bad_input_is_one_clear_line(
+    arguments: str,
+    code: int,
+    message: str,
+    own_run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    npz = tmp_path / "theirs.npz"
+    np.savez(npz, images=np.zeros((2, 1, 8, 48), dtype=np.float32))
+    filled = [a.format(run=own_run, npz=npz) for a in arguments.split()]
+    assert run(filled) == code
+    captured = capsys.readouterr()
+    lines = captured.err.strip().splitlines()
+    assert lines[-1].startswith("diffprobe: error: ")
+    assert message in lines[-1]
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+def test_another_configuration_in_the_same_folder(
+    config_file: Path, own_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", "--config", str(config_file), "--out", str(own_run)]
+    assert run([*arguments, "--set", "model.width=64"]) == USAGE
+    error = capsys.readouterr().err
+    assert "holds a run of another configuration (model.width: 64, not 32)" in error
+
+
+def test_a_foreign_checkpoint(own_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = list_checkpoints(own_run)[-1].path / "unet"
+    (folder / "config.json").write_text('{"_class_name": "AutoencoderKL"}')
+    assert run(["sample", "--checkpoint", str(own_run)]) == FAILED
+    assert "holds a AutoencoderKL; diffprobe loads" in capsys.readouterr().err
+
+
+def test_a_full_disk(
+    own_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        Path("/dev/full").write_text("x")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    assert run(["sample", "--checkpoint", str(own_run)]) == FAILED
+    assert "the disk is full" in capsys.readouterr().err
+    assert not list((own_run / "samples").iterdir())
+
+
+def test_no_permission(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    code = run(["train", "--preset", "demo", "--out", "file/run", "--device", "cpu"])
+    assert code == FAILED
+    assert "diffprobe: error: Not a directory" in capsys.readouterr().err
+
+
+def test_ctrl_c_anywhere(
+    own_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("diffprobe.sampling.sample", interrupt)
+    assert run(["sample", "--checkpoint", str(own_run)]) == FAILED
+    assert "interrupted; nothing already written was lost" in capsys.readouterr().err
+
+
+def _write_golden() -> None:
+    os.environ["COLUMNS"] = "80"
+    for command in ("", *COMMANDS):
+        done = subprocess.run(
+            [sys.executable, "-m", "diffprobe", *command.split(), "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        (GOLDEN / f"{command or 'diffprobe'}.txt").write_text(done.stdout)
+
+
+if __name__ == "__main__":
+    _write_golden()

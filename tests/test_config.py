@@ -1,0 +1,131 @@
+import dataclasses
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diffprobe.config import (
+    Config,
+    DigitSumConfig,
+    MLPConfig,
+    TrainingConfig,
+    differences,
+    from_settings,
+    preset_names,
+    preset_summary,
+    read_preset,
+    resolve,
+    to_settings,
+    to_toml,
+)
+from diffprobe.datasets import build_dataset
+from diffprobe.errors import UsageError
+from diffprobe.models import build_network, parameter_count
+
+
+def test_command_line_over_environment_over_file_over_default(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("[training]\nsteps = 2\nbatch_size = 2\nlog_every = 2\n")
+    environment = {"DIFFPROBE_TRAINING_STEPS": "3", "DIFFPROBE_TRAINING_BATCH_SIZE": "3"}
+    assignments = ["training.steps=4"]
+    config = resolve(
+        preset="demo", file=file, environment=environment, assignments=assignments
+    ).training
+    assert (config.steps, config.batch_size, config.log_every) == (4, 3, 2)
+    assert config.learning_rate == 1e-3
+    assert config.save_every == TrainingConfig().save_every
+
+
+def test_another_kind_does_not_inherit_the_former_ones_keys() -> None:
+    config = resolve(preset="demo", assignments=["grammar.name=digit-sum", "model.name=mlp"])
+    assert config.grammar == DigitSumConfig()
+    assert config.model == MLPConfig()
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_presets_survive_the_way_to_toml_and_back(name: str) -> None:
+    config = resolve(preset=name)
+    assert from_settings(tomllib.loads(to_toml(config))) == config
+    assert from_settings(to_settings(config)) == config
+    assert preset_summary(name)
+    assert not preset_summary(name).startswith("#")
+    # A preset says nothing twice and nothing that does not exist.
+    assert set(read_preset(name)) <= {f.name for f in dataclasses.fields(Config)}
+
+
+@pytest.mark.parametrize("world", ["parity", "digit-sum", "hypercube"])
+def test_presets_of_a_world_have_matched_parameter_counts(world: str) -> None:
+    counts = {}
+    for name in preset_names():
+        if name.startswith(world):
+            config = resolve(preset=name)
+            network = build_network(config.model, build_dataset(config).image_shape)
+            counts[name] = parameter_count(network)
+    assert len(counts) >= 3
+    assert max(counts.values()) < 1.06 * min(counts.values()), counts
+
+
+@given(st.integers(1, 10**6), st.floats(1e-9, 1.0), st.booleans())
+def test_any_values_survive_toml(steps: int, rate: float, cosine: bool) -> None:
+    config = resolve(
+        assignments=[
+            f"training.steps={steps}",
+            f"training.learning_rate={rate!r}",
+            f"training.lr_schedule={'cosine' if cosine else 'constant'}",
+        ]
+    )
+    assert from_settings(tomllib.loads(to_toml(config))) == config
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("training.step=3", "unknown key 'training.step': did you mean 'training.steps'"),
+        ("trianing.steps=3", "unknown key 'trianing': did you mean 'training'"),
+        ("grammar.name=partiy", "unknown grammar.name 'partiy': did you mean 'parity'"),
+        ("noise.prediction_type=eps", "unknown value of noise.prediction_type 'eps'"),
+        ("training.steps=many", "training.steps must be of type int, not 'many'"),
+        ("training.steps=true", "training.steps must be of type int, not True"),
+        ("training.steps=1.5", "training.steps must be of type int, not 1.5"),
+        ("images.grid=[1]", "images.grid must have 2 entries, not 1"),
+        ("images.grid=3", "images.grid must be a list"),
+        ("training=3", "not of the form section.key=value"),
+        ("training.steps", "not of the form section.key=value"),
+        ("model.depht=3", "did you mean 'model.depth'"),
+    ],
+)
+def test_bad_assignments_are_refused_with_the_nearest_name(assignment: str, message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        resolve(assignments=[assignment])
+    assert message in str(error.value)
+
+
+def test_bad_sources_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown preset 'demmo': did you mean 'demo'"):
+        resolve(preset="demmo")
+    with pytest.raises(UsageError, match="no configuration file"):
+        resolve(file=tmp_path / "absent.toml")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[training\nsteps = 3")
+    with pytest.raises(UsageError, match=r"not valid TOML: .*line 1"):
+        resolve(file=broken)
+    with pytest.raises(UsageError, match="cannot read"):
+        resolve(file=tmp_path)
+    scalar = tmp_path / "scalar.toml"
+    scalar.write_text("training = 3")
+    with pytest.raises(UsageError, match="training must be a section"):
+        resolve(file=scalar)
+    with pytest.raises(UsageError, match="environment variable 'DIFFPROBE_TRIANING_STEPS'"):
+        resolve(environment={"DIFFPROBE_TRIANING_STEPS": "3"})
+
+
+def test_the_options_variables_are_not_settings() -> None:
+    assert resolve(environment={"DIFFPROBE_DEVICE": "cpu", "DIFFPROBE_SEED": "3"}) == Config()
+
+
+def test_differences_name_the_keys() -> None:
+    ours = to_settings(resolve(assignments=["training.steps=3"]))
+    theirs = to_settings(resolve(assignments=["training.steps=4", "data.seed=1"]))
+    assert differences(ours, theirs) == ["data.seed: 0, not 1", "training.steps: 3, not 4"]

@@ -1,0 +1,76 @@
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers.models.unets.unet_2d import UNet2DOutput
+from torch import Tensor, nn
+
+from diffprobe.config import NoiseConfig
+from diffprobe.errors import UsageError
+from diffprobe.models import NetworkDenoiser, noise_scheduler
+from diffprobe.models.denoiser import training_target
+
+KINDS = ["epsilon", "sample", "v_prediction"]
+
+
+class Answer(nn.Module):
+    """A network that always gives the same answer."""
+
+    def __init__(self, answer: Tensor) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, sample: Tensor, timestep: Tensor) -> UNet2DOutput:
+        return UNet2DOutput(sample=self.answer)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_perfect_prediction_gives_back_the_clean_image(kind: str) -> None:
+    scheduler = noise_scheduler(NoiseConfig(prediction_type=kind))
+    random = torch.Generator().manual_seed(0)
+    t = torch.tensor([3, 400, 900])
+    x_0, eps = torch.randn(2, 3, 1, 2, 2, generator=random, dtype=torch.float64)
+    denoiser = NetworkDenoiser(nn.Identity(), scheduler)
+    alpha, sigma = denoiser.alpha_sigma(t, x_0.dtype)
+    assert alpha.shape == sigma.shape == (3, 1, 1, 1)
+    target = training_target(kind, x_0, eps, alpha, sigma)
+    denoiser.network = Answer(target)
+    x_t = alpha * x_0 + sigma * eps
+    assert torch.allclose(denoiser(x_t, t), x_0, atol=1e-10)
+    if kind == "v_prediction":
+        theirs = scheduler.get_velocity(x_0.float(), eps.float(), t)
+        assert torch.allclose(target.float(), theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_x0_hat_is_the_one_diffusers_computes(kind: str) -> None:
+    scheduler = DDIMScheduler(prediction_type=kind, clip_sample=False)
+    scheduler.set_timesteps(10)
+    random = torch.Generator().manual_seed(1)
+    x_t, output = torch.randn(2, 4, 1, 3, 3, generator=random)
+    denoiser = NetworkDenoiser(Answer(output), scheduler)
+    for t in scheduler.timesteps[::3]:
+        theirs = scheduler.step(output, t, x_t).pred_original_sample
+        assert torch.allclose(denoiser(x_t, t.expand(4)), theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_noise_is_the_noise_of_diffusers() -> None:
+    scheduler = DDPMScheduler()
+    denoiser = NetworkDenoiser(nn.Identity(), scheduler)
+    x_0 = torch.rand(5, 1, 2, 2)
+    t = torch.tensor([0, 10, 300, 700, 999])
+    ours = denoiser.noise(x_0, t, torch.Generator().manual_seed(2))
+    eps = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(2))
+    assert torch.allclose(ours, scheduler.add_noise(x_0, eps, t), atol=1e-6)
+    snr = scheduler.alphas_cumprod / (1 - scheduler.alphas_cumprod)
+    assert torch.allclose(denoiser.log_snr(t).float(), snr[t].log(), atol=1e-3)
+    assert denoiser.timesteps == 1000
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(UsageError, match="FlowMatchEulerDiscreteScheduler has no alphas_cumprod"):
+        NetworkDenoiser(nn.Identity(), FlowMatchEulerDiscreteScheduler())
+    with pytest.raises(UsageError, match="unknown prediction type 'flow'"):
+        NetworkDenoiser(nn.Identity(), DDPMScheduler(prediction_type="flow"))
+    wrong = NetworkDenoiser(Answer(torch.zeros(1, 2, 2, 2)), DDPMScheduler())
+    with pytest.raises(UsageError, match=r"returned shape \(1, 2, 2, 2\) for \(1, 1, 2, 2\)"):
+        wrong(torch.zeros(1, 1, 2, 2), torch.tensor([0]))

@@ -1,0 +1,110 @@
+import pytest
+import torch
+from torch import Tensor
+
+from diffprobe.config import NoiseConfig, TransformerConfig, UNetConfig
+from diffprobe.datasets import Glyphs, Parity, SymbolImages
+from diffprobe.errors import UsageError
+from diffprobe.models import Denoiser, NetworkDenoiser, build_network, noise_scheduler
+from diffprobe.models.oracles import BayesDenoiser
+from diffprobe.probes.jacobian import batches, estimated_energies, exact_energies
+from diffprobe.probes.regions import cell_regions
+
+WORLD = SymbolImages(Parity(4), Glyphs.font("01", (4, 4)), (2, 2))
+REGIONS = cell_regions(WORLD)
+SCHEDULER = noise_scheduler(NoiseConfig(prediction_type="v_prediction"))
+
+
+def networks() -> dict[str, Denoiser]:
+    unet = UNetConfig(channels=(8, 8), layers_per_block=1, attention=(False, True), norm_groups=4)
+    transformer = TransformerConfig(patch=(4, 4), width=16, depth=1, heads=2)
+    found: dict[str, Denoiser] = {"bayes": BayesDenoiser(WORLD, SCHEDULER)}
+    for config in (unet, transformer):
+        network = build_network(config, WORLD.image_shape)
+        random = torch.Generator().manual_seed(0)
+        for p in network.parameters():
+            p.data += 0.1 * torch.randn(p.shape, generator=random)
+        found[config.name] = NetworkDenoiser(network.double().eval(), SCHEDULER)
+    return found
+
+
+DENOISERS = networks()
+
+
+@pytest.fixture(params=DENOISERS)
+def denoiser(request: pytest.FixtureRequest) -> Denoiser:
+    return DENOISERS[request.param]
+
+
+def inputs(n: int = 2) -> Tensor:
+    random = torch.Generator().manual_seed(1)
+    return torch.randn(n, *WORLD.image_shape, generator=random, dtype=torch.float64)
+
+
+def full_jacobian(denoiser: Denoiser, x: Tensor, t: int) -> Tensor:
+    """Return (N, pixels, pixels) by central differences."""
+    pixels, step = x[0].numel(), 1e-5
+    level = torch.full((2 * pixels,), t)
+    found = []
+    with torch.no_grad():
+        for image in x:
+            shifts = step * torch.eye(pixels, dtype=x.dtype).reshape(pixels, *image.shape)
+            outputs = denoiser(torch.cat([image + shifts, image - shifts]), level).flatten(1)
+            found.append(((outputs[:pixels] - outputs[pixels:]) / (2 * step)).T)
+    return torch.stack(found)
+
+
+def by_region(entries: Tensor) -> Tensor:
+    flat = REGIONS.flatten(1).double()
+    return torch.einsum("rp,npq,sq->nrs", flat, entries, flat)
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_exact_energies_agree_with_finite_differences(denoiser: Denoiser, power: int) -> None:
+    x = inputs()
+    expected = by_region(full_jacobian(denoiser, x, 500).abs() ** power)
+    found = exact_energies(denoiser, x, 500, REGIONS, power)
+    assert found.shape == (2, 4, 4)
+    assert found.dtype == torch.float64
+    assert torch.allclose(found, expected, rtol=1e-5, atol=1e-8)
+
+
+def test_projections_estimate_without_bias(denoiser: Denoiser) -> None:
+    x = inputs(1)
+    exact = exact_energies(denoiser, x, 500, REGIONS)[0]
+    random = torch.Generator().manual_seed(2)
+    draws = torch.stack(
+        [estimated_energies(denoiser, x, 500, REGIONS, 1, random)[0] for _ in range(400)]
+    )
+    error = draws.std(0) / 20
+    assert ((draws.mean(0) - exact).abs() < 5 * error + 1e-12).all()
+
+
+def test_more_projections_are_their_mean(denoiser: Denoiser) -> None:
+    one, two = (torch.Generator().manual_seed(3) for _ in range(2))
+    x = inputs()
+    mean = sum(estimated_energies(denoiser, x, 200, REGIONS, 1, one) for _ in range(3)) / 3
+    assert torch.allclose(estimated_energies(denoiser, x, 200, REGIONS, 3, two), mean)
+
+
+def test_batched_equals_unbatched(denoiser: Denoiser) -> None:
+    x = inputs(3)
+    whole = exact_energies(denoiser, x, 300, REGIONS)
+    parts = [exact_energies(denoiser, part, 300, REGIONS) for part in batches(x, 2)]
+    assert torch.allclose(torch.cat(parts), whole)
+
+
+def test_regions_partition_the_image() -> None:
+    assert REGIONS.shape == (4, 1, 8, 8)
+    assert torch.equal(REGIONS.sum(0), torch.ones(1, 8, 8, dtype=torch.long))
+    assert REGIONS[1, 0, :4, 4:].all()
+
+
+def test_bad_input_is_refused(denoiser: Denoiser) -> None:
+    random = torch.Generator()
+    with pytest.raises(UsageError, match="projections must be at least 1"):
+        estimated_energies(denoiser, inputs(), 1, REGIONS, 0, random)
+    with pytest.raises(UsageError, match="t=1000 is outside 0 … 999"):
+        exact_energies(denoiser, inputs(), 1000, REGIONS)
+    with pytest.raises(UsageError, match="batch size"):
+        list(batches(inputs(), 0))

@@ -1,0 +1,135 @@
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import ModelMixin, UNet2DModel
+
+from diffprobe.config import (
+    MLPConfig,
+    ModelConfig,
+    ResidualMLPConfig,
+    TransformerConfig,
+    UNetConfig,
+)
+from diffprobe.errors import UsageError
+from diffprobe.models import build_network
+
+SHAPE = (1, 8, 16)
+CONFIGS = [
+    MLPConfig(width=32),
+    ResidualMLPConfig(width=16, depth=2),
+    TransformerConfig(width=16, depth=2, heads=2),
+    TransformerConfig(patch=(4, 4), width=16, depth=1, heads=2),
+    UNetConfig(channels=(8, 16), layers_per_block=1, attention=(False, True), norm_groups=4),
+]
+
+
+@pytest.fixture(params=CONFIGS, ids=lambda c: f"{c.name}")
+def network(request: pytest.FixtureRequest) -> ModelMixin:
+    return build_network(request.param, SHAPE, seed=0)
+
+
+def inputs(n: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    random = torch.Generator().manual_seed(0)
+    return torch.randn(n, *SHAPE, generator=random), torch.tensor([0, 500, 999])[:n]
+
+
+def awaken(network: ModelMixin) -> ModelMixin:
+    """Give layers that start at zero some weight, so that they can be seen."""
+    random = torch.Generator().manual_seed(1)
+    for p in network.parameters():
+        p.data += 0.05 * torch.randn(p.shape, generator=random)
+    return network
+
+
+def test_output_has_the_shape_of_the_input(network: ModelMixin) -> None:
+    x, t = inputs()
+    assert network(x, t).sample.shape == x.shape
+    assert torch.equal(network(x, t, return_dict=False)[0], network(x, t).sample)
+
+
+def test_every_parameter_and_every_pixel_matters(network: ModelMixin) -> None:
+    x, t = inputs()
+    x.requires_grad_()
+    awaken(network)(x, t).sample.square().sum().backward()
+    for name, p in network.named_parameters():
+        assert p.grad is not None, name
+        assert p.grad.abs().sum() > 0, name
+    assert x.grad is not None
+    assert (x.grad != 0).all()
+
+
+def test_time_matters(network: ModelMixin) -> None:
+    x, _ = inputs(1)
+    awaken(network).eval()
+    outputs = [network(x, torch.tensor([t])).sample for t in (0, 999)]
+    assert not torch.allclose(*outputs, atol=1e-5)
+
+
+def test_images_of_a_batch_are_independent(network: ModelMixin) -> None:
+    x, t = inputs()
+    awaken(network).eval()
+    together = network(x, t).sample
+    alone = torch.cat([network(x[i : i + 1], t[i : i + 1]).sample for i in range(3)])
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_saved_networks_come_back(network: ModelMixin, tmp_path: Path) -> None:
+    network.save_pretrained(tmp_path)
+    again = type(network).from_pretrained(tmp_path, low_cpu_mem_usage=False)
+    x, t = inputs()
+    assert torch.equal(again.eval()(x, t).sample, network.eval()(x, t).sample)
+
+
+def test_half_precision_and_double(network: ModelMixin) -> None:
+    x, t = inputs()
+    awaken(network).eval()
+    exact = network.double()(x.double(), t).sample
+    half = network.bfloat16()(x.bfloat16(), t).sample
+    assert exact.dtype == torch.float64
+    assert half.dtype == torch.bfloat16
+    assert (half.double() - exact).norm() < 0.1 * exact.norm()
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    for config in CONFIGS:
+        a, b, c = (build_network(config, SHAPE, seed) for seed in (0, 0, 1))
+        pairs = list(zip(a.parameters(), b.parameters(), c.parameters(), strict=True))
+        assert all(torch.equal(p, q) for p, q, _ in pairs)
+        assert not all(torch.equal(p, r) for p, _, r in pairs)
+
+
+def test_the_mlp_is_the_formula_of_the_paper() -> None:
+    network = build_network(MLPConfig(width=5, time_width=4), (1, 1, 3), seed=0)
+    x = torch.tensor([[0.3, -1.0, 2.0]])
+    # diffusers' embedding of t = 0: cosines of zero and sines of zero.
+    features = torch.cat([x, torch.tensor([[0.0, 0.0, 1.0, 1.0]])], 1)
+    found = network(x.reshape(1, 1, 1, 3), torch.tensor([0])).sample.flatten(1)
+    for order in (features, torch.cat([x, torch.tensor([[1.0, 1.0, 0.0, 0.0]])], 1)):
+        hidden = (order @ network.hidden.weight.T + network.hidden.bias).clamp(min=0)
+        expected = hidden @ network.output.weight.T + network.output.bias
+        if torch.allclose(found, expected, atol=1e-6):
+            return
+    pytest.fail("the output is not W2 relu(W1 [x; time] + b1) + b2")
+
+
+@pytest.mark.parametrize(
+    ("config", "shape", "message"),
+    [
+        (UNetConfig(), (1, 8, 18), "divisible by 4, and the image is 8×18"),
+        (UNetConfig(channels=()), SHAPE, "at least one level"),
+        (UNetConfig(attention=(True,)), SHAPE, "attention has 1 entries and model.channels 3"),
+        (UNetConfig(channels=(20, 20, 20)), SHAPE, "norm_groups=8 does not divide 20"),
+        (TransformerConfig(patch=(8, 5)), SHAPE, "patch of 8×5 pixels does not divide"),
+        (TransformerConfig(width=30, heads=4), SHAPE, "4 heads do not divide a width of 30"),
+    ],
+)
+def test_architectures_that_do_not_fit_are_refused(
+    config: ModelConfig, shape: tuple[int, int, int], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        build_network(config, shape)
+
+
+def test_the_unet_is_diffusers_own() -> None:
+    assert type(build_network(CONFIGS[-1], SHAPE)) is UNet2DModel

@@ -1,0 +1,56 @@
+import pytest
+import torch
+
+from diffprobe.config import NoiseConfig
+from diffprobe.datasets import Glyphs, Parity, SymbolImages, hypercube
+from diffprobe.errors import UsageError
+from diffprobe.models import noise_scheduler
+from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
+from diffprobe.probes.noise_levels import noisy_inputs, spread_levels, symbols_form_at
+
+SCHEDULER = noise_scheduler(NoiseConfig())
+WORLD = hypercube(Parity(4))
+BAYES = BayesDenoiser(WORLD, SCHEDULER)
+
+
+def test_levels_cover_the_schedule() -> None:
+    levels = spread_levels(BAYES, 9)
+    assert (levels[0], levels[-1]) == (999, 0)
+    steps = BAYES.log_snr(levels).diff()
+    assert steps.max() < 1.5 * steps.min()
+    assert len(spread_levels(BAYES, 5000)) <= 1000
+    with pytest.raises(UsageError, match="at least 1"):
+        spread_levels(BAYES, 0)
+
+
+def test_the_same_words_and_noise_at_every_level_and_for_every_denoiser() -> None:
+    words, low = noisy_inputs(BAYES, WORLD, 6, 100, seed=3)
+    again, high = noisy_inputs(ProductDenoiser(WORLD, SCHEDULER), WORLD, 6, 800, seed=3)
+    assert torch.equal(words, again)
+    assert WORLD.grammar.contains(words).all()
+    x_0 = WORLD.render(words)
+    noises = []
+    for x_t, t in ((low, 100), (high, 800)):
+        alpha, sigma = BAYES.alpha_sigma(torch.tensor([t]))
+        noises.append((x_t - alpha * x_0) / sigma)
+    assert torch.allclose(*noises, atol=1e-4)
+    assert not torch.equal(noisy_inputs(BAYES, WORLD, 6, 100, seed=4)[1], low)
+
+
+def test_larger_symbols_form_under_more_noise() -> None:
+    large = SymbolImages(Parity(4), Glyphs.font("01", (12, 12)), (1, 4))
+    forms = [symbols_form_at(BayesDenoiser(w, SCHEDULER), w) for w in (WORLD, large)]
+    assert forms[0] < forms[1]
+
+
+def test_a_sign_forms_where_half_its_entropy_is_gone() -> None:
+    """Against the entropy of one sign in Gaussian noise, integrated numerically."""
+    t = symbols_form_at(BAYES, WORLD, n=4000)
+    product = SCHEDULER.alphas_cumprod[t].double()
+    alpha, sigma = product.sqrt(), (1 - product).sqrt()
+    x = torch.linspace(-12, 12, 20001, dtype=torch.float64)
+    density = torch.exp(-((x - alpha) ** 2) / (2 * sigma**2)) / (sigma * (2 * torch.pi) ** 0.5)
+    p = torch.sigmoid(2 * alpha * x / sigma**2)
+    entropy = torch.special.entr(p) + torch.special.entr(1 - p)
+    bits = torch.trapezoid(density * entropy, x) / torch.log(torch.tensor(2.0))
+    assert bits.item() == pytest.approx(0.5, abs=0.02)

@@ -1,0 +1,285 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from diffprobe.config import DataConfig, NoiseConfig, SamplingConfig
+from diffprobe.datasets import (
+    DigitSum,
+    Glyphs,
+    Grammar,
+    ModularSum,
+    Parity,
+    SymbolImages,
+    hypercube,
+)
+from diffprobe.errors import UsageError
+from diffprobe.models import noise_scheduler
+from diffprobe.models.oracles import (
+    BayesDenoiser,
+    EmpiricalDenoiser,
+    LocalPatchDenoiser,
+    ProductDenoiser,
+    WienerDenoiser,
+    training_oracle,
+)
+from diffprobe.sampling import sample
+from diffprobe.verdicts import judge
+
+SCHEDULER = noise_scheduler(NoiseConfig())
+LEVELS = torch.tensor([5, 100, 300, 500, 800, 999])
+
+
+def drawn(grammar: Grammar, symbols: str, variants: int, grid: tuple[int, int]) -> SymbolImages:
+    return SymbolImages(grammar, Glyphs.font(symbols, (5, 4), variants), grid)
+
+
+WORLDS = {
+    "parity": drawn(Parity(4), "01", 1, (1, 4)),
+    "modular-sum with variants": drawn(ModularSum(3, 3, 3), "abc", 2, (1, 3)),
+    "hypercube": hypercube(Parity(5)),
+    "digit-sum": drawn(DigitSum(), "0123456789", 1, (2, 2)),
+}
+
+
+@pytest.fixture(params=WORLDS, ids=str)
+def world(request: pytest.FixtureRequest) -> SymbolImages:
+    return WORLDS[request.param]
+
+
+def noisy(world: SymbolImages, n: int = 1) -> tuple[Tensor, Tensor]:
+    """Return x_t of n images at each of LEVELS, in float64, and t."""
+    random = torch.Generator().manual_seed(0)
+    t = LEVELS.repeat_interleave(n)
+    x_0 = world.draw(world.grammar.sample(len(t), random), random).double()
+    bayes = BayesDenoiser(world, SCHEDULER)
+    return bayes.noise(x_0, t, random), t
+
+
+def every_image(world: SymbolImages) -> Tensor:
+    """Return all equally likely images: every word in every combination of variants."""
+    words = world.grammar.words()
+    choices = torch.cartesian_prod(
+        *[torch.arange(world.glyphs.images.shape[1])] * world.grammar.length
+    ).reshape(-1, world.grammar.length)
+    return torch.cat([world.render(words, v.expand(len(words), -1)) for v in choices]).double()
+
+
+def brute_force(images: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Return posterior mean (B, D) and covariance (B, D, D) over a list of images."""
+    product = SCHEDULER.alphas_cumprod.double()[t]
+    flat = images.flatten(1)
+    square = (x_t.flatten(1)[:, None] - product.sqrt()[:, None, None] * flat).square().sum(-1)
+    posterior = (-square / (2 * (1 - product[:, None]))).softmax(1)
+    mean = posterior @ flat
+    offset = flat - mean[:, None]
+    return mean, torch.einsum("bm,bmi,bmj->bij", posterior, offset, offset)
+
+
+def jacobian(denoiser: BayesDenoiser, x_t: Tensor, t: Tensor) -> Tensor:
+    """Return (B, D, D); images of a batch do not depend on each other."""
+    total = torch.autograd.functional.jacobian(lambda x: denoiser(x, t).sum(0), x_t)
+    size = x_t[0].numel()
+    return total.reshape(size, len(t), size).transpose(0, 1)
+
+
+def test_bayes_and_empirical_agree_with_brute_force(world: SymbolImages) -> None:
+    x_t, t = noisy(world)
+    images = every_image(world)
+    mean, covariance = brute_force(images, x_t, t)
+    bayes = BayesDenoiser(world, SCHEDULER)
+    assert (bayes(x_t, t).flatten(1) - mean).abs().max() < 1e-9
+    assert (EmpiricalDenoiser(images, SCHEDULER)(x_t, t).flatten(1) - mean).abs().max() < 1e-9
+
+    # Second-order Tweedie: J = alpha / sigma² Cov[x_0 | x_t].
+    product = SCHEDULER.alphas_cumprod.double()[t]
+    scale = (product.sqrt() / (1 - product))[:, None, None]
+    found = jacobian(bayes, x_t, t)
+    assert (found - scale * covariance).abs().max() < 1e-9 * scale.max()
+    assert (found - found.mT).abs().max() < 1e-9 * scale.max()
+
+
+def test_product_agrees_with_brute_force(world: SymbolImages) -> None:
+    x_t, t = noisy(world)
+    glyphs = world.glyphs.images.double()
+    prior = world.grammar.symbol_marginals()
+    product = SCHEDULER.alphas_cumprod.double()[t]
+    alpha, sigma2 = product.sqrt()[:, None, None, None], (1 - product)[:, None, None, None]
+    cells = world.cells(x_t)
+    difference = cells[:, :, None, None] - alpha[..., None, None] * glyphs
+    likelihood = -difference.square().sum((-1, -2)) / (2 * sigma2)
+    counts = world.glyphs.counts.double()[:, None]
+    weights = (likelihood + (prior[:, :, None] / counts).log()).flatten(2).softmax(-1)
+    expected = torch.einsum("blk,khw->blhw", weights, glyphs.flatten(0, 1))
+    assert torch.allclose(ProductDenoiser(world, SCHEDULER)(x_t, t), world.image(expected))
+
+
+def test_the_closed_form_of_parity() -> None:
+    world = hypercube(Parity(4))
+    x_t, t = noisy(world, n=5)
+    alpha, sigma = BayesDenoiser(world, SCHEDULER).alpha_sigma(t, torch.float64)
+    u = torch.tanh(alpha * x_t / sigma.square()).flatten(1)
+    others = torch.stack([u[:, [j for j in range(4) if j != i]].prod(1) for i in range(4)], 1)
+    expected = (u + others) / (1 + u.prod(1, keepdim=True))
+    found = BayesDenoiser(world, SCHEDULER)(x_t, t).flatten(1)
+    assert (found - expected).abs().max() < 1e-9
+
+
+def test_handwriting_of_unequal_counts() -> None:
+    """Padded variants must carry no weight."""
+    world = SymbolImages(DigitSum(), Glyphs.digits("held-out"), (2, 2))
+    random = torch.Generator().manual_seed(3)
+    x_0 = world.draw(world.grammar.sample(4, random), random).double()
+    t = torch.tensor([200, 400, 600, 800])
+    bayes = BayesDenoiser(world, SCHEDULER)
+    x_t = bayes.noise(x_0, t, random)
+    product = SCHEDULER.alphas_cumprod.double()[t]
+    posterior = torch.zeros(4, 4, 10, dtype=torch.float64)
+    for v in range(10):
+        pictures = world.glyphs.images[v, : world.glyphs.counts[v]].double()
+        scaled = product.sqrt()[:, None, None, None, None] * pictures
+        square = (world.cells(x_t)[:, :, None] - scaled).square().sum((-1, -2))
+        score = (-square / (2 * (1 - product[:, None, None]))).logsumexp(-1)
+        posterior[:, :, v] = score - math.log(len(pictures))
+    assert torch.allclose(bayes.posterior(x_t, t), world.grammar.marginals(posterior), atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_sound_over_thirty_nats_of_log_snr(dtype: torch.dtype) -> None:
+    world = drawn(ModularSum(4, 10, 10), "0123456789", 3, (1, 4))
+    scheduler = noise_scheduler(NoiseConfig())
+    log_snr = torch.linspace(-15, 15, 31, dtype=torch.float64)
+    scheduler.alphas_cumprod = torch.sigmoid(log_snr)
+    random = torch.Generator().manual_seed(4)
+    words = world.grammar.sample(31, random)
+    x_0 = world.draw(words, random).double()
+    eps = torch.randn(x_0.shape, generator=random, dtype=torch.float64)
+    alpha = log_snr.sigmoid().sqrt().reshape(-1, 1, 1, 1)
+    x_t = (alpha * x_0 + (1 - alpha.square()).sqrt() * eps).to(dtype)
+    t = torch.arange(31)
+    for oracle in (
+        BayesDenoiser(world, scheduler),
+        ProductDenoiser(world, scheduler),
+        EmpiricalDenoiser(x_0.to(dtype), scheduler),
+        WienerDenoiser(x_0.to(dtype), scheduler),
+        LocalPatchDenoiser(x_0.to(dtype), scheduler, 3),
+    ):
+        x = x_t.clone().requires_grad_()
+        out = oracle(x, t)
+        assert out.isfinite().all()
+        assert out.dtype == dtype
+        (gradient,) = torch.autograd.grad(out.square().sum(), x)
+        assert gradient.isfinite().all()
+        exact = oracle(x_t.double(), t)
+        assert (out.double() - exact).abs().max() < (1e-9 if dtype == torch.float64 else 5e-3)
+    # With hardly any noise the answer is the image, with hardly any signal the mean.
+    bayes = BayesDenoiser(world, scheduler)(x_t, t)
+    assert torch.allclose(bayes[-1].double(), x_0[-1], atol=1e-6)
+    mean = torch.einsum(
+        "lv,vhw->lhw", world.grammar.symbol_marginals(), world.glyphs.images.double().mean(1)
+    )
+    assert (bayes[0].double() - world.image(mean[None])[0]).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("name", ["hypercube", "digit-sum"])
+def test_samples_of_bayes_are_grammatical_and_those_of_product_are_not(name: str) -> None:
+    world = WORLDS[name]
+    config = SamplingConfig(n=400, steps=100, batch_size=400)
+    bayes = judge(world, sample(BayesDenoiser(world, SCHEDULER), world.image_shape, config).images)
+    local = judge(
+        world, sample(ProductDenoiser(world, SCHEDULER), world.image_shape, config).images
+    )
+    assert bayes.legible_rate.count >= 398
+    assert bayes.grammatical_rate.count >= 0.995 * bayes.grammatical_rate.n
+    assert local.legible_rate.count >= 398
+    assert local.grammatical_rate.contains(world.grammar.product_rate())
+
+
+def test_wiener_is_the_best_linear_denoiser() -> None:
+    random = torch.Generator().manual_seed(5)
+    mixing = torch.randn(6, 6, generator=random, dtype=torch.float64)
+    images = (torch.randn(200, 6, generator=random, dtype=torch.float64) @ mixing).reshape(
+        200, 1, 2, 3
+    )
+    wiener = WienerDenoiser(images, SCHEDULER)
+    t = torch.tensor([100, 400, 900])
+    x_t = torch.randn(3, 1, 2, 3, generator=random, dtype=torch.float64)
+    mean, covariance = images.flatten(1).mean(0), images.flatten(1).T.cov()
+    for i, level in enumerate(t):
+        product = SCHEDULER.alphas_cumprod.double()[level]
+        alpha, noise = product.sqrt(), (1 - product) * torch.eye(6, dtype=torch.float64)
+        gain = alpha * covariance @ torch.linalg.inv(alpha**2 * covariance + noise)
+        expected = mean + gain @ (x_t[i].flatten() - alpha * mean)
+        assert torch.allclose(wiener(x_t, t)[i].flatten(), expected)
+
+
+def test_local_patches_of_any_size() -> None:
+    random = torch.Generator().manual_seed(6)
+    images = torch.randn(7, 1, 5, 6, generator=random, dtype=torch.float64)
+    x_t = torch.randn(2, 1, 5, 6, generator=random, dtype=torch.float64)
+    t = torch.tensor([300, 700])
+    # A patch that covers the image sees all of it: the empirical optimum.
+    whole = LocalPatchDenoiser(images, SCHEDULER, 13)(x_t, t)
+    assert torch.allclose(whole, EmpiricalDenoiser(images, SCHEDULER)(x_t, t))
+    # By hand, at a corner and in the middle.
+    local = LocalPatchDenoiser(images, SCHEDULER, 3)(x_t, t)
+    for i in range(2):
+        product = SCHEDULER.alphas_cumprod.double()[t[i]]
+        for row, column in ((0, 0), (2, 3), (4, 5)):
+            window = (
+                slice(max(0, row - 1), row + 2),
+                slice(max(0, column - 1), column + 2),
+            )
+            difference = x_t[i, 0][window] - product.sqrt() * images[:, 0][:, *window]
+            weights = (-difference.square().sum((1, 2)) / (2 * (1 - product))).softmax(0)
+            expected = weights @ images[:, 0, row, column]
+            assert local[i, 0, row, column].item() == pytest.approx(expected.item())
+
+
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = WORLDS["modular-sum with variants"]
+    x_t, t = noisy(world)
+    oracles = [
+        BayesDenoiser(world, SCHEDULER),
+        EmpiricalDenoiser(every_image(world), SCHEDULER),
+        LocalPatchDenoiser(every_image(world), SCHEDULER, 3),
+    ]
+    whole = [oracle(x_t, t) for oracle in oracles]
+    monkeypatch.setattr("diffprobe.models.oracles.CHUNK_ELEMENTS", 1)
+    for oracle, expected in zip(oracles, whole, strict=True):
+        assert torch.allclose(oracle(x_t, t), expected)
+
+
+def test_the_training_oracle_is_the_empirical_optimum_of_all_it_can_draw() -> None:
+    world = WORLDS["modular-sum with variants"]
+    assert training_oracle(world, SCHEDULER, DataConfig()) is None
+    oracle = training_oracle(world, SCHEDULER, DataConfig(training_words=3, seed=1))
+    assert oracle is not None
+    x_t, t = noisy(world)
+    mean, _ = brute_force(every_image(oracle.dataset), x_t, t)
+    assert (oracle(x_t, t).flatten(1) - mean).abs().max() < 1e-9
+
+
+def test_bad_input_is_refused() -> None:
+    world = WORLDS["hypercube"]
+    bayes = BayesDenoiser(world, SCHEDULER)
+    with pytest.raises(UsageError, match="this dataset's are"):
+        bayes(torch.zeros(1, 1, 2, 2), torch.tensor([0]))
+    clean = noise_scheduler(NoiseConfig())
+    clean.alphas_cumprod = torch.ones(1)
+    with pytest.raises(UsageError, match="sigma > 0"):
+        BayesDenoiser(world, clean)(torch.zeros(1, 1, 1, 5), torch.tensor([0]))
+    for images in (torch.zeros(0, 1, 2, 2), torch.zeros(3, 2), torch.zeros(1, 1, 2, 2).int()):
+        with pytest.raises(UsageError, match="training images must be"):
+            EmpiricalDenoiser(images, SCHEDULER)
+    with pytest.raises(UsageError, match="not finite"):
+        EmpiricalDenoiser(torch.full((1, 1, 2, 2), math.nan), SCHEDULER)
+    with pytest.raises(UsageError, match="at least two images"):
+        WienerDenoiser(torch.zeros(1, 1, 2, 2), SCHEDULER)
+    with pytest.raises(UsageError, match="odd number"):
+        LocalPatchDenoiser(torch.zeros(2, 1, 2, 2), SCHEDULER, 2)
+    with pytest.raises(UsageError, match="x_t has shape"):
+        EmpiricalDenoiser(torch.zeros(2, 1, 2, 2), SCHEDULER)(
+            torch.zeros(1, 1, 3, 3), torch.tensor([0])
+        )

@@ -1,0 +1,109 @@
+"""What a user gets: the built wheel, the example, the licence and the version."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import diffprobe
+from diffprobe.config import preset_names
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy of the sources and unpacked outside the checkout."""
+    base = tmp_path_factory.mktemp("wheel")
+    source = base / "source"
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    shutil.copytree(ROOT / "diffprobe", source / "diffprobe")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    wheel = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", base, source]
+    subprocess.run(wheel, check=True)
+    (file,) = base.glob("diffprobe-*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--target", base / "site", file], check=True)
+    return base / "site"
+
+
+def run(installed: Path, cwd: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_wheel_holds_everything(installed: Path) -> None:
+    files = {str(p.relative_to(installed / "diffprobe")) for p in installed.rglob("diffprobe/**/*")}
+    assert {"py.typed", "report/page.html"} <= files
+    assert {f"presets/{name}.toml" for name in preset_names()} <= files
+    sources = {str(p.relative_to(ROOT / "diffprobe")) for p in (ROOT / "diffprobe").rglob("*.py")}
+    assert sources <= files
+    (metadata,) = installed.glob("diffprobe-*.dist-info/METADATA")
+    text = metadata.read_text()
+    assert "License-Expression: MIT" in text
+    assert "Requires-Dist: torch>=2.6" in text
+    assert not list(installed.glob("tests"))
+
+
+@pytest.mark.slow
+def test_the_wheel_works_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
+    where = run(installed, tmp_path, "-c", "import diffprobe; print(diffprobe.__file__)")
+    assert Path(where.strip()).is_relative_to(installed)
+    small = ["training.steps=5", "training.checkpoints=1", "sampling.n=8", "sampling.steps=2"]
+    settings = [part for s in small for part in ("--set", s)]
+    train = ["-m", "diffprobe", "train", "--preset", "demo", "--out", "run", *settings]
+    run(installed, tmp_path, *train)
+    run(installed, tmp_path, "-m", "diffprobe", "sample", "--checkpoint", "run")
+    assert "page: run/report" in run(installed, tmp_path, "-m", "diffprobe", "report", "run")
+
+
+@pytest.mark.slow
+def test_the_example_runs_and_is_short(installed: Path, tmp_path: Path) -> None:
+    text = (ROOT / "examples" / "train_probe_report.py").read_text()
+    assert len(text.splitlines()) < 30
+    small = text.replace("training.steps=600", "training.steps=20").replace(
+        '"sampling.n=500"',
+        '"sampling.n=20", "sampling.steps=5", "probe.images=4", "probe.levels=3", '
+        '"probe.placement_images=4"',
+    )
+    assert small.count("training.steps=20") == 1
+    (tmp_path / "example.py").write_text(small)
+    output = run(installed, tmp_path, "example.py")
+    for line in ("legible:", "grammatical:", "LDR where symbols form:", "gamma:", "figures:"):
+        assert line in output
+
+
+def test_one_version_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == diffprobe.__version__
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert re.search(rf"^version: .?{re.escape(diffprobe.__version__)}", citation, re.MULTILINE)
+    assert f"## {diffprobe.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_tested_versions_meet_the_lower_bounds() -> None:
+    from packaging.requirements import Requirement
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in lines if "==" in line and line[0] != "#")
+    pinned = {k.lower().replace("_", "-"): v for k, v in pinned.items()}
+    extras = [r for rs in project["optional-dependencies"].values() for r in rs]
+    for text in [*project["dependencies"], *extras]:
+        requirement = Requirement(text)
+        if requirement.name != "diffprobe":
+            assert requirement.specifier.contains(pinned[requirement.name]), text

@@ -1,0 +1,174 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler
+
+from diffprobe.config import NoiseConfig, SamplingConfig
+from diffprobe.datasets import Parity, hypercube
+from diffprobe.errors import DiffprobeError, UsageError
+from diffprobe.models import NetworkDenoiser, build_network, noise_scheduler
+from diffprobe.models.oracles import BayesDenoiser, WienerDenoiser
+from diffprobe.sampling import SAMPLERS, Samples, load_samples, sample, samples_name
+from diffprobe.seeding import generator
+
+SCHEDULER = noise_scheduler(NoiseConfig())
+WORLD = hypercube(Parity(4))
+BAYES = BayesDenoiser(WORLD, SCHEDULER)
+CONFIG = SamplingConfig(n=6, steps=8, batch_size=6)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("epsilon", "ddim"), ("v_prediction", "ddpm")])
+def test_a_network_is_sampled_as_diffusers_would(kind: str, name: str) -> None:
+    """Our x0_hat through `prediction_type="sample"` against diffusers on the raw prediction."""
+    from diffprobe.config import ResidualMLPConfig
+
+    network = build_network(ResidualMLPConfig(width=16, depth=1), (1, 1, 4), seed=3)
+    training = noise_scheduler(NoiseConfig(prediction_type=kind))
+    ours = sample(
+        NetworkDenoiser(network, training), (1, 1, 4), replace(CONFIG, sampler=name)
+    ).images
+
+    cls = {"ddim": DDIMScheduler, "ddpm": DDPMScheduler}[name]
+    scheduler = cls.from_config(training.config, timestep_spacing="trailing")
+    scheduler.set_timesteps(CONFIG.steps)
+    random = generator(CONFIG.seed, "sampling", 0)
+    x = torch.randn(6, 1, 1, 4, generator=random) * scheduler.init_noise_sigma
+    for t in scheduler.timesteps:
+        with torch.no_grad():
+            output = network(x, t.expand(6)).sample
+        x = scheduler.step(output, t, x, generator=random).prev_sample
+    assert torch.allclose(ours, x, atol=1e-4)
+
+
+def test_gaussian_data_come_out_with_their_mean_and_variance() -> None:
+    """The probability flow of the Wiener denoiser has a closed solution: a linear map."""
+    random = torch.Generator().manual_seed(0)
+    data = 0.1 + 0.2 * torch.randn(4000, 1, 1, 1, generator=random)
+    wiener = WienerDenoiser(data, SCHEDULER)
+    config = SamplingConfig(n=4000, steps=1000, batch_size=4000)
+    for name in ("ddim", "ddpm", "dpm-solver++", "euler"):
+        images = sample(wiener, (1, 1, 1), replace(config, sampler=name)).images
+        assert images.mean().item() == pytest.approx(data.mean().item(), abs=0.01), name
+        assert images.std().item() == pytest.approx(data.std().item(), rel=0.03), name
+
+
+@pytest.mark.parametrize("name", [*SAMPLERS, "HeunDiscreteScheduler", "UniPCMultistepScheduler"])
+def test_every_sampler_reaches_the_language_with_the_bayes_oracle(name: str) -> None:
+    config = SamplingConfig(sampler=name, n=64, steps=60, batch_size=64)
+    samples = sample(BAYES, WORLD.image_shape, config)
+    words, legible = WORLD.read(samples.images)
+    assert samples.images.shape == (64, 1, 1, 4)
+    assert legible.all(1).float().mean() > 0.95
+    assert WORLD.grammar.contains(words[legible.all(1)]).float().mean() > 0.97
+    assert samples.sampler["class"] == SAMPLERS.get(name, name)
+    assert len(samples.sampler["timesteps"]) >= 60
+    json.dumps(dict(samples.sampler))
+
+
+def test_the_seed_decides() -> None:
+    config = replace(CONFIG, n=10, batch_size=4, sampler="ddpm")
+    images, again, other = (
+        sample(BAYES, (1, 1, 4), replace(config, seed=s)).images for s in (0, 0, 1)
+    )
+    assert images.shape == (10, 1, 1, 4)
+    assert torch.equal(images, again)
+    assert not torch.equal(images, other)
+    assert not torch.equal(images[:4], images[4:8])
+
+
+def test_eta_adds_noise() -> None:
+    plain, noisy = (sample(BAYES, (1, 1, 4), replace(CONFIG, eta=e)).images for e in (0.0, 1.0))
+    assert not torch.equal(plain, noisy)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sampler": "dimm"}, "unknown sampler 'dimm': did you mean 'ddim'"),
+        ({"sampler": "DDIMSheduler"}, "did you mean 'DDIMScheduler'"),
+        ({"steps": 0}, "sampling.steps must be at least 1"),
+        ({"steps": 1001}, "exceeds the 1000 noise levels"),
+        ({"n": 0}, "sampling.n must be at least 1"),
+        ({"batch_size": 0}, "sampling.batch_size must be at least 1"),
+        ({"eta": 1.5}, r"must lie in \[0, 1\]"),
+        ({"sampler": "euler", "eta": 0.5}, "EulerDiscreteScheduler has no eta"),
+        ({"sampler": "FlowMatchEulerDiscreteScheduler"}, "cannot be used here"),
+    ],
+)
+def test_bad_settings_are_refused(change: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        sample(BAYES, (1, 1, 4), replace(CONFIG, **change))
+
+
+def test_saved_samples_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "samples.npz"
+    samples = sample(BAYES, (1, 1, 4), CONFIG)
+    samples.save(path)
+    again = load_samples(path)
+    assert torch.equal(again.images, samples.images)
+    assert again.sampler == json.loads(json.dumps(dict(samples.sampler)))
+    assert again.sampler["config"]["prediction_type"] == "sample"
+
+
+def test_anybodys_images_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.npz"
+    np.savez(path, arr=np.zeros((5, 8, 16)))
+    assert load_samples(path).images.shape == (5, 1, 8, 16)
+    assert load_samples(path).images.dtype == torch.float32
+
+
+def test_files_that_are_no_samples_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    with pytest.raises(UsageError, match="no file of samples"):
+        load_samples(path)
+    path.write_bytes(b"not a zip file")
+    with pytest.raises(UsageError, match=r"cannot be read as an .npz"):
+        load_samples(path)
+    np.savez(path, a=np.zeros(3), b=np.zeros(3))
+    with pytest.raises(UsageError, match="no array named 'images'"):
+        load_samples(path)
+    np.savez(path, images=np.zeros((2, 1, 4, 4), dtype=np.uint8))
+    with pytest.raises(UsageError, match="must be floats"):
+        load_samples(path)
+    np.savez(path, images=np.array([object()]))
+    with pytest.raises(UsageError, match="pickled objects"):
+        load_samples(path)
+    Samples(torch.zeros(2, 1, 4, 4), {}).save(path)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(UsageError, match=r"cannot be read as an .npz"):
+        load_samples(path)
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "samples.npz"
+    samples = Samples(torch.zeros(2, 1, 4, 4), {"n": 2})
+    samples.save(path)
+    before = path.read_bytes()
+
+    def full(*_: object, **__: object) -> None:
+        Path("/dev/full").write_text("x")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(DiffprobeError, match="the disk is full"):
+        samples.save(path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["samples.npz"]
+
+
+def test_names_tell_samples_apart() -> None:
+    assert samples_name(16, CONFIG) == "step-000016_ema_ddim-8_n-6_seed-0.npz"
+    names = {
+        samples_name(step, replace(CONFIG, **change))
+        for step in (None, 16, 32)
+        for change in ({}, {"eta": 0.5}, {"seed": 1}, {"weights": "raw"}, {"sampler": "ddpm"})
+    }
+    assert len(names) == 15
+
+
+def test_short_names_are_diffusers_classes() -> None:
+    assert all(hasattr(diffusers, name) for name in SAMPLERS.values())

@@ -1,0 +1,329 @@
+import itertools
+import json
+import logging
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from diffprobe.config import (
+    Config,
+    MLPConfig,
+    ModelConfig,
+    TransformerConfig,
+    UNetConfig,
+    to_toml,
+)
+from diffprobe.errors import (
+    CheckpointError,
+    DiffprobeError,
+    NonFiniteLossError,
+    UsageError,
+)
+from diffprobe.models import list_checkpoints, load_denoiser
+from diffprobe.training import loop, train
+from diffprobe.training.loop import checkpoint_steps
+
+MODELS: list[ModelConfig] = [
+    MLPConfig(width=32),
+    UNetConfig(channels=(8, 16), layers_per_block=1, attention=(False, True), norm_groups=4),
+    TransformerConfig(width=32, depth=1),
+]
+
+
+def weights(run: Path) -> dict[str, Tensor]:
+    """Return every tensor of a run's checkpoints, by file and name."""
+    found = {}
+    for file in sorted(run.glob("checkpoints/*/*/*.safetensors")):
+        for name, tensor in load_file(file).items():
+            found[f"{file.relative_to(run)}:{name}"] = tensor
+    return found
+
+
+def assert_same(one: Path, other: Path) -> None:
+    a, b = weights(one), weights(other)
+    assert a.keys() == b.keys()
+    assert len(a) > 0
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert metrics(one) == metrics(other)
+
+
+def metrics(run: Path) -> list[dict]:
+    """Return a run's metrics without what differs from day to day."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+class SuddenEndError(Exception):
+    """Stands for any sudden end."""
+
+
+def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = loop.Trainer._step
+
+    def failing(self: loop.Trainer, at: int) -> Tensor:
+        if at == step:
+            raise SuddenEndError
+        return original(self, at)
+
+    monkeypatch.setattr(loop.Trainer, "_step", failing)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.name)
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    model: ModelConfig, tiny_config: Config, tmp_path: Path
+) -> None:
+    config = replace(tiny_config, model=model)
+    train(config, tmp_path / "whole", "cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(17, patch)  # between the state of step 10 and that of step 20
+        with pytest.raises(SuddenEndError):
+            train(config, tmp_path / "resumed", "cpu")
+    assert (tmp_path / "resumed" / "resume").exists()
+    run = train(config, tmp_path / "resumed", "cpu")
+    assert_same(tmp_path / "whole", tmp_path / "resumed")
+    assert not (run.path / "resume").exists()
+    assert [m["step"] for m in run.metrics()] == [10, 20, 30]
+
+
+def test_training_lowers_the_loss_and_the_checkpoints_differ(tiny_run: Path) -> None:
+    lines = [json.loads(line) for line in (tiny_run / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["validation_loss"] < lines[0]["validation_loss"]
+    assert lines[-1]["learning_rate"] < 1e-3
+    found = list_checkpoints(tiny_run)
+    assert [c.step for c in found] == checkpoint_steps(30, 3) == [1, 5, 30]
+    x, t = torch.randn(2, 1, 8, 32), torch.tensor([100, 800])
+    ema, raw = (load_denoiser(found[-1].path, w) for w in ("ema", "raw"))
+    assert not torch.equal(ema(x, t), raw(x, t))
+    first = load_denoiser(found[0].path)
+    assert not torch.equal(ema(x, t), first(x, t))
+    description = json.loads((tiny_run / "config.json").read_text())
+    assert description["threads"] == torch.get_num_threads()
+    assert set(description["versions"]) >= {"diffprobe", "torch", "diffusers", "python"}
+
+
+def test_a_finished_run_is_left_alone(tiny_config: Config, tiny_run: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in tiny_run.rglob("*")}
+    train(tiny_config, tiny_run, "cpu")
+    assert {p: p.stat().st_mtime_ns for p in tiny_run.rglob("*")} == before
+
+
+def test_other_probes_and_samplers_are_the_same_training(
+    tiny_config: Config, tiny_run: Path
+) -> None:
+    sampling = replace(tiny_config.sampling, steps=3)
+    train(replace(tiny_config, sampling=sampling), tiny_run, "cpu")
+
+
+def test_a_run_of_another_configuration_is_refused(tiny_config: Config, tiny_run: Path) -> None:
+    other = replace(tiny_config, training=replace(tiny_config.training, steps=40, seed=1))
+    with pytest.raises(UsageError, match=r"training.seed: 1, not 0; training.steps: 40, not 30"):
+        train(other, tiny_run, "cpu")
+
+
+def test_a_folder_of_something_else_is_refused(tiny_config: Config, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(UsageError, match="exists and is not a run folder"):
+        train(tiny_config, tmp_path, "cpu")
+    with pytest.raises(UsageError, match="exists and is not a run folder"):
+        train(tiny_config, tmp_path / "thesis.tex", "cpu")
+    assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+def test_a_damaged_state_is_named(tiny_config: Config, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(17, patch)
+        with pytest.raises(SuddenEndError):
+            train(tiny_config, tmp_path / "run", "cpu")
+    state = tmp_path / "run" / "resume" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"the state in .*resume is damaged"):
+        train(tiny_config, tmp_path / "run", "cpu")
+
+
+def test_a_changed_thread_count_is_warned_of(
+    tiny_config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(17, patch)
+        with pytest.raises(SuddenEndError):
+            train(tiny_config, tmp_path / "run", "cpu")
+    config = tmp_path / "run" / "config.json"
+    content = json.loads(config.read_text())
+    config.write_text(json.dumps({**content, "threads": 99}))
+    with caplog.at_level(logging.WARNING, "diffprobe"):
+        train(tiny_config, tmp_path / "run", "cpu")
+    assert "threads 99 and goes on with 1" in caplog.text
+
+
+@pytest.mark.parametrize("bad_step", [0, 13])
+def test_a_loss_that_is_not_finite_stops_the_run_at_its_step(
+    bad_step: int, tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = loop.Trainer._step
+
+    def poisoned(self: loop.Trainer, at: int) -> Tensor:
+        loss = original(self, at)
+        return loss * math.nan if at == bad_step else loss
+
+    monkeypatch.setattr(loop.Trainer, "_step", poisoned)
+    with pytest.raises(NonFiniteLossError, match=f"the loss of step {bad_step + 1:,} is nan") as e:
+        train(tiny_config, tmp_path / "run", "cpu")
+    assert e.value.step == bad_step + 1
+    kept = [c.step for c in list_checkpoints(tmp_path / "run")] if bad_step else []
+    assert kept == ([1, 5] if bad_step else [])
+
+
+def test_a_diverging_run_stops(tiny_config: Config, tmp_path: Path) -> None:
+    training = replace(tiny_config.training, learning_rate=1e30, gradient_clip=0.0, warmup_steps=0)
+    with pytest.raises(NonFiniteLossError, match=r"Lower training.learning_rate"):
+        train(replace(tiny_config, training=training), tmp_path / "run", "cpu")
+    for checkpoint in list_checkpoints(tmp_path / "run"):
+        network = load_denoiser(checkpoint.path, "raw").network
+        assert all(p.isfinite().all() for p in network.parameters())
+
+
+def test_a_full_disk_leaves_a_run_that_goes_on(
+    tiny_config: Config, tiny_run: Path, tmp_path: Path
+) -> None:
+    def full(*_: object) -> None:
+        Path("/dev/full").write_text("x")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("diffprobe.training.state.save_file", full)
+        with pytest.raises(DiffprobeError, match="the disk is full"):
+            train(tiny_config, tmp_path / "run", "cpu")
+    train(tiny_config, tmp_path / "run", "cpu")
+    assert_same(tiny_run, tmp_path / "run")
+
+
+def test_a_finite_training_set_is_all_that_training_draws(
+    tiny_config: Config, tmp_path: Path
+) -> None:
+    config = replace(tiny_config, data=replace(tiny_config.data, training_words=2))
+    drawn = []
+    original = loop.WordSplit.draw_training
+
+    def spying(self: loop.WordSplit, *arguments: object) -> Tensor:
+        drawn.append(original(self, *arguments))  # type: ignore[arg-type]
+        return drawn[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.WordSplit, "draw_training", spying)
+        train(config, tmp_path / "run", "cpu")
+    assert len(drawn) == 30
+    assert len(torch.cat(drawn).unique(dim=0)) == 2
+
+
+def test_bf16_trains(tiny_config: Config, tmp_path: Path) -> None:
+    training = replace(tiny_config.training, mixed_precision="bf16")
+    run = train(replace(tiny_config, training=training), tmp_path / "run", "cpu")
+    lines = run.metrics()
+    assert lines[-1]["validation_loss"] < lines[0]["validation_loss"]
+    assert all(v.dtype == torch.float32 for v in weights(run.path).values())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 0}, "training.steps must be at least 1"),
+        ({"batch_size": -1}, "training.batch_size must be at least 1"),
+        ({"learning_rate": 0.0}, "learning_rate must be positive"),
+        ({"ema_decay": 1.0}, r"ema_decay must lie in \[0, 1\)"),
+    ],
+)
+def test_impossible_settings_are_refused(
+    change: dict, message: str, tiny_config: Config, tmp_path: Path
+) -> None:
+    config = replace(tiny_config, training=replace(tiny_config.training, **change))
+    with pytest.raises(UsageError, match=message):
+        train(config, tmp_path / "run", "cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_device_is_refused(tiny_config: Config, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="device 'gpu9' cannot be used"):
+        train(tiny_config, tmp_path / "run", "gpu9")
+
+
+def test_checkpoints_are_log_spaced() -> None:
+    assert checkpoint_steps(5, 1) == [5]
+    assert checkpoint_steps(3, 10) == [1, 2, 3]
+    steps = checkpoint_steps(10_000, 9)
+    assert (steps[0], steps[-1]) == (100, 10_000)
+    ratios = [b / a for a, b in itertools.pairwise(steps)]
+    assert max(ratios) < 1.1 * min(ratios)
+
+
+# ---- real signals to a real process --------------------------------------------------------------
+
+
+@pytest.fixture
+def long_training(tiny_config: Config, tmp_path: Path) -> Path:
+    """A configuration of a few seconds, as a file."""
+    training = replace(tiny_config.training, steps=400, save_every=40, log_every=40, checkpoints=5)
+    file = tmp_path / "long.toml"
+    file.write_text(to_toml(replace(tiny_config, training=training)))
+    return file
+
+
+def start(config: Path, out: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "diffprobe", "train", "--config", str(config)]
+    return subprocess.Popen(
+        [*command, "--out", str(out), "--device", "cpu"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def whole(long_training: Path, tmp_path: Path) -> Path:
+    process = start(long_training, tmp_path / "whole")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return tmp_path / "whole"
+
+
+@pytest.mark.slow
+def test_after_sigkill_and_after_ctrl_c_the_same_command_ends_with_the_same_bits(
+    long_training: Path, whole: Path, tmp_path: Path
+) -> None:
+    killed = tmp_path / "killed"
+    for step in ("000004", "000040"):  # twice: soon after the start, and later
+        process = start(long_training, killed)
+        wait_for(killed / "checkpoints" / f"step-{step}", process)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+
+    process = start(long_training, killed)
+    wait_for(killed / "checkpoints" / "step-000126", process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" not in errors
+    assert "the same command continues it" in errors.splitlines()[-1]
+
+    process = start(long_training, killed)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert_same(whole, killed)
