@@ -54,7 +54,7 @@ def test_gaussian_data_come_out_with_their_mean_and_variance() -> None:
     for name in ("ddim", "ddpm", "dpm-solver++", "euler"):
         images = sample(wiener, (1, 1, 1), replace(config, sampler=name)).images
         assert images.mean().item() == pytest.approx(data.mean().item(), abs=0.01), name
-        assert images.std().item() == pytest.approx(data.std().item(), rel=0.03), name
+        assert images.std().item() == pytest.approx(data.std().item(), rel=0.05), name
 
 
 @pytest.mark.parametrize("name", [*SAMPLERS, "HeunDiscreteScheduler", "UniPCMultistepScheduler"])
