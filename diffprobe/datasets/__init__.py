@@ -3,6 +3,7 @@
 from diffprobe.datasets.automaton import Automaton
 from diffprobe.datasets.build import build_dataset, build_grammar
 from diffprobe.datasets.catalog import DigitSum, ModularSum, Parity
+from diffprobe.datasets.context_free import ContextFree
 from diffprobe.datasets.glyphs import Glyphs
 from diffprobe.datasets.grammar import Grammar
 from diffprobe.datasets.images import SymbolImages, hypercube
@@ -11,6 +12,7 @@ from diffprobe.datasets.word_list import WordList
 
 __all__ = [
     "Automaton",
+    "ContextFree",
     "DigitSum",
     "Glyphs",
     "Grammar",

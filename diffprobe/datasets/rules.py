@@ -1,0 +1,372 @@
+"""Context-free rules: the text format, and the normal form that the inside recursion needs.
+
+    # balanced brackets
+    S -> "(" S ")" S | ""
+
+One symbol's alternatives a line, separated by `|`; a line that begins with `|` goes on with the
+last one. Terminals stand in double or single quotes and `""` is the empty word; everything else is
+the name of a symbol that has rules of its own. The first line's symbol is the start.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from diffprobe.errors import UsageError, unknown_name
+
+_TOKEN = re.compile(
+    r"""(?P<space>[ \t]+) | (?P<comment>\#.*) | (?P<arrow>->|::=|→) | (?P<bar>\|)
+      | (?P<terminal>"[^"]*"|'[^']*') | (?P<name>[^\W\d][\w-]*)""",
+    re.VERBOSE,
+)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One symbol on the right-hand side of a rule, and where it stands."""
+
+    name: str
+    terminal: bool
+    line: int
+    column: int
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Parsed rules.
+
+    Attributes:
+        start: Name of the start symbol.
+        alternatives: Symbol -> its right-hand sides, each without empty words.
+        lines: Symbol -> the line of its first rule.
+    """
+
+    start: str
+    alternatives: Mapping[str, list[tuple[Item, ...]]]
+    lines: Mapping[str, int]
+
+
+def parse_rules(text: str) -> Rules:
+    """Read the text format.
+
+    Raises:
+        UsageError: With line and column, at the first thing that is not in the format.
+    """
+    alternatives: dict[str, list[tuple[Item, ...]]] = {}
+    lines: dict[str, int] = {}
+    head = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        tokens = _tokens(line, number)
+        if not tokens:
+            continue
+        if tokens[0][0] == "bar":
+            if not head:
+                raise _error(number, tokens[0][2], "there is no rule yet for this line to go on")
+            body = tokens[1:]
+        else:
+            head, body = _head(tokens, number)
+            lines.setdefault(head, number)
+        alternatives.setdefault(head, []).extend(_bodies(body, number, len(line)))
+    if not alternatives:
+        raise UsageError("there are no rules in the text")
+    return Rules(next(iter(alternatives)), alternatives, lines)
+
+
+def _tokens(line: str, number: int) -> list[tuple[str, str, int]]:
+    """Return the kind, the text and the column of each token."""
+    found = []
+    column = 0
+    while column < len(line):
+        match = _TOKEN.match(line, column)
+        if match is None:
+            character = line[column]
+            what = "this quote is not closed" if character in "\"'" else f"{character!r} is no rule"
+            raise _error(number, column + 1, what)
+        if match.lastgroup not in ("space", "comment"):
+            found.append((str(match.lastgroup), match[0], column + 1))
+        column = match.end()
+    return found
+
+
+def _head(
+    tokens: list[tuple[str, str, int]], number: int
+) -> tuple[str, list[tuple[str, str, int]]]:
+    kind, name, column = tokens[0]
+    if kind != "name":
+        raise _error(number, column, f"a rule begins with the name of a symbol, not with {name}")
+    if len(tokens) < 2 or tokens[1][0] != "arrow":
+        at = tokens[1][2] if len(tokens) > 1 else column + len(name)
+        raise _error(number, at, f"'->' is missing after {name}")
+    return name, tokens[2:]
+
+
+def _bodies(tokens: list[tuple[str, str, int]], number: int, end: int) -> list[tuple[Item, ...]]:
+    bodies: list[list[Item]] = [[]]
+    written = [False]
+    for kind, text, column in tokens:
+        if kind == "arrow":
+            raise _error(number, column, "a second '->' in one line")
+        if kind == "bar":
+            if not written[-1]:
+                raise _error(number, column, 'an alternative is missing (the empty word is "")')
+            bodies.append([])
+            written.append(False)
+            continue
+        written[-1] = True
+        if kind == "name":
+            bodies[-1].append(Item(text, False, number, column))
+        elif len(text) > 2:
+            bodies[-1].append(Item(text[1:-1], True, number, column))
+    if not written[-1]:
+        raise _error(number, end + 1, 'an alternative is missing (the empty word is "")')
+    return [tuple(body) for body in bodies]
+
+
+def _error(line: int, column: int, what: str) -> UsageError:
+    return UsageError(f"line {line}, column {column}: {what}")
+
+
+# ---- normal form ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NormalForm:
+    """Rules of at most two symbols, none of which derives the empty word.
+
+    Nonterminals are numbered, the start is 0. The derivations of every word of length 1 and more
+    are those of the rules as written, one to one.
+
+    Attributes:
+        alphabet: V terminals.
+        pairs: A -> B C.
+        singles: A -> B.
+        terminals: A -> v.
+        order: All nonterminals, each after those its singles stand for.
+        names: What each nonterminal is called in messages.
+    """
+
+    alphabet: tuple[str, ...]
+    pairs: tuple[tuple[int, int, int], ...]
+    singles: tuple[tuple[int, int], ...]
+    terminals: tuple[tuple[int, int], ...]
+    order: tuple[int, ...]
+    names: tuple[str, ...]
+
+
+Widths = Sequence[frozenset[int]]  # of each nonterminal: the widths of spans it is needed for
+
+
+def normal_form(rules: Rules, alphabet: Sequence[str] | None = None) -> NormalForm:
+    """Bring rules into normal form.
+
+    Raises:
+        UsageError: If a symbol has no rules, never ends, is never used, or derives itself; if a
+            terminal is outside the alphabet; or if the empty word has two derivations.
+    """
+    alphabet = _alphabet(rules, alphabet)
+    _check_names(rules)
+    builder = _Builder(rules, alphabet)
+    _check_ends(rules)
+    empties = _empty_derivations(builder)
+    pairs: list[tuple[int, int, int]] = []
+    singles: list[tuple[int, int]] = []
+    for parent, body in builder.bodies:
+        if len(body) == 1:
+            singles.append((parent, body[0]))
+        elif len(body) == 2:
+            left, right = body
+            pairs.append((parent, left, right))
+            if empties[right]:
+                singles.append((parent, left))
+            if empties[left]:
+                singles.append((parent, right))
+    # What derives nothing but the empty word can be no part of a span.
+    full = _nonempty(builder, pairs, singles)
+    pairs = [p for p in pairs if p[1] in full and p[2] in full]
+    singles = [s for s in singles if s[1] in full]
+    order = _order(len(builder.names), singles, builder.names)
+    return NormalForm(
+        tuple(alphabet),
+        tuple(pairs),
+        tuple(singles),
+        tuple(builder.terminals),
+        order,
+        tuple(builder.names),
+    )
+
+
+class _Builder:
+    """Rules with at most two symbols a side; terminals and tails get symbols of their own."""
+
+    def __init__(self, rules: Rules, alphabet: Sequence[str]) -> None:
+        self.names: list[str] = []
+        self.bodies: list[tuple[int, tuple[int, ...]]] = []
+        self.terminals: list[tuple[int, int]] = []
+        self._alphabet = {name: index for index, name in enumerate(alphabet)}
+        self._letters: dict[str, int] = {}
+        number = {name: self._new(name) for name in rules.alternatives}
+        for name, bodies in rules.alternatives.items():
+            for body in bodies:
+                self._add(number[name], body, number)
+
+    def _new(self, name: str) -> int:
+        self.names.append(name)
+        return len(self.names) - 1
+
+    def _add(self, parent: int, body: Sequence[Item], number: Mapping[str, int]) -> None:
+        parts = [self._letter(i.name) if i.terminal else number[i.name] for i in body]
+        while len(parts) > 2:
+            tail = self._new(f"the end of a rule of {self.names[parent]}")
+            self.bodies.append((parent, (parts[0], tail)))
+            parent, parts = tail, parts[1:]
+        self.bodies.append((parent, tuple(parts)))
+
+    def _letter(self, name: str) -> int:
+        if name not in self._letters:
+            self._letters[name] = self._new(repr(name))
+            self.terminals.append((self._letters[name], self._alphabet[name]))
+        return self._letters[name]
+
+
+def _alphabet(rules: Rules, alphabet: Sequence[str] | None) -> Sequence[str]:
+    items = [i for bodies in rules.alternatives.values() for b in bodies for i in b if i.terminal]
+    if alphabet is None:
+        return list(dict.fromkeys(i.name for i in items))
+    for item in items:
+        if item.name not in alphabet:
+            raise _error(
+                item.line,
+                item.column,
+                f"the terminal {item.name!r} is not among the symbols {' '.join(alphabet)}",
+            )
+    return alphabet
+
+
+def _check_names(rules: Rules) -> None:
+    for bodies in rules.alternatives.values():
+        for item in (i for body in bodies for i in body if not i.terminal):
+            if item.name not in rules.alternatives:
+                unknown = unknown_name("symbol", item.name, rules.alternatives)
+                raise _error(item.line, item.column, f"{unknown} (a terminal stands in quotes)")
+    reached, waiting = {rules.start}, [rules.start]
+    while waiting:
+        for body in rules.alternatives[waiting.pop()]:
+            new = {i.name for i in body if not i.terminal} - reached
+            reached |= new
+            waiting += new
+    for name in rules.alternatives:
+        if name not in reached:
+            raise _error(
+                rules.lines[name], 1, f"the symbol {name} is never reached from {rules.start}"
+            )
+
+
+def _check_ends(rules: Rules) -> None:
+    ending: set[str] = set()
+    while new := {
+        name
+        for name, bodies in rules.alternatives.items()
+        if name not in ending
+        and any(all(i.terminal or i.name in ending for i in body) for body in bodies)
+    }:
+        ending |= new
+    for name in rules.alternatives:
+        if name not in ending:
+            raise _error(
+                rules.lines[name],
+                1,
+                f"the symbol {name} never ends: each of its alternatives leads back to itself",
+            )
+
+
+def _empty_derivations(builder: _Builder) -> list[int]:
+    """Return in how many ways each symbol derives the empty word; more than one is refused."""
+    counts = [0] * len(builder.names)
+    # A tree of distinct symbols is no deeper than there are symbols; one more round grows only
+    # where a symbol derives itself.
+    for _ in range(len(builder.names) + 1):
+        new = [0] * len(builder.names)
+        for parent, body in builder.bodies:
+            ways = 1
+            for part in body:
+                ways *= counts[part]
+            new[parent] += ways
+        if max(new) > 1:
+            name = builder.names[new.index(max(new))]
+            raise UsageError(
+                f"the rules are ambiguous: {name} derives the empty word '' in two ways"
+            )
+        counts = new
+    return counts
+
+
+def _nonempty(
+    builder: _Builder, pairs: Sequence[tuple[int, int, int]], singles: Sequence[tuple[int, int]]
+) -> set[int]:
+    full = {a for a, _ in builder.terminals}
+    while (
+        new := (
+            {a for a, b, c in pairs if b in full and c in full}
+            | {a for a, b in singles if b in full}
+        )
+        - full
+    ):
+        full |= new
+    return full
+
+
+def _order(count: int, singles: Sequence[tuple[int, int]], names: Sequence[str]) -> tuple[int, ...]:
+    children: dict[int, list[int]] = {}
+    for parent, child in singles:
+        children.setdefault(parent, []).append(child)
+    order: list[int] = []
+    placed: set[int] = set()
+    # The start last, so that it has the last row.
+    waiting = list(range(count - 1, -1, -1))
+    while waiting:
+        ready = [a for a in waiting if placed.issuperset(children.get(a, ()))]
+        if not ready:
+            # Each of those left leads to another of them: following them ends in the circle.
+            circle = [waiting[0]]
+            while circle[-1] not in circle[:-1]:
+                circle.append(next(b for b in children[circle[-1]] if b in waiting))
+            name = next(names[a] for a in reversed(circle) if names[a].isidentifier())
+            raise UsageError(
+                f"the symbol {name} derives itself without adding a symbol, so its words have "
+                "endlessly many derivations"
+            )
+        order += ready
+        placed.update(ready)
+        waiting = [a for a in waiting if a not in placed]
+    return tuple(order)
+
+
+def useful_widths(rules: NormalForm, length: int) -> list[frozenset[int]]:
+    """Return for each nonterminal the widths of the spans it has in words of `length` symbols."""
+    derives: list[set[int]] = [set() for _ in rules.names]
+    for n in range(1, length + 1):
+        for symbol in rules.order:
+            derived = n == 1 and any(a == symbol for a, _ in rules.terminals)
+            derived |= any(a == symbol and n in derives[b] for a, b in rules.singles)
+            derived |= any(
+                a == symbol and any(n - k in derives[c] for k in derives[b] if k < n)
+                for a, b, c in rules.pairs
+            )
+            if derived:
+                derives[symbol].add(n)
+    useful: list[set[int]] = [set() for _ in rules.names]
+    if length in derives[0]:
+        useful[0].add(length)
+    for n in range(length, 0, -1):
+        for symbol in reversed(rules.order):
+            if n not in useful[symbol]:
+                continue
+            for a, b in rules.singles:
+                if a == symbol and n in derives[b]:
+                    useful[b].add(n)
+            for a, b, c in rules.pairs:
+                if a == symbol:
+                    splits = [k for k in derives[b] if k < n and n - k in derives[c]]
+                    useful[b].update(splits)
+                    useful[c].update(n - k for k in splits)
+    return [frozenset(w) for w in useful]

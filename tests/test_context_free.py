@@ -1,0 +1,218 @@
+import itertools
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from diffprobe.datasets import ContextFree
+from diffprobe.datasets.rules import parse_rules
+from diffprobe.errors import UsageError
+
+SYMBOLS = "SAB"
+
+
+@st.composite
+def rule_texts(draw: st.DrawFn) -> str:
+    """Random rules over three symbols and two terminals, empty words among them."""
+    item = st.sampled_from([*SYMBOLS, '"a"', '"b"'])
+    body = st.lists(item, min_size=0, max_size=3).map(lambda b: " ".join(b) or '""')
+    # Something that ends, so that not all examples are refused for want of it.
+    ending = st.sampled_from(['"a"', '"b"', '"a" "b"', '"b" A', "A B"])
+    bodies = st.tuples(ending, st.lists(body, min_size=1, max_size=2)).map(
+        lambda both: dict.fromkeys([both[0], *both[1]])
+    )
+    return "\n".join(f"{name} -> {' | '.join(draw(bodies))}" for name in SYMBOLS)
+
+
+def derivations(text: str, length: int) -> dict[tuple[str, ...], int]:
+    """Count the derivation trees of each word, by substituting leftmost symbols.
+
+    Cut off at a number of steps that no finite derivation of so short a word needs.
+    """
+    rules = parse_rules(text).alternatives
+    found: dict[tuple[str, ...], int] = {}
+    waiting: list[tuple[tuple[tuple[str, bool], ...], int]] = [((("S", False),), 0)]
+    while waiting:
+        form, depth = waiting.pop()
+        letters = sum(terminal for _, terminal in form)
+        if letters > length or depth > 14 or len(waiting) > 20_000:
+            assume(letters > length)  # too deep to be sure: leave the example out
+            continue
+        first = next((i for i, (_, terminal) in enumerate(form) if not terminal), None)
+        if first is None:
+            if letters == length:
+                word = tuple(name for name, _ in form)
+                found[word] = found.get(word, 0) + 1
+            continue
+        for body in rules[form[first][0]]:
+            items = tuple((i.name, i.terminal) for i in body)
+            waiting.append((form[:first] + items + form[first + 1 :], depth + 1))
+    return found
+
+
+@settings(max_examples=300, deadline=None)
+@given(rule_texts(), st.integers(1, 4), st.integers(0, 2**31))
+def test_everything_follows_from_enumeration(text: str, length: int, seed: int) -> None:
+    try:
+        grammar = ContextFree.parse(text, length, alphabet="ab")
+    except UsageError as error:
+        refusal = str(error)
+    else:
+        refusal = ""
+    if any(part in refusal for part in ("never ends", "never reached", "derives itself")):
+        return  # endless derivations, or none
+    if "derives the empty word" in refusal:
+        return  # ambiguous at length 0
+    words = derivations(text, length)
+    if "language is empty" in refusal:
+        assert not words
+        return
+    if refusal:
+        shown = tuple(refusal.split("'")[1].split())
+        assert words[shown] >= 2
+        return
+    assert set(words.values()) == {1}
+    language = torch.tensor(sorted(["ab".index(c) for c in w] for w in words))
+    assert grammar.count() == len(language)
+    assert torch.equal(grammar.words(), language)
+
+    random = torch.Generator().manual_seed(seed)
+    scores = 3 * torch.randn(3, length, 2, generator=random, dtype=torch.float64)
+    totals = scores[:, torch.arange(length), language].sum(-1)
+    assert torch.allclose(grammar.log_partition(scores), totals.logsumexp(1), atol=1e-9)
+    one_hot = torch.nn.functional.one_hot(language, 2).double()
+    marginals = torch.einsum("bw,wlv->blv", totals.softmax(1), one_hot)
+    assert torch.allclose(grammar.marginals(scores), marginals, atol=1e-9)
+    every = torch.tensor(list(itertools.product(range(2), repeat=length)))
+    nearest = (every[:, None] != language[None]).sum(-1).amin(1)
+    assert torch.equal(grammar.distance(every), nearest)
+    assert grammar.contains(grammar.sample(20, random)).all()
+
+
+def catalan(n: int) -> int:
+    value = 1
+    for k in range(n):
+        value = value * 2 * (2 * k + 1) // (k + 2)
+    return value
+
+
+def test_counts_are_right_to_the_last_digit() -> None:
+    for text in ('S -> "(" S ")" S | ""', 'S -> "" | A S\nA -> "(" S ")"'):
+        for length in (2, 10, 64):
+            assert ContextFree.parse(text, length).count() == catalan(length // 2)
+
+
+def test_samples_are_uniform() -> None:
+    grammar = ContextFree.parse('S -> "(" S ")" S | ""', 8)
+    words = grammar.words()
+    n = 14 * 300
+    sample = grammar.sample(n, torch.Generator().manual_seed(0))
+    index = (sample[:, None] == words[None]).all(-1).float().argmax(1)
+    assert (sample == words[index]).all()
+    counts = index.bincount(minlength=14)
+    assert ((counts - 300).square() / 300).sum() < 13 + 5 * 26**0.5
+
+
+def test_left_recursion_is_no_problem() -> None:
+    left = ContextFree.parse('S -> S "a" | S "b" | "a"', 6)
+    right = ContextFree.parse('S -> "a" | "a" T\nT -> "a" T | "b" T | "a" | "b"', 6)
+    assert torch.equal(left.words(), right.words())
+    assert left.count() == 32
+
+
+def test_the_format() -> None:
+    text = """
+    # a comment, and an empty line
+
+    sentence -> subject verb   # another comment
+      | sentence2
+    sentence2 ::= 'it' "rains"
+    subject → "he" | "she"
+    verb -> "runs" | "can" "run"
+    """
+    grammar = ContextFree.parse(text, 2)
+    assert grammar.names == ("it", "rains", "he", "she", "runs", "can", "run")
+    shown = {" ".join(grammar.names[s] for s in w) for w in grammar.words().tolist()}
+    assert shown == {"it rains", "he runs", "she runs"}
+    assert ContextFree.parse(text, 3).count() == 2
+
+
+def test_the_alphabet_sets_the_order() -> None:
+    grammar = ContextFree.parse('S -> "b" "a"', 2, alphabet="abc")
+    assert grammar.symbols == 3
+    assert grammar.words().tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no rules in the text"),
+        ("# nothing", "no rules in the text"),
+        ('S "a"', "line 1, column 3: '->' is missing after S"),
+        ("S", "line 1, column 2: '->' is missing after S"),
+        ('"a" -> S', 'line 1, column 1: a rule begins with the name of a symbol, not with "a"'),
+        ('S -> "a', "line 1, column 6: this quote is not closed"),
+        ('S -> "a"\nT -> $', "line 2, column 6: '$' is no rule"),
+        ('S -> "a" | | "b"', "line 1, column 12: an alternative is missing"),
+        ('S -> "a" |', "line 1, column 11: an alternative is missing"),
+        ("S ->", "line 1, column 5: an alternative is missing"),
+        ('S -> "a" -> "b"', "line 1, column 10: a second '->'"),
+        ('| "a"', "line 1, column 1: there is no rule yet"),
+        ('Start -> "a" Strat\nStrat2 -> "b"', "line 1, column 14: unknown symbol 'Strat'"),
+        ('S -> a "b"', "line 1, column 6: unknown symbol 'a': choose from S (a terminal stands"),
+        ('S -> "a"\nT -> "b"', "line 2, column 1: the symbol T is never reached from S"),
+        ('S -> "a" S', "line 1, column 1: the symbol S never ends"),
+        ('S -> A | "a"\nA -> A "b"', "line 2, column 1: the symbol A never ends"),
+        ('S -> A | "a"\nA -> B\nB -> A | "b"', "the symbol B derives itself"),
+        ('S -> S E | "a"\nE -> ""', "symbol S derives itself"),
+        ('S -> "a" | E\nE -> "" | F\nF -> ""', "E derives the empty word '' in two ways"),
+        ('S -> "x" | "z"', "line 1, column 12: the terminal 'z' is not among the symbols x y"),
+        ('S -> "x" "y"', "derive no word of length 3"),
+        ('S -> "x" S | S "y" | "x"', "ambiguous: the word 'x x y' has two derivations"),
+        ('S -> A A A\nA -> "x" | B\nB -> "x"', "ambiguous: the word 'x x x' has two"),
+    ],
+)
+def test_bad_rules_are_refused(text: str, message: str) -> None:
+    alphabet = "xy" if '"x"' in text else None
+    with pytest.raises(UsageError) as error:
+        ContextFree.parse(text, 3, alphabet)
+    assert message in str(error.value)
+
+
+def test_ambiguity_among_long_words_is_found() -> None:
+    text = """
+    S -> D D D D D D D D D D D T
+    D -> "0" | "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9"
+    T -> L | R
+    L -> D D D D D "1"
+    R -> D D D D D "1"
+    """
+    with pytest.raises(UsageError, match="ambiguous: the word"):
+        ContextFree.parse(text, 17)
+
+
+@pytest.mark.parametrize("length", [0, -1, True, 2.0])
+def test_bad_lengths_are_refused(length: object) -> None:
+    with pytest.raises(UsageError, match="length must be a positive integer"):
+        ContextFree.parse('S -> "a" S | "a"', length)  # type: ignore[arg-type]
+
+
+def test_files(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "rules.txt"
+    with pytest.raises(UsageError, match="cannot read the rules in"):
+        ContextFree.read(path, 4)
+    path.write_text('S -> "(" S ")" S | ""')
+    assert ContextFree.read(path, 4).count() == 2
+    path.write_text("S -> (")
+    with pytest.raises(UsageError, match=r"rules.txt: line 1, column 6: '\(' is no rule"):
+        ContextFree.read(path, 4)
+
+
+def test_jacobians_exist_and_are_right() -> None:
+    grammar = ContextFree.parse('S -> "(" S ")" S | ""', 4)
+    random = torch.Generator().manual_seed(0)
+    scores: Tensor = torch.randn(2, 4, 2, generator=random, dtype=torch.float64)
+    scores.requires_grad_()
+    assert torch.autograd.gradcheck(grammar.marginals, scores)
