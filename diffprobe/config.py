@@ -48,7 +48,82 @@ class DigitSumConfig:
     name: Literal["digit-sum"] = "digit-sum"
 
 
-GrammarConfig = ParityConfig | ModularSumConfig | DigitSumConfig
+@dataclass(frozen=True)
+class CopyConfig:
+    """Words whose second half repeats the first."""
+
+    name: Literal["copy"] = "copy"
+    length: int = 6
+    symbols: int = 2
+
+
+@dataclass(frozen=True)
+class PalindromeConfig:
+    """Words that read the same from either end."""
+
+    name: Literal["palindrome"] = "palindrome"
+    length: int = 6
+    symbols: int = 2
+
+
+@dataclass(frozen=True)
+class DyckConfig:
+    """Balanced brackets of `kinds` kinds: () [] {} <>."""
+
+    name: Literal["dyck"] = "dyck"
+    length: int = 8
+    kinds: int = 1
+
+
+@dataclass(frozen=True)
+class WordListConfig:
+    """The words listed in `words`, one a line, one character of `symbols` a cell.
+
+    Give `file` instead, and its text is stored in `words`.
+    """
+
+    name: Literal["word-list"] = "word-list"
+    words: str = ""
+    file: str = ""
+    symbols: str = ""
+
+
+@dataclass(frozen=True)
+class AutomatonConfig:
+    """A finite automaton: `transitions[state][symbol]` is the next state, -1 where a word dies."""
+
+    name: Literal["automaton"] = "automaton"
+    transitions: tuple[tuple[int, ...], ...] = ()
+    accept: tuple[int, ...] = (0,)
+    length: int = 6
+    start: int = 0
+
+
+@dataclass(frozen=True)
+class ContextFreeConfig:
+    """Context-free rules over the terminals `symbols`, one character each; see docs/grammars.md.
+
+    Give `file` instead of `rules`, and its text is stored in `rules`.
+    """
+
+    name: Literal["context-free"] = "context-free"
+    rules: str = ""
+    file: str = ""
+    length: int = 6
+    symbols: str = ""
+
+
+GrammarConfig = (
+    ParityConfig
+    | ModularSumConfig
+    | DigitSumConfig
+    | CopyConfig
+    | PalindromeConfig
+    | DyckConfig
+    | WordListConfig
+    | AutomatonConfig
+    | ContextFreeConfig
+)
 
 
 # ---- images --------------------------------------------------------------------------------------
@@ -281,7 +356,23 @@ def resolve(
     settings: Settings = {}
     for layer in layers:
         settings = _overlay(settings, layer)
-    return from_settings(settings)
+    return _with_files(from_settings(settings))
+
+
+def _with_files(config: Config) -> Config:
+    """Put the text of a grammar's file in its place, so that a run does not depend on the file."""
+    grammar = config.grammar
+    if not isinstance(grammar, WordListConfig | ContextFreeConfig) or not grammar.file:
+        return config
+    try:
+        text = Path(grammar.file).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read grammar.file={grammar.file}: {error}") from error
+    key = "words" if isinstance(grammar, WordListConfig) else "rules"
+    if getattr(grammar, key):
+        raise UsageError(f"give grammar.file or grammar.{key}, not both")
+    changes: dict[str, Any] = {key: text, "file": ""}
+    return dataclasses.replace(config, grammar=dataclasses.replace(grammar, **changes))
 
 
 def preset_names() -> list[str]:

@@ -6,12 +6,18 @@ from torch import Tensor
 
 from diffprobe.config import DataConfig, NoiseConfig, SamplingConfig
 from diffprobe.datasets import (
+    Automaton,
+    ContextFree,
+    Copy,
     DigitSum,
+    Dyck,
     Glyphs,
     Grammar,
     ModularSum,
+    Palindrome,
     Parity,
     SymbolImages,
+    WordList,
     hypercube,
 )
 from diffprobe.errors import UsageError
@@ -35,11 +41,20 @@ def drawn(grammar: Grammar, symbols: str, variants: int, grid: tuple[int, int]) 
     return SymbolImages(grammar, Glyphs.font(symbols, (5, 4), variants), grid)
 
 
+MORE_A_THAN_B = ContextFree.parse('S -> "a" S | T\nT -> "a" T "b" | ""', 5)
 WORLDS = {
     "parity": drawn(Parity(4), "01", 1, (1, 4)),
     "modular-sum with variants": drawn(ModularSum(3, 3, 3), "abc", 2, (1, 3)),
     "hypercube": hypercube(Parity(5)),
     "digit-sum": drawn(DigitSum(), "0123456789", 1, (2, 2)),
+    "copy": drawn(Copy(4, 3), "abc", 1, (2, 2)),
+    "palindrome": drawn(Palindrome(4, 2), "ab", 2, (1, 4)),
+    "dyck": drawn(Dyck(6, 2), "()[]", 1, (2, 3)),
+    "word list": drawn(WordList(torch.tensor([[0, 1, 2], [2, 2, 1]])), "xyz", 2, (3, 1)),
+    "context-free": drawn(
+        ContextFree.parse('S -> "a" S | T\nT -> "a" T "b" | ""', 5), "ab", 1, (1, 5)
+    ),
+    "automaton": drawn(Automaton([[0, 1], [0, -1]], accept=[0, 1], length=5), "ab", 1, (1, 5)),
 }
 
 
@@ -182,10 +197,10 @@ def test_sound_over_thirty_nats_of_log_snr(dtype: torch.dtype) -> None:
     assert (bayes[0].double() - world.image(mean[None])[0]).abs().max() < 0.05
 
 
-@pytest.mark.parametrize("name", ["hypercube", "digit-sum"])
+@pytest.mark.parametrize("name", ["hypercube", "digit-sum", "dyck", "palindrome"])
 def test_samples_of_bayes_are_grammatical_and_those_of_product_are_not(name: str) -> None:
     world = WORLDS[name]
-    config = SamplingConfig(n=400, steps=100, batch_size=400)
+    config = SamplingConfig(n=400, steps=200, batch_size=400)
     bayes = judge(world, sample(BayesDenoiser(world, SCHEDULER), world.image_shape, config).images)
     local = judge(
         world, sample(ProductDenoiser(world, SCHEDULER), world.image_shape, config).images

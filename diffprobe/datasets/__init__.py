@@ -2,7 +2,7 @@
 
 from diffprobe.datasets.automaton import Automaton
 from diffprobe.datasets.build import build_dataset, build_grammar
-from diffprobe.datasets.catalog import DigitSum, ModularSum, Parity
+from diffprobe.datasets.catalog import Copy, DigitSum, Dyck, ModularSum, Palindrome, Parity
 from diffprobe.datasets.context_free import ContextFree
 from diffprobe.datasets.glyphs import Glyphs
 from diffprobe.datasets.grammar import Grammar
@@ -13,10 +13,13 @@ from diffprobe.datasets.word_list import WordList
 __all__ = [
     "Automaton",
     "ContextFree",
+    "Copy",
     "DigitSum",
+    "Dyck",
     "Glyphs",
     "Grammar",
     "ModularSum",
+    "Palindrome",
     "Parity",
     "SymbolImages",
     "WordList",

@@ -1,18 +1,27 @@
 """Datasets from their configuration."""
 
 from diffprobe.config import (
+    AutomatonConfig,
     Config,
+    ContextFreeConfig,
+    CopyConfig,
     DigitImagesConfig,
+    DyckConfig,
     FontImagesConfig,
     GrammarConfig,
     ImagesConfig,
     ModularSumConfig,
+    PalindromeConfig,
     ParityConfig,
+    WordListConfig,
 )
-from diffprobe.datasets.catalog import DigitSum, ModularSum, Parity
+from diffprobe.datasets.automaton import Automaton
+from diffprobe.datasets.catalog import Copy, DigitSum, Dyck, ModularSum, Palindrome, Parity
+from diffprobe.datasets.context_free import ContextFree
 from diffprobe.datasets.glyphs import Glyphs
 from diffprobe.datasets.grammar import Grammar
 from diffprobe.datasets.images import SymbolImages
+from diffprobe.datasets.word_list import WordList
 
 
 def build_dataset(config: Config) -> SymbolImages:
@@ -26,11 +35,30 @@ def build_dataset(config: Config) -> SymbolImages:
 
 
 def build_grammar(config: GrammarConfig) -> Grammar:
-    """Return the grammar that a configuration describes."""
-    if isinstance(config, ParityConfig):
-        return Parity(config.length)
-    if isinstance(config, ModularSumConfig):
-        return ModularSum(config.length, config.base, config.modulus)
+    """Return the grammar that a configuration describes.
+
+    Raises:
+        UsageError: If it is none.
+    """
+    match config:
+        case ParityConfig():
+            return Parity(config.length)
+        case ModularSumConfig():
+            return ModularSum(config.length, config.base, config.modulus)
+        case CopyConfig():
+            return Copy(config.length, config.symbols)
+        case PalindromeConfig():
+            return Palindrome(config.length, config.symbols)
+        case DyckConfig():
+            return Dyck(config.length, config.kinds)
+        case WordListConfig():
+            return WordList.parse(config.words, config.symbols or None)
+        case AutomatonConfig():
+            return Automaton(
+                config.transitions, config.accept, length=config.length, start=config.start
+            )
+        case ContextFreeConfig():
+            return ContextFree.parse(config.rules, config.length, config.symbols or None)
     return DigitSum()
 
 

@@ -56,7 +56,8 @@ class Grammar(ABC):
     def violations(self, words: Tensor) -> dict[str, Tensor]:
         """Return the named ways in which each word is wrong.
 
-        A word is valid exactly where no kind is true.
+        A word is valid exactly where no kind is true. A grammar without names of its own tells
+        how many substitutions away from the language a word is.
 
         Args:
             words: (N, L) long.
@@ -64,7 +65,8 @@ class Grammar(ABC):
         Returns:
             Kind of violation -> (N,) bool.
         """
-        return {"not in the language": ~self.contains(words)}
+        distance = self.distance(words)
+        return {f"distance {d}": distance == d for d in range(1, self.length + 1)}
 
     def log_partition(self, scores: Tensor) -> Tensor:
         """Return log sum over valid words w of exp(sum_i scores[b, i, w_i]).

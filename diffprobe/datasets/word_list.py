@@ -1,5 +1,8 @@
 """A grammar given by listing its words."""
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 from diffprobe.datasets.grammar import Grammar
@@ -32,6 +35,39 @@ class WordList(Grammar):
             twice = unique[counts > 1][0].tolist()
             raise UsageError(f"the word {twice} appears twice")
         self.list = words.long()
+
+    @classmethod
+    def parse(cls, text: str, symbols: Sequence[str] | None = None) -> "WordList":
+        """Read one word a line, one character a cell; empty lines are passed over.
+
+        Args:
+            text: The words.
+            symbols: The V characters in order; by default those that appear, sorted.
+
+        Raises:
+            UsageError: If there is no word, words differ in length, or a character is none of the
+                symbols.
+        """
+        lines = [(n, line.strip()) for n, line in enumerate(text.splitlines(), start=1)]
+        lines = [(n, line) for n, line in lines if line]
+        if not lines:
+            raise UsageError("there are no words in the text")
+        alphabet = sorted({c for _, line in lines for c in line}) if symbols is None else symbols
+        number = {character: index for index, character in enumerate(alphabet)}
+        length = len(lines[0][1])
+        for n, line in lines:
+            if len(line) != length:
+                raise UsageError(
+                    f"line {n}: the word {line!r} has {len(line)} symbols; the first one {length}"
+                )
+            for column, character in enumerate(line, start=1):
+                if character not in number:
+                    raise UsageError(
+                        f"line {n}, column {column}: {character!r} is not among the symbols "
+                        f"{' '.join(alphabet)}"
+                    )
+        words = torch.tensor([[number[c] for c in line] for _, line in lines])
+        return cls(words, len(alphabet))
 
     @property
     def elements_per_row(self) -> int:
