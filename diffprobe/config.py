@@ -267,6 +267,7 @@ class ProbeConfig:
     """How much to measure: `images` inputs at each of `levels` noise levels.
 
     `projections` Rademacher vectors a region estimate the Jacobian; 0 computes it exactly.
+    `baseline_images` training images make the Wiener and local-patch denoisers; 0 leaves them out.
     """
 
     images: int = 128
@@ -279,6 +280,7 @@ class ProbeConfig:
     dynamics_samples: int = 256
     placement_images: int = 256
     placement_levels: int = 41
+    baseline_images: int = 0
     seed: int = 0
 
 

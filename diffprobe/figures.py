@@ -21,6 +21,8 @@ COLORS = {
     "bayes": "#000000",
     "product": "#CC79A7",
     "empirical": "#56B4E9",
+    "wiener": "#999933",
+    "local-patch": "#882255",
     "grammatical": "#009E73",
     "invalid": "#D55E00",
     "illegible": "#888888",

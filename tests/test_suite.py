@@ -64,8 +64,10 @@ def test_a_finite_training_set_brings_the_empirical_oracle(
 ) -> None:
     config = replace(tiny_config, data=replace(tiny_config.data, training_words=3))
     run = train(config, tmp_path / "run", "cpu")
-    results = probe_checkpoint(run.path)
-    assert set(results.locality) == {"network", "bayes", "product", "empirical"}
+    shown = replace(config, probe=replace(config.probe, baseline_images=16))
+    results = probe_checkpoint(run.path, shown)
+    oracles = {"bayes", "product", "empirical", "wiener", "local-patch"}
+    assert set(results.locality) == {"network", *oracles}
     assert results.placement.mean_mu is not None
     assert results.folder == run.path / "probes" / "step-000030"
     along = dynamics.measure(run.path, build_dataset(config), config, t=results.grammar_at)

@@ -32,6 +32,12 @@ from diffprobe.errors import CheckpointError
     type=click.Choice(["squared", "frobenius", "l1", "mean-of-ratios"]),
     help="Norm of the local dependency ratio.",
 )
+@click.option(
+    "--baseline-images",
+    type=int,
+    metavar="N",
+    help="Also show the Wiener and local-patch denoisers of N training images.",
+)
 @click.option("--cell", type=int, metavar="N", help="Cell whose output is attributed.")
 @click.option("--weights", type=click.Choice(["ema", "raw"]), help="Which weights.")
 @click.option(
@@ -50,6 +56,7 @@ def command(
     levels: int | None,
     projections: int | None,
     variant: str | None,
+    baseline_images: int | None,
     cell: int | None,
     weights: str | None,
     out: Path | None,
@@ -75,6 +82,7 @@ def command(
         "probe.levels": levels,
         "probe.projections": projections,
         "probe.variant": variant,
+        "probe.baseline_images": baseline_images,
         "probe.attribution_cell": cell,
         "probe.seed": seed,
         "sampling.weights": weights,

@@ -29,7 +29,7 @@ def command(source: Path, dataset: str | None, out: Path | None, as_json: bool) 
     RUN_OR_SAMPLES is a run folder (its newest samples) or an .npz with an array `images`,
     (N, 1, H, W) floats in [-1, 1].
     """
-    from diffprobe.datasets import build_dataset
+    from diffprobe.datasets import WordSplit, build_dataset
     from diffprobe.report import report_samples
     from diffprobe.sampling import load_samples
     from diffprobe.training.run_folder import RunFolder, run_of_checkpoint
@@ -53,20 +53,25 @@ def command(source: Path, dataset: str | None, out: Path | None, as_json: bool) 
         )
     parent = run.path / "report" if run is not None else file.parent
     probes = _newest_probes(run.path) if run is not None else None
+    world = build_dataset(config)
     report = report_samples(
         samples.images,
-        build_dataset(config),
+        world,
         out or parent / (file.stem if run is not None else f"{file.stem}-report"),
         title=f"{run.path.name if run is not None else ''} {file.stem}".strip(),
         details={"file": file.name, "sampler": dict(samples.sampler)},
         probes=probes,
+        split=WordSplit(world.grammar, config.data.training_words, config.data.seed),
     )
     if as_json:
-        opt.print_json({**report.verdicts.summary(), "page": str(report.page)})
+        recall = report.memorisation.summary() if report.memorisation else None
+        opt.print_json(
+            {**report.verdicts.summary(), "memorisation": recall, "page": str(report.page)}
+        )
         return
     from diffprobe.report.findings import findings, headlines
 
-    for line in [*headlines(report.verdicts), *findings(report.verdicts)]:
+    for line in [*headlines(report.verdicts), *findings(report.verdicts, report.memorisation)]:
         click.echo(line)
     click.echo(f"page: {report.page}")
 

@@ -139,6 +139,19 @@ class Grammar(ABC):
         remainders = self.inside(ones, ModularSemiring(torch.tensor(primes)))
         return from_remainders(remainders.tolist(), primes)
 
+    def best(self, scores: Tensor) -> Tensor:
+        """Return the highest score of any valid word, max over w of sum_i scores[b, i, w_i].
+
+        Args:
+            scores: (B, L, V).
+
+        Returns:
+            (B,).
+        """
+        self._check_scores(scores)
+        semiring = MaxSemiring()
+        return torch.cat([self.inside(chunk, semiring) for chunk in self._chunks(scores)])
+
     def distance(self, words: Tensor) -> Tensor:
         """Return the fewest symbol substitutions that make each word valid.
 
@@ -151,8 +164,7 @@ class Grammar(ABC):
         self.check_words(words)
         # A symbol that differs from the word's costs one; the best valid word costs the distance.
         costs = torch.nn.functional.one_hot(words, self.symbols).float() - 1.0
-        best = [self.inside(chunk, MaxSemiring()) for chunk in self._chunks(costs)]
-        return -torch.cat(best).round().long()
+        return -self.best(costs).round().long()
 
     def contains(self, words: Tensor) -> Tensor:
         """Return whether each word of `words (N, L)` is valid: (N,) bool."""
@@ -178,8 +190,7 @@ class Grammar(ABC):
             # A prefix can be completed when some valid word agrees with it at no cost.
             scores = torch.zeros(len(longer), self.length, self.symbols)
             scores[:, : position + 1] = torch.nn.functional.one_hot(longer, self.symbols) - 1.0
-            best = [self.inside(chunk, MaxSemiring()) for chunk in self._chunks(scores)]
-            prefixes = longer[torch.cat(best) == 0]
+            prefixes = longer[self.best(scores) == 0]
         return prefixes
 
     def symbol_marginals(self) -> Tensor:

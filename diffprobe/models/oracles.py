@@ -27,6 +27,7 @@ from diffprobe.config import DataConfig
 from diffprobe.datasets import SymbolImages, WordList, WordSplit
 from diffprobe.errors import UsageError
 from diffprobe.models.denoiser import Denoiser
+from diffprobe.seeding import generator
 
 # Numbers one chunk of inputs may need: 128 MiB in float32. With gradients, of all chunks together.
 CHUNK_ELEMENTS = 2**25
@@ -229,6 +230,24 @@ def training_oracle(
         return None
     listed = SymbolImages(WordList(words, dataset.grammar.symbols), dataset.glyphs, dataset.grid)
     return BayesDenoiser(listed, scheduler)
+
+
+def image_baselines(
+    dataset: SymbolImages, scheduler: Any, config: DataConfig, n: int, seed: int = 0
+) -> dict[str, Denoiser]:
+    """Return what can be computed from `n` training images alone, without knowing the glyphs.
+
+    Returns:
+        "wiener", and "local-patch" with patches of the size of a cell.
+    """
+    random = generator(seed, "baseline images")
+    split = WordSplit(dataset.grammar, config.training_words, config.seed)
+    images = dataset.draw(split.draw_training(n, random), random)
+    patch = max(dataset.glyphs.cell) // 2 * 2 + 1
+    return {
+        "wiener": WienerDenoiser(images, scheduler),
+        "local-patch": LocalPatchDenoiser(images, scheduler, patch),
+    }
 
 
 def _chunks(n: int, elements_per_row: int) -> Iterator[slice]:

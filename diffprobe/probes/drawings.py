@@ -13,6 +13,8 @@ LABELS = {
     "bayes": "Bayes optimum",
     "product": "product (local) optimum",
     "empirical": "empirical optimum",
+    "wiener": "Wiener (best linear)",
+    "local-patch": "local patches of training images",
 }
 
 
@@ -73,7 +75,7 @@ def draw_placement(results: "ProbeResults") -> None:
         placement.plot(
             results.placement, ax, label=results.architecture, color=COLORS[results.architecture]
         )
-        ax.legend(loc="center left", bbox_to_anchor=(1.12, 0.5))
+        ax.legend(loc="center left", bbox_to_anchor=(1.2, 0.5))
 
 
 def draw_attribution(results: "ProbeResults", dataset: SymbolImages) -> None:

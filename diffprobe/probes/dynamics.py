@@ -135,7 +135,7 @@ def plot(result: Dynamics, ax: Axes) -> Axes:
         marker="o",
         markersize=3,
         capsize=2,
-        color=COLORS["transformer"],
+        color=COLORS["network"],
         label=f"LDR at log-SNR {result.log_snr:.1f}",
     )
     ax.errorbar(
@@ -180,5 +180,5 @@ def plot(result: Dynamics, ax: Axes) -> Axes:
     ax.axhline(
         result.product_rate, color=COLORS["grammatical"], linestyle=":", linewidth=1, label="chance"
     )
-    ax.set(xscale="log", xlabel="training step", ylabel="share", ylim=(-0.03, 1.05))
+    ax.set(xscale="log", xlabel="training step", ylabel="share", ylim=(-0.08, 1.05))
     return ax

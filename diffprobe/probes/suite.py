@@ -10,7 +10,13 @@ from diffprobe.config import Config
 from diffprobe.datasets import build_dataset
 from diffprobe.errors import CheckpointError
 from diffprobe.models.checkpoint import find_checkpoint, load_denoiser
-from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser, training_oracle
+from diffprobe.models.denoiser import Denoiser
+from diffprobe.models.oracles import (
+    BayesDenoiser,
+    ProductDenoiser,
+    image_baselines,
+    training_oracle,
+)
 from diffprobe.probes import attribution, dynamics, locality, placement
 from diffprobe.probes.drawings import draw
 from diffprobe.probes.noise_levels import symbols_form_at
@@ -29,8 +35,9 @@ class ProbeResults:
         step: Training step of the checkpoint.
         forms_at: The noise level at which symbols form.
         grammar_at: The noise level at which the grammar is worth most.
-        locality: LDR and dependence of "network", "bayes" and "product", and of "empirical" where
-            the training set is finite, on the same inputs, those two levels among them.
+        locality: LDR and dependence of "network", "bayes" and "product", of "empirical" where the
+            training set is finite, and of "wiener" and "local-patch" if asked for, on the same
+            inputs, those two levels among them.
         placement: Where the network stands among the oracles.
         attribution: One cell's integrated gradients, of "network" and "bayes", at `grammar_at`.
         dynamics: Along training, if asked for.
@@ -115,13 +122,18 @@ def probe_checkpoint(
     config = config or run.config()
     dataset, settings = build_dataset(config), config.probe
     network = load_denoiser(found.path, config.sampling.weights, device)
-    oracles = {
+    oracles: dict[str, Denoiser] = {
         "bayes": BayesDenoiser(dataset, network.scheduler).to(device),
         "product": ProductDenoiser(dataset, network.scheduler).to(device),
     }
     empirical = training_oracle(dataset, network.scheduler, config.data)
     if empirical is not None:
         oracles["empirical"] = empirical.to(device)
+    if settings.baseline_images:
+        baselines = image_baselines(
+            dataset, network.scheduler, config.data, settings.baseline_images, settings.seed
+        )
+        oracles |= {name: baseline.to(device) for name, baseline in baselines.items()}
 
     placed = placement.measure(network, dataset, settings, empirical=empirical, progress=progress)
     forms_at = symbols_form_at(network, dataset, seed=settings.seed)

@@ -10,9 +10,9 @@ from typing import Any
 import jinja2
 from torch import Tensor
 
-from diffprobe import __version__
+from diffprobe import __version__, memorisation
 from diffprobe.atomic import write_text
-from diffprobe.datasets import SymbolImages
+from diffprobe.datasets import SymbolImages, WordSplit
 from diffprobe.records import write_record
 from diffprobe.report.findings import findings
 from diffprobe.report.sheet import draw_sheet
@@ -41,10 +41,12 @@ class Report:
 
     Attributes:
         verdicts: Of the samples.
+        memorisation: The samples beside the training set; None without a finite one.
         folder: Holds report.json, report.html and samples.png.
     """
 
     verdicts: Verdicts
+    memorisation: memorisation.Memorisation | None
     folder: Path
 
     @property
@@ -61,6 +63,7 @@ def report_samples(
     title: str = "samples",
     details: dict[str, Any] | None = None,
     probes: Path | None = None,
+    split: WordSplit | None = None,
 ) -> Report:
     """Judge samples and write the report.
 
@@ -71,29 +74,34 @@ def report_samples(
         title: What the samples are called on the page.
         details: More to store and show, such as the resolved sampler.
         probes: A folder of probe figures to show on the page.
+        split: A finite training set to compare the samples with.
 
     Raises:
         UsageError: If the images do not fit the dataset.
     """
     verdicts = judge(dataset, images)
+    recall = (
+        memorisation.measure(dataset, split, images, verdicts)
+        if split is not None and split.training is not None
+        else None
+    )
     folder = Path(out)
     content = {
         "schema": SCHEMA,
         "diffprobe": __version__,
         "title": title,
         **verdicts.summary(),
-        "findings": findings(verdicts),
+        "memorisation": recall.summary() if recall else None,
+        "findings": findings(verdicts, recall),
         "details": details or {},
     }
     write_record(folder / "report.json", content)
     draw_sheet(folder / "samples", dataset, images, verdicts)
-    write_text(folder / "report.html", _page(title, verdicts, details or {}, folder, probes))
-    return Report(verdicts, folder)
+    write_text(folder / "report.html", _page(content, verdicts, folder, probes))
+    return Report(verdicts, recall, folder)
 
 
-def _page(
-    title: str, verdicts: Verdicts, details: dict[str, Any], folder: Path, probes: Path | None
-) -> str:
+def _page(content: dict[str, Any], verdicts: Verdicts, folder: Path, probes: Path | None) -> str:
     template = (files("diffprobe") / "report" / "page.html").read_text("utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     figures = []
@@ -102,16 +110,17 @@ def _page(
         if path.exists():
             figures.append({"name": name, "caption": caption, "source": _embed(path)})
     return environment.from_string(template).render(
-        title=title,
-        findings=findings(verdicts),
+        title=content["title"],
+        findings=content["findings"],
         legible=verdicts.legible_rate,
         grammatical=verdicts.grammatical_rate,
         uniform_rate=verdicts.uniform_rate,
         product_rate=verdicts.product_rate,
         violations=verdicts.violation_rates(),
+        memorisation=content["memorisation"],
         sheet=_embed(folder / "samples.png"),
         figures=figures,
-        details=json.dumps(details, indent=2),
+        details=json.dumps(content["details"], indent=2),
         version=__version__,
     )
 

@@ -1,5 +1,6 @@
 """The verdicts in plain sentences."""
 
+from diffprobe.memorisation import Memorisation
 from diffprobe.verdicts import Verdicts
 
 
@@ -12,7 +13,7 @@ def headlines(verdicts: Verdicts) -> list[str]:
     ]
 
 
-def findings(verdicts: Verdicts) -> list[str]:
+def findings(verdicts: Verdicts, recall: Memorisation | None = None) -> list[str]:
     """Return what the rates say, a sentence each, none claimed beyond its interval."""
     grammatical, chance = verdicts.grammatical_rate, verdicts.product_rate
     if grammatical.value is None:
@@ -30,4 +31,9 @@ def findings(verdicts: Verdicts) -> list[str]:
     if wrong:
         kind, rate = wrong[0]
         lines.append(f"The most frequent violation is “{kind}”: {rate}.")
+    if recall is not None and recall.recalled.value is not None:
+        lines.append(
+            f"Of the valid samples {recall.recalled} are among the {recall.training_words:,} "
+            f"training words; uniform sampling of the language would give {recall.uniform:.1%}."
+        )
     return lines

@@ -25,7 +25,8 @@ def draw_sheet(
     n = min(limit, len(images))
     _, height, width = dataset.image_shape
     columns = max(1, min(n, round(math.sqrt(n * 1.6 * height / width))))
-    rows = math.ceil(n / columns)
+    rows = max(1, n // columns)
+    n = min(n, rows * columns)  # no half-filled row
     gap = max(2, round(0.12 * max(dataset.glyphs.cell)) + 1)
     sheet = torch.full((rows * (height + gap) + gap, columns * (width + gap) + gap), -2.0)
     corners = []

@@ -1,0 +1,110 @@
+"""Did a network learn the rule or its training set? What samples of a finite training set are.
+
+Each legible sample is a training word, a held-out valid word, or invalid. Sampling the language
+uniformly would give training words at the share n / count, and that is the line to compare with:
+a network that recalls its training set lies above it, one that learned the rule on it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffprobe.datasets import SymbolImages, WordList, WordSplit
+from diffprobe.errors import UsageError
+from diffprobe.records import estimate
+from diffprobe.statistics import Rate, wilson
+from diffprobe.verdicts import Verdicts
+
+
+@dataclass(frozen=True)
+class Memorisation:
+    """Shares of training words, and distances to training images.
+
+    Attributes:
+        training: Share of the legible samples whose word is in the training set.
+        held_out: Share whose word is valid and held out.
+        invalid: Share whose word is not valid.
+        recalled: Share of training words among the valid samples.
+        uniform: What `recalled` would be for uniform sampling of the language: n / count.
+        training_words: n.
+        nearest_is_training: Share of all samples, legible or not, that lie as near to an image of
+            a training word as to any valid image, in any variants of the glyphs.
+        distance_to_training: (N,) root-mean-square distance per pixel to the nearest image of a
+            training word; NaN for samples that are not finite.
+        distance_to_valid: (N,) the same for any valid word.
+    """
+
+    training: Rate
+    held_out: Rate
+    invalid: Rate
+    recalled: Rate
+    uniform: float
+    training_words: int
+    nearest_is_training: Rate
+    distance_to_training: Tensor
+    distance_to_valid: Tensor
+
+    def summary(self) -> dict[str, Any]:
+        """Return the shares and the mean distances with their standard errors."""
+        return {
+            "training_words": self.training_words,
+            "training": self.training,
+            "held_out": self.held_out,
+            "invalid": self.invalid,
+            "recalled": self.recalled,
+            "uniform": self.uniform,
+            "nearest_is_training": self.nearest_is_training,
+            "distance_to_training": _mean(self.distance_to_training),
+            "distance_to_valid": _mean(self.distance_to_valid),
+        }
+
+
+def measure(
+    dataset: SymbolImages, split: WordSplit, images: Tensor, verdicts: Verdicts
+) -> Memorisation:
+    """Compare samples with the training set.
+
+    Args:
+        dataset: Glyphs and grammar.
+        split: Its finite training set.
+        images: (N, 1, H, W), the samples.
+        verdicts: Of these samples.
+
+    Raises:
+        UsageError: If training draws fresh words for ever.
+    """
+    if split.training is None:
+        raise UsageError("memorisation needs a finite training set; this one draws fresh words")
+    legible, valid = verdicts.legible, verdicts.grammatical
+    known = split.is_training(verdicts.words) & valid
+    n, recalled = int(legible.sum()), int(known.sum())
+    listed = WordList(split.training, dataset.grammar.symbols)
+    # The nearest image of a language is a best word under minus the squared distances.
+    squares = dataset.symbol_distances(images).double().square()
+    finite = squares.isfinite().all(-1).all(-1)
+    to_training = -listed.best(-squares[finite]) / dataset.grammar.length
+    to_valid = -dataset.grammar.best(-squares[finite]) / dataset.grammar.length
+    return Memorisation(
+        training=wilson(recalled, n),
+        held_out=wilson(int(valid.sum()) - recalled, n),
+        invalid=wilson(n - int(valid.sum()), n),
+        recalled=wilson(recalled, int(valid.sum())),
+        uniform=len(split.training) / dataset.grammar.count(),
+        training_words=len(split.training),
+        nearest_is_training=wilson(
+            int((to_training <= to_valid * (1 + 1e-9)).sum()), int(finite.sum())
+        ),
+        distance_to_training=_spread(to_training.sqrt(), finite),
+        distance_to_valid=_spread(to_valid.sqrt(), finite),
+    )
+
+
+def _spread(values: Tensor, where: Tensor) -> Tensor:
+    return torch.full(where.shape, torch.nan, dtype=values.dtype).masked_scatter(where, values)
+
+
+def _mean(distances: Tensor) -> dict[str, float]:
+    known = distances[distances.isfinite()]
+    return estimate(known.mean(), known.std() / max(1, len(known)) ** 0.5)
