@@ -401,9 +401,9 @@ def differences(ours: Any, theirs: Any, prefix: str = "") -> list[str]:
     found = []
     mine, other = dict(_leaves(ours, prefix)), dict(_leaves(theirs, prefix))
     for key in sorted(mine.keys() | other.keys()):
-        a, b = mine.get(key, "absent"), other.get(key, "absent")
+        a, b = (repr(side[key]) if key in side else "absent" for side in (mine, other))
         if a != b:
-            found.append(f"{key}: {a!r}, not {b!r}")
+            found.append(f"{key}: {a}, not {b}")
     return found
 
 

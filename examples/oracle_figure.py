@@ -14,14 +14,14 @@ worlds = {
     "parity, 8 cells": SymbolImages(Parity(8), Glyphs.font("01"), (1, 8)),
     "brackets of two kinds, 8 cells": SymbolImages(Dyck(8, 2), Glyphs.font("()[]"), (1, 8)),
 }
-config = ProbeConfig(images=256, levels=25, placement_images=2000)
+config = ProbeConfig(images=64, levels=21, placement_images=2000)
 
 with figure(Path("docs/figures/oracles"), 7.5, 5.0) as canvas:
     axes = canvas.subplots(2, 2, sharex=True, sharey="row")
     for (name, world), (above, below) in zip(worlds.items(), axes.T, strict=True):
         product = ProductDenoiser(world, scheduler)
         oracles = {"bayes": BayesDenoiser(world, scheduler), "product": product}
-        oracles |= image_baselines(world, scheduler, DataConfig(), n=128)
+        oracles |= image_baselines(world, scheduler, DataConfig(), n=64)
         for who, oracle in oracles.items():
             result = locality.measure(oracle, world, config)
             locality.plot(result, above, label=who, color=COLORS[who])

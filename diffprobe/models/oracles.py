@@ -210,9 +210,15 @@ class LocalPatchDenoiser(Denoiser):
         return torch.cat(parts)
 
     def _sum_over_patch(self, maps: Tensor) -> Tensor:
-        return torch.nn.functional.avg_pool2d(
-            maps, self.patch, stride=1, padding=self.patch // 2, divisor_override=1
-        )
+        # Rows, then columns: 2p additions a pixel instead of p².
+        for size, border in (
+            ((self.patch, 1), (self.patch // 2, 0)),
+            ((1, self.patch), (0, self.patch // 2)),
+        ):
+            maps = torch.nn.functional.avg_pool2d(
+                maps, size, stride=1, padding=border, divisor_override=1
+            )
+        return maps
 
 
 def training_oracle(

@@ -46,8 +46,10 @@ class RunFolder:
             ours = to_settings(config)
             changed = differences({k: ours[k] for k in TRAINED}, {k: theirs[k] for k in TRAINED})
             if changed:
+                more = f"; and {len(changed) - 4} more" if len(changed) > 4 else ""
                 raise UsageError(
-                    f"{path} holds a run of another configuration ({'; '.join(changed)}); "
+                    f"{path} holds a run of another configuration "
+                    f"({'; '.join(changed[:4])}{more}); "
                     "choose another folder with --out, or delete it"
                 )
         elif path.exists() and (not path.is_dir() or any(path.iterdir())):
