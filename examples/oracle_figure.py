@@ -14,6 +14,7 @@ worlds = {
     "parity, 8 cells": SymbolImages(Parity(8), Glyphs.font("01"), (1, 8)),
     "brackets of two kinds, 8 cells": SymbolImages(Dyck(8, 2), Glyphs.font("()[]"), (1, 8)),
 }
+LINES = {"wiener": "--", "local-patch": ":"}
 config = ProbeConfig(images=64, levels=21, placement_images=2000)
 
 with figure(Path("docs/figures/oracles"), 7.5, 5.0) as canvas:
@@ -24,7 +25,7 @@ with figure(Path("docs/figures/oracles"), 7.5, 5.0) as canvas:
         oracles |= image_baselines(world, scheduler, DataConfig(), n=64)
         for who, oracle in oracles.items():
             result = locality.measure(oracle, world, config)
-            locality.plot(result, above, label=who, color=COLORS[who])
+            locality.plot(result, above, label=who, color=COLORS[who], ls=LINES.get(who))
         placed = placement.measure(product, world, config)
         below.fill_between(placed.log_snr.numpy(), placed.weight.numpy(), color="0.8")
         below.set(xlabel="log-SNR (nats)")

@@ -46,7 +46,12 @@ class Automaton(Grammar):
         start: int = 0,
         order: Sequence[int] | None = None,
     ) -> None:
-        table = torch.as_tensor(transitions)
+        try:
+            table = torch.as_tensor(transitions)
+        except (TypeError, ValueError) as error:
+            raise UsageError(
+                "each state of transitions must have the same number of symbols, integers all"
+            ) from error
         if table.ndim == 2 and length is not None and length > 0:
             table = table.expand(length, -1, -1)
         if table.ndim != 3 or 0 in table.shape or table.is_floating_point():

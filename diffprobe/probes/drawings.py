@@ -17,6 +17,8 @@ LABELS = {
     "local-patch": "local patches of training images",
 }
 
+LINES = {"wiener": "--", "local-patch": ":"}
+
 
 def draw(results: "ProbeResults", dataset: SymbolImages) -> None:
     """Store every figure of `results` in its folder, as PNG and SVG."""
@@ -36,7 +38,10 @@ def draw_locality(results: "ProbeResults") -> None:
         for name, result in results.locality.items():
             color = COLORS[results.architecture if name == "network" else name]
             label = LABELS.get(name, results.architecture)
-            locality.plot(result, above, label=label, color=color)
+            # The network lies on the product oracle when it is local: in front, and thicker.
+            front = {"zorder": 3, "linewidth": 2.5} if name == "network" else {}
+            style = LINES.get(name, "-")
+            locality.plot(result, above, label=label, color=color, linestyle=style, **front)
         length = network.dependence.shape[-1]
         above.axhline(1 / length, color="0.6", lw=1, ls=":", label=f"no locality (1/{length})")
         locality.plot_excess(
