@@ -94,8 +94,10 @@ def test_train_sample_probe_report(
 def test_words_on_stdout(own_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["sample", "--checkpoint", str(own_run), "--n", "20"]) == 0
     assert "20 images by DDIMScheduler, 4 steps" in capsys.readouterr().out
-    assert run(["probe", "--checkpoint", str(own_run)]) == 0
+    assert run(["probe", "--checkpoint", str(own_run), "--steps", "all"]) == 0
     text = capsys.readouterr().out
+    assert "    step  LDR              gamma" in text
+    assert sum(line.startswith("      ") and "(" in line for line in text.splitlines()) == 3
     for part in ("where symbols form", "LDR", "excess LDR", "over Bayes", "gamma", "missed"):
         assert part in text
     assert run(["report", str(own_run)]) == 0

@@ -67,6 +67,19 @@ def test_known_mixtures_are_placed_exactly(gamma: float, mu: float) -> None:
         assert result.missed_nats[0] == pytest.approx(along, abs=1e-9)
 
 
+def test_what_is_recalled_counts_where_the_grammar_lives() -> None:
+    """At low noise a network needs no memory, and an empirical oracle is wrong without bound."""
+    _, bayes, empirical = oracles()
+
+    class Recalling(Denoiser):
+        def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+            late = (self.log_snr(t) > 5).reshape(-1, 1, 1, 1)
+            return torch.where(late, bayes(x_t, t), empirical(x_t, t))
+
+    result = placement.measure(Recalling(SCHEDULER), WORLD, CONFIG, empirical=empirical)
+    assert result.mean_mu == pytest.approx((1, 0), abs=1e-6)
+
+
 def test_an_error_beside_the_axis_is_unexplained() -> None:
     product, bayes, _ = oracles()
     mixture = Mixture([(0.5, product), (0.5, bayes)], constant=0.2)

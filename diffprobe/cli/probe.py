@@ -131,11 +131,27 @@ def describe(summary: dict[str, Any]) -> str:
     return "\n".join(
         [
             *lines,
+            *(along_training(summary["dynamics"]) if summary["dynamics"] else ()),
             f"missed        {summary['missed_along_nats']:.3f} nats of the grammar's "
             f"{_interval(summary['grammar_nats'])} (exact: {exact:.3f})",
             f"figures       {summary['folder']}/*.png",
         ]
     )
+
+
+def along_training(rows: list[dict[str, Any]]) -> list[str]:
+    """Return a table with a line for each checkpoint."""
+    lines = [f"{'step':>8}  {'LDR':15}  {'gamma':15}  {'mu':15}  legible  grammatical"]
+    for row in rows:
+        mu = _interval(row["mu"]) if row["mu"] else "-"
+        legible, grammatical = row["legible"], row["grammatical"]
+        share = "-" if grammatical.value is None else f"{grammatical.value:.1%}"
+        lines.append(
+            f"{row['step']:>8,}  {_interval(row['ldr']):15}  {_interval(row['gamma']):15}  "
+            f"{mu:15}  {legible.value:7.1%}  {share} ({grammatical.low:.1%} to "
+            f"{grammatical.high:.1%})"
+        )
+    return lines
 
 
 def _interval(estimate: dict[str, float]) -> str:

@@ -16,6 +16,7 @@ from diffprobe.models.denoiser import Denoiser
 from diffprobe.models.oracles import BayesDenoiser, training_oracle
 from diffprobe.probes import locality, placement
 from diffprobe.progress import Progress, silent
+from diffprobe.records import estimate
 from diffprobe.sampling import sample
 from diffprobe.statistics import Rate
 from diffprobe.verdicts import judge
@@ -54,6 +55,22 @@ class Dynamics:
     grammatical: list[Rate]
     product_rate: float
     settings: dict[str, Any]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the measurements of each checkpoint."""
+        return [
+            {
+                "step": step,
+                "ldr": estimate(self.ldr[i], self.ldr_error[i]),
+                "gamma": estimate(self.gamma[i], self.gamma_error[i]),
+                "mu": estimate(self.mu[i], self.mu_error[i])
+                if self.mu is not None and self.mu_error is not None
+                else None,
+                "legible": self.legible[i],
+                "grammatical": self.grammatical[i],
+            }
+            for i, step in enumerate(self.steps)
+        ]
 
 
 def measure(

@@ -45,8 +45,8 @@ class Placement:
         log_snr: (T,).
         gamma, gamma_error: (T,) share of the grammar used and its standard error; NaN where the
             weight is negligible.
-        mu, mu_error: (T,) share of the training set recalled; NaN without an empirical oracle or
-            where it equals the Bayes oracle.
+        mu, mu_error: (T,) share of the training set recalled; NaN without an empirical oracle,
+            where it equals the Bayes oracle, or where the grammar's weight is negligible.
         unexplained: (T,) share of E‖D_net − D_product‖² that the regression leaves.
         weight: (T,) ½ snr E‖D_product − D_Bayes‖², nats per unit log-SNR the grammar is worth.
         memory_weight: (T,) ½ snr E‖D_empirical − D_Bayes‖², the same for the training set.
@@ -54,7 +54,7 @@ class Placement:
         missed_along: (T,) its part along the axis from product to Bayes.
         total_correlation: Of the grammar, in nats.
         mean_gamma: Gamma averaged over noise levels by weight, and its standard error.
-        mean_mu: Mu likewise, by the weight of its own axis; None without an empirical oracle.
+        mean_mu: Mu likewise; None without an empirical oracle.
         grammar_nats: ½ ∫ E‖D_product − D_Bayes‖² dsnr and its standard error.
         missed_nats: ½ ∫ E‖D_net − D_Bayes‖² dsnr and its standard error.
         missed_along_nats: The part of it along the axis from product to Bayes.
@@ -134,7 +134,9 @@ def measure(
     memory_weight, _ = _density(half_snr, [r.gram[:, 2, 2] for r in regressions])
     missed_along = half_snr * torch.stack([r.missed_along for r in regressions])
     gamma, gamma_influence = _coefficient(regressions, 0, weight)
-    mu, mu_influence = _coefficient(regressions, 1, memory_weight)
+    # By the grammar's weight as well: that of the training set grows without bound at low noise,
+    # where a held-out word is impossible for the empirical oracle.
+    mu, mu_influence = _coefficient(regressions, 1, weight)
     return Placement(
         t=levels,
         log_snr=log_snr,
@@ -149,7 +151,7 @@ def measure(
         missed_along=missed_along,
         total_correlation=dataset.grammar.total_correlation(),
         mean_gamma=_weighted_mean(gamma, gamma_influence, weight),
-        mean_mu=_weighted_mean(mu, mu_influence, memory_weight) if empirical else None,
+        mean_mu=_weighted_mean(mu, mu_influence, weight) if empirical else None,
         grammar_nats=_integral(weight_by_input, log_snr),
         missed_nats=_integral(missed_by_input, log_snr),
         missed_along_nats=_integral(missed_along[:, None], log_snr)[0],

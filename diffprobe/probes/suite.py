@@ -87,6 +87,7 @@ class ProbeResults:
             "attribution_local_share": {
                 who: estimate(*result.mean_local_share) for who, result in self.attribution.items()
             },
+            "dynamics": self.dynamics.rows() if self.dynamics is not None else None,
             "figures": [str(p) for p in sorted(self.folder.glob("*.png"))],
         }
 
