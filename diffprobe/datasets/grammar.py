@@ -29,8 +29,8 @@ from diffprobe.datasets.semiring import (
 )
 from diffprobe.errors import UsageError
 
-# Numbers held at once by a batched recursion, gradients included: 128 MiB in float64.
-CHUNK_ELEMENTS = 2**24
+# Numbers held at once by a batched recursion, gradients included: 512 MiB in float64.
+CHUNK_ELEMENTS = 2**26
 
 
 class Grammar(ABC):
