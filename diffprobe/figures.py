@@ -28,6 +28,8 @@ COLORS = {
     "illegible": "#888888",
 }
 
+LINES = {"wiener": "--", "local-patch": ":"}  # the others are solid
+
 _STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 9,

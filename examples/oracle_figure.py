@@ -4,7 +4,7 @@ from pathlib import Path
 
 from diffprobe.config import DataConfig, NoiseConfig, ProbeConfig
 from diffprobe.datasets import Dyck, Glyphs, Parity, SymbolImages
-from diffprobe.figures import COLORS, figure
+from diffprobe.figures import COLORS, LINES, figure
 from diffprobe.models import BayesDenoiser, ProductDenoiser, noise_scheduler
 from diffprobe.models.oracles import image_baselines
 from diffprobe.probes import locality, placement
@@ -14,7 +14,6 @@ worlds = {
     "parity, 8 cells": SymbolImages(Parity(8), Glyphs.font("01"), (1, 8)),
     "brackets of two kinds, 8 cells": SymbolImages(Dyck(8, 2), Glyphs.font("()[]"), (1, 8)),
 }
-LINES = {"wiener": "--", "local-patch": ":"}
 config = ProbeConfig(images=64, levels=21, placement_images=2000)
 
 with figure(Path("docs/figures/oracles"), 7.5, 5.0) as canvas:

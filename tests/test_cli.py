@@ -223,6 +223,7 @@ USAGE, FAILED = 2, 1
         ("sample --checkpoint {run} --sampler-steps 5000", USAGE, "exceeds the 1000 noise"),
         ("sample --checkpoint {run}/checkpoints", FAILED, "neither a run folder"),
         ("probe --checkpoint {run} --cell 9", USAGE, "attribution_cell=9 is outside 0 … 3"),
+        ("probe --checkpoint {run} --baseline-images -1", USAGE, "must be at least 2 (0 for no"),
         ("probe --checkpoint {run} --images 1", USAGE, "images must be at least 2"),
         ("probe --checkpoint {run} --variant l2", USAGE, "'l2' is not one of"),
         ("probe --checkpoint absent", FAILED, "no checkpoint or run folder at absent"),

@@ -73,7 +73,6 @@ def command(
             }
         )
         return
-    summary["dynamics"] = None  # the figure shows it
     click.echo(f"legible       {verdicts.legible_rate}")
     click.echo(f"grammatical   {verdicts.grammatical_rate}; chance {verdicts.product_rate:.1%}")
     click.echo(describe(summary))

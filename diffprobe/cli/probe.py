@@ -109,6 +109,8 @@ def command(
         opt.print_json(summary)
     else:
         click.echo(describe(summary))
+        if summary["dynamics"] is not None:
+            click.echo("\n".join(along_training(summary["dynamics"])))
 
 
 def describe(summary: dict[str, Any]) -> str:
@@ -131,7 +133,6 @@ def describe(summary: dict[str, Any]) -> str:
     return "\n".join(
         [
             *lines,
-            *(along_training(summary["dynamics"]) if summary["dynamics"] else ()),
             f"missed        {summary['missed_along_nats']:.3f} nats of the grammar's "
             f"{_interval(summary['grammar_nats'])} (exact: {exact:.3f})",
             f"figures       {summary['folder']}/*.png",

@@ -87,12 +87,11 @@ def _both(widths: Widths, left: int, right: int, k: int, n: int) -> bool:
 def _draw_ambiguous_word(grammar: "ContextFree") -> list[int] | None:
     words = grammar.sample(DRAWN, torch.Generator().manual_seed(0))
     one_hot = torch.nn.functional.one_hot(words, grammar.symbols)
-    size = max(1, 2**24 // grammar.elements_per_row)
-    for rows, chunk in zip(words.split(size), one_hot.split(size), strict=True):
+    for chunk in grammar.chunks(one_hot):
         semiring = ModularSemiring(torch.full((len(chunk),), PRIME))
         derivations = grammar.inside(chunk, semiring)
         if (derivations > 1).any():
-            return [int(s) for s in rows[derivations > 1][0]]
+            return [int(s) for s in chunk[derivations > 1][0].argmax(-1)]
     return None
 
 

@@ -84,7 +84,7 @@ class _Pairs(Automaton):
         compare[torch.arange(symbols), torch.arange(symbols)] = well
         steps = [remember, compare] * len(partners)
         order = [cell for pair in partners for cell in pair]
-        if length % 2 and len(order) < length:  # the middle cell is free
+        if length % 2:  # the middle cell is free
             steps.append(torch.full((symbols + 1, symbols), well))
             order.append(length // 2)
         self.partners = partners

@@ -100,7 +100,7 @@ class Grammar(ABC):
         """
         differentiable = scores.requires_grad and torch.is_grad_enabled()
         rows = []
-        for chunk in self._chunks(scores):
+        for chunk in self.chunks(scores):
             with torch.enable_grad():
                 leaf = chunk if differentiable else chunk.detach().requires_grad_()
                 total = self.log_partition(leaf).sum()
@@ -125,7 +125,7 @@ class Grammar(ABC):
         self._check_scores(scores)
         semiring = SamplingSemiring(generator)
         words = []
-        for chunk in self._chunks(scores):
+        for chunk in self.chunks(scores):
             with torch.enable_grad():
                 leaf = chunk.detach().clamp(min=LOG_ZERO).requires_grad_()
                 (one_hot,) = torch.autograd.grad(self.inside(leaf, semiring).sum(), leaf)
@@ -150,7 +150,7 @@ class Grammar(ABC):
         """
         self._check_scores(scores)
         semiring = MaxSemiring()
-        return torch.cat([self.inside(chunk, semiring) for chunk in self._chunks(scores)])
+        return torch.cat([self.inside(chunk, semiring) for chunk in self.chunks(scores)])
 
     def distance(self, words: Tensor) -> Tensor:
         """Return the fewest symbol substitutions that make each word valid.
@@ -247,5 +247,6 @@ class Grammar(ABC):
         if not (scores < math.inf).all():
             raise UsageError("scores contain NaN or +inf")
 
-    def _chunks(self, rows: Tensor) -> Iterator[Tensor]:
+    def chunks(self, rows: Tensor) -> Iterator[Tensor]:
+        """Split a batch into what `inside` may hold at once."""
         yield from rows.split(max(1, CHUNK_ELEMENTS // self.elements_per_row))

@@ -245,7 +245,12 @@ def image_baselines(
 
     Returns:
         "wiener", and "local-patch" with patches of the size of a cell.
+
+    Raises:
+        UsageError: If there are fewer than two.
     """
+    if n < 2:
+        raise UsageError(f"probe.baseline_images must be at least 2 (0 for no baselines), not {n}")
     random = generator(seed, "baseline images")
     split = WordSplit(dataset.grammar, config.training_words, config.seed)
     images = dataset.draw(split.draw_training(n, random), random)

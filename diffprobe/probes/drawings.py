@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from diffprobe.datasets import SymbolImages
-from diffprobe.figures import COLORS, figure
+from diffprobe.figures import COLORS, LINES, figure
 from diffprobe.probes import attribution, dynamics, locality, placement
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ LABELS = {
     "wiener": "Wiener (best linear)",
     "local-patch": "local patches of training images",
 }
-
-LINES = {"wiener": "--", "local-patch": ":"}
 
 
 def draw(results: "ProbeResults", dataset: SymbolImages) -> None:
