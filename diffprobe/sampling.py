@@ -7,7 +7,7 @@ and oracles are sampled by the same code.
 import inspect
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ def sample(
     image_shape: tuple[int, int, int],
     config: SamplingConfig,
     progress: Progress = silent,
+    watch: Callable[[int, Tensor, Tensor, Tensor], None] | None = None,
 ) -> Samples:
     """Draw images.
 
@@ -67,6 +68,8 @@ def sample(
         image_shape: C, H, W.
         config: Sampler, number of steps, eta, how many images, batch size, seed.
         progress: Called as tqdm is.
+        watch: Called at every step with the number of the batch, the noise level t (), x_t and
+            x0_hat, both (B, C, H, W), to look along the path.
 
     Returns:
         `config.n` images on the CPU, and the resolved sampler.
@@ -75,7 +78,7 @@ def sample(
         UsageError: If the sampler is unknown or a number is out of range.
     """
     _check(config, denoiser.timesteps)
-    device = denoiser.alphas_cumprod.device
+    device = denoiser.device
     batches = range(0, config.n, config.batch_size)
     bar = progress(total=len(batches) * config.steps, desc="sample", unit="step")
     images = []
@@ -89,6 +92,8 @@ def sample(
         for t in scheduler.timesteps:
             x_t = scheduler.scale_model_input(x, t)
             x0_hat = denoiser(x_t, t.long().expand(len(x)))
+            if watch is not None:
+                watch(index, t.long(), x_t, x0_hat)
             x = scheduler.step(x0_hat, t, x, **options).prev_sample
             bar.update()
         images.append(x.float().cpu())

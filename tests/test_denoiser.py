@@ -1,6 +1,13 @@
+from typing import Any
+
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    EDMEulerScheduler,
+    FlowMatchEulerDiscreteScheduler,
+)
 from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import Tensor, nn
 
@@ -66,9 +73,56 @@ def test_noise_is_the_noise_of_diffusers() -> None:
     assert denoiser.timesteps == 1000
 
 
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_the_flow_is_the_flow_of_diffusers(shift: float) -> None:
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
+    random = torch.Generator().manual_seed(3)
+    x_0, eps = torch.randn(2, 5, 1, 2, 2, generator=random, dtype=torch.float64)
+    t = torch.tensor([0, 10, 300, 700, 999])
+    asked: list[Tensor] = []
+
+    class Velocity(nn.Module):
+        def forward(self, sample: Tensor, timestep: Tensor) -> UNet2DOutput:
+            asked.append(timestep)
+            return UNet2DOutput(sample=eps - x_0)
+
+    denoiser = NetworkDenoiser(Velocity(), scheduler)
+    alpha, sigma = denoiser.alpha_sigma(t, x_0.dtype)
+    x_t = alpha * x_0 + sigma * eps
+    theirs = scheduler.timesteps.flip(0)[t]  # noisiest first in diffusers
+    assert torch.allclose(scheduler.scale_noise(x_0, theirs, eps)[:4], x_t[:4], atol=1e-6)
+    assert torch.allclose(denoiser(x_t, t)[:4], x_0[:4], atol=1e-12)
+    assert torch.allclose(asked[0], theirs)
+    # The noisiest level keeps a trace of the image, so that its log-SNR is finite.
+    assert torch.allclose(x_t[4], eps[4], atol=1e-3)
+    exact = 2 * torch.log(alpha / sigma).flatten()
+    assert torch.allclose(denoiser.log_snr(t), exact, atol=1e-12)
+    assert (denoiser.log_snr(torch.arange(1000)).diff() < 0).all()
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [DDPMScheduler(rescale_betas_zero_snr=True), FlowMatchEulerDiscreteScheduler()],
+    ids=lambda s: type(s).__name__,
+)
+def test_log_snr_is_finite_where_no_signal_is_left(scheduler: Any) -> None:
+    denoiser = NetworkDenoiser(nn.Identity(), scheduler)
+    log_snr = denoiser.log_snr(torch.arange(denoiser.timesteps))
+    assert log_snr.isfinite().all()
+    assert (log_snr.diff() < 0).all()
+
+
+def test_log_snr_is_exact_where_hardly_any_noise_is_left() -> None:
+    scheduler = DDPMScheduler()
+    scheduler.alphas_cumprod = torch.sigmoid(torch.tensor([15.0, 0.0, -15.0], dtype=torch.float64))
+    denoiser = NetworkDenoiser(nn.Identity(), scheduler)
+    found = denoiser.log_snr(torch.arange(3)).tolist()
+    assert found == pytest.approx([15.0, 0.0, -15.0], abs=1e-8)
+
+
 def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(UsageError, match="FlowMatchEulerDiscreteScheduler has no alphas_cumprod"):
-        NetworkDenoiser(nn.Identity(), FlowMatchEulerDiscreteScheduler())
+    with pytest.raises(UsageError, match="EDMEulerScheduler has no alphas_cumprod and is not"):
+        NetworkDenoiser(nn.Identity(), EDMEulerScheduler())
     with pytest.raises(UsageError, match="unknown prediction type 'flow'"):
         NetworkDenoiser(nn.Identity(), DDPMScheduler(prediction_type="flow"))
     wrong = NetworkDenoiser(Answer(torch.zeros(1, 2, 2, 2)), DDPMScheduler())

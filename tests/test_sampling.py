@@ -70,6 +70,22 @@ def test_every_sampler_reaches_the_language_with_the_bayes_oracle(name: str) -> 
     json.dumps(dict(samples.sampler))
 
 
+@pytest.mark.parametrize("name", ["ddim", "euler"])
+def test_the_path_can_be_watched(name: str) -> None:
+    steps: list[tuple[int, int]] = []
+
+    def watch(batch: int, t: torch.Tensor, x_t: torch.Tensor, x0_hat: torch.Tensor) -> None:
+        steps.append((batch, int(t)))
+        assert x_t.shape == (4 if batch == 0 else 2, 1, 1, 4)
+        assert torch.equal(x0_hat, BAYES(x_t, t.expand(len(x_t))))
+
+    config = replace(CONFIG, sampler=name, batch_size=4)
+    watched = sample(BAYES, (1, 1, 4), config, watch=watch)
+    assert [batch for batch, _ in steps] == [0] * 8 + [1] * 8
+    assert [t for _, t in steps[:8]] == sorted({t for _, t in steps}, reverse=True)
+    assert torch.equal(watched.images, sample(BAYES, (1, 1, 4), config).images)
+
+
 def test_the_seed_decides() -> None:
     config = replace(CONFIG, n=10, batch_size=4, sampler="ddpm")
     images, again, other = (

@@ -135,7 +135,7 @@ def _levels_of_the_grammar(
     denoiser: Denoiser, dataset: SymbolImages, config: ProbeConfig
 ) -> Tensor:
     """The noise levels that carry nine tenths of the grammar's weight."""
-    bayes = BayesDenoiser(dataset, denoiser.scheduler).to(denoiser.alphas_cumprod.device)
+    bayes = BayesDenoiser(dataset, denoiser.scheduler).to(denoiser.device)
     result = placement.measure(bayes, dataset, config)
     order = result.weight.argsort(descending=True)
     cumulative = result.weight[order].cumsum(0) / result.weight.sum()

@@ -37,7 +37,7 @@ def noisy_inputs(
     Returns:
         words (n, L) long, and x_t (n, 1, H, W), on the denoiser's device.
     """
-    device = denoiser.alphas_cumprod.device
+    device = denoiser.device
     random = generator(seed, "probe")
     words = dataset.grammar.sample(n, random)
     x_0 = dataset.draw(words, random).to(device)

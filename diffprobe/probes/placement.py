@@ -116,8 +116,8 @@ def measure(
     n = config.placement_images
     if n < 3:
         raise UsageError(f"probe.placement_images must be at least 3 for an error, not {n}")
-    bayes = BayesDenoiser(dataset, denoiser.scheduler).to(denoiser.alphas_cumprod.device)
-    product = ProductDenoiser(dataset, denoiser.scheduler).to(denoiser.alphas_cumprod.device)
+    bayes = BayesDenoiser(dataset, denoiser.scheduler).to(denoiser.device)
+    product = ProductDenoiser(dataset, denoiser.scheduler).to(denoiser.device)
     levels = spread_levels(denoiser, config.placement_levels) if levels is None else levels
     log_snr = denoiser.log_snr(levels).cpu()
     regressions = []
