@@ -93,8 +93,9 @@ def auroc(scores: Tensor, positive: Tensor, *, resamples: int = 2000, seed: int 
 
     Positives and negatives are resampled separately, so that each class keeps its size. Where the
     classes separate perfectly every resample does too; the open end of the interval is then that of
-    Clopper and Pearson for the min(positives, negatives) disjoint pairs, all of them in order. On normal populations it covers
-    the truth 94 to 96 % of the time, and 89 % with 12 positives and an area of 0.92.
+    Clopper and Pearson for the min(positives, negatives) disjoint pairs, all of them in order.
+    Between normal populations it covers the truth 94 to 96 % of the time, and 89 % with 12
+    positives and an area of 0.92.
 
     Args:
         scores: (N,) finite.
