@@ -1,0 +1,308 @@
+import math
+from dataclasses import replace
+from functools import partial
+from itertools import product as combinations
+from pathlib import Path
+
+import pytest
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from diffprobe.config import Config, NoiseConfig, ProbeConfig, SamplingConfig
+from diffprobe.datasets import Glyphs, ModularSum, Parity, SymbolImages
+from diffprobe.errors import UsageError
+from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser, noise_scheduler
+from diffprobe.probes import detectors
+from diffprobe.probes.detectors import KNOWS, Detectors
+from diffprobe.probes.jacobian import exact_energies
+from diffprobe.probes.regions import Regions
+from diffprobe.probes.sampling_path import Running, symbol_entropy
+from diffprobe.probes.subject import subject_of
+from diffprobe.sampling import sample
+from diffprobe.seeding import generator
+
+SCHEDULER = noise_scheduler(NoiseConfig())
+STRIP = SymbolImages(Parity(4), Glyphs.font("01", (4, 4)), (1, 4))
+BAYES, PRODUCT = BayesDenoiser(STRIP, SCHEDULER), ProductDenoiser(STRIP, SCHEDULER)
+LEVEL = 400
+SAMPLING = SamplingConfig(steps=25, batch_size=40)
+CONFIG = ProbeConfig(
+    detector_samples=60, placement_images=32, placement_levels=21, detector_renoisings=2
+)
+
+
+class Wavering(Denoiser):
+    """The product oracle, but samples of odd parity at the level keep changing along the path."""
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        x0_hat = PRODUCT(x_t, t)
+        words, _ = STRIP.read(x0_hat)
+        # Up and down in turn; too little for the reader, and nothing at the end.
+        swing = (0.2 * torch.cos(t * math.pi / 40) * (t > 40)).reshape(-1, 1, 1, 1)
+        odd = (words.sum(1) % 2).reshape(-1, 1, 1, 1)
+        return x0_hat + swing * odd
+
+
+@pytest.fixture(scope="module")
+def measured() -> Detectors:
+    config = replace(CONFIG, detector_samples=400)
+    return detectors.measure(PRODUCT, STRIP, config, t=LEVEL, sampling=SAMPLING)
+
+
+def test_scores_are_those_of_the_stored_path() -> None:
+    """Everything again, from the whole path kept in memory, sample by sample."""
+    mixture = Wavering(SCHEDULER)
+    result = detectors.measure(mixture, STRIP, CONFIG, t=LEVEL, sampling=SAMPLING)
+    path: list[list[tuple[int, Tensor, Tensor]]] = [[], []]
+    images = sample(
+        mixture,
+        STRIP.image_shape,
+        replace(SAMPLING, n=60),
+        watch=lambda index, t, x_t, x0_hat: path[index].append((int(t), x_t, x0_hat)),
+    ).images
+    levels = [t for t, _, _ in path[0]]
+    x_t, x0_hat = (
+        torch.cat([torch.stack([step[i] for step in batch], 1) for batch in path]) for i in (1, 2)
+    )
+    assert x0_hat.shape == (60, 25, *STRIP.image_shape)
+
+    late = [i for i, t in enumerate(levels) if t <= 499]
+    variance = x0_hat[:, late].var(1, correction=0).reshape(60, 4, 4, 4)
+    by_cell = variance.mean((1, 3))  # rows, and columns within a cell
+    assert by_cell.shape == (60, 4)
+    check(result, "trajectory variance", variance.mean((1, 2, 3)))
+    check(result, "trajectory variance, worst cell", by_cell.amax(1))
+
+    low, high = result.settings["grammar_lives"]
+    living = [i for i, t in enumerate(levels) if low <= t <= high]
+    assert 2 < len(living) < len(levels)
+    for oracle, name, sign in ((BAYES, "Bayes", 1), (PRODUCT, "product", -1)):
+        distance = torch.zeros(60)
+        for i in living:
+            product = SCHEDULER.alphas_cumprod[levels[i]]
+            error = x0_hat[:, i] - oracle(x_t[:, i], torch.full((60,), levels[i]))
+            distance += product / (1 - product) / 2 * error.square().sum((1, 2, 3)) / len(living)
+        check(result, f"distance to {name}", sign * distance)
+
+    early = [i for i, t in enumerate(levels) if t >= LEVEL]
+    entropy = torch.stack([brute_entropy(x0_hat[:, i]) for i in early]).mean(0)
+    check(result, "symbol entropy", entropy)
+
+    nearest = min(range(25), key=lambda i: abs(levels[i] - LEVEL))
+    assert result.t == levels[nearest]
+    check(result, "odds under the grammar", brute_odds(x_t[:, nearest], result.t), 1e-3)
+    words, legible = STRIP.read(images)
+    assert torch.equal(result.legible, legible.all(1))
+    assert torch.equal(result.grammatical, legible.all(1) & (words.sum(1) % 2 == 0))
+
+
+def check(result: Detectors, name: str, expected: Tensor, rel: float = 1e-4) -> None:
+    assert result.scores[name].shape == (60,)
+    assert expected.std() > 0
+    torch.testing.assert_close(
+        result.scores[name], expected.double(), rtol=rel, atol=1e-6, msg=lambda m: f"{name}: {m}"
+    )
+
+
+def brute_entropy(x0_hat: Tensor) -> Tensor:
+    glyphs, tau = STRIP.glyphs.images[:, 0], STRIP.glyphs.radius
+    cells = x0_hat.reshape(-1, 4, 4, 4).transpose(1, 2)  # (N, cell, row, column)
+    squares = (cells[:, :, None] - glyphs).square().mean((-1, -2))
+    p = torch.exp(-squares / (2 * tau**2))
+    p = p / p.sum(-1, keepdim=True)
+    return -(p * p.clamp(min=1e-30).log()).sum(-1).mean(1)
+
+
+def brute_odds(x_t: Tensor, t: int) -> Tensor:
+    """Sum over all 16 words of the product of the cells' posteriors."""
+    posterior = PRODUCT.posterior(x_t.double(), torch.full((len(x_t),), t))
+    invalid, valid = torch.zeros(2, len(x_t), dtype=torch.float64)
+    for word in combinations(range(2), repeat=4):
+        share = torch.stack([posterior[:, i, v] for i, v in enumerate(word)]).prod(0)
+        if sum(word) % 2:
+            invalid += share
+        else:
+            valid += share
+    return (invalid / valid).log()
+
+
+def test_the_ldr_is_that_of_each_sample() -> None:
+    config = replace(CONFIG, detector_projections=200, detector_samples=40)
+    result = detectors.measure(BAYES, STRIP, config, t=LEVEL, sampling=SAMPLING)
+    seen: list[Tensor] = []
+
+    def watch(index: int, t: Tensor, x_t: Tensor, x0_hat: Tensor) -> None:
+        if t == result.t:
+            seen.append(x_t)
+
+    sample(BAYES, STRIP.image_shape, replace(SAMPLING, n=40), watch=watch)
+    energies = exact_energies(BAYES, seen[0], result.t, Regions.cells(STRIP).masks)
+    exact = energies.diagonal(dim1=1, dim2=2).sum(1) / energies.sum((1, 2))
+    together = torch.corrcoef(torch.stack([exact, result.scores["LDR"]]))[0, 1]
+    assert together > 0.95
+    assert (exact - result.scores["LDR"]).abs().max() < 0.1
+
+
+def test_a_detector_finds_what_it_is_made_for() -> None:
+    config = replace(CONFIG, detector_samples=300)
+    result = detectors.measure(Wavering(SCHEDULER), STRIP, config, t=LEVEL, sampling=SAMPLING)
+    for name in ("trajectory variance", "trajectory variance, worst cell", "distance to Bayes"):
+        assert result.auroc[name].low > 0.6, name
+    # Odd samples are farther from the product oracle, against what the detector presumes.
+    assert result.auroc["distance to product"].high < 0.4
+
+
+def test_in_samples_of_the_product_oracle_only_the_grammar_finds_anything(
+    measured: Detectors,
+) -> None:
+    assert measured.invalid.contains(0.5)
+    assert set(measured.auroc) == set(KNOWS)
+    for name in ("LDR", "distance to product"):
+        area = measured.auroc[name]
+        assert (area.value, area.low, area.high) == (0.5, 0.5, 0.5), name
+    for name, area in measured.auroc.items():
+        if KNOWS[name] == "grammar":
+            assert area.low > 0.9, name
+        else:
+            assert area.low <= 0.52, name
+            assert area.high >= 0.48, name
+
+
+def test_samples_of_the_bayes_oracle_leave_nothing_to_detect() -> None:
+    config = replace(CONFIG, detector_samples=50)
+    finely = replace(SAMPLING, steps=100)
+    result = detectors.measure(BAYES, STRIP, config, t=LEVEL, sampling=finely)
+    assert result.invalid.count < 5
+    assert all(area.value is None for area in result.auroc.values())
+    content = detectors.summary({"network": result})
+    assert "too few to tell" in detectors.lines(content, subject_of(BAYES, STRIP))[-1]
+    detectors.plot(result, Figure().subplots())
+
+
+def test_renoising_counts_cells_that_are_read_differently() -> None:
+    class Flipping(Denoiser):
+        """Returns the clean word with the first cell's symbol exchanged where t is the level."""
+
+        def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+            words, _ = STRIP.read(PRODUCT(x_t, t))
+            words[:, 0] ^= int(t[0]) == 20
+            return STRIP.render(words) + 0 * x_t
+
+    result = detectors.measure(Flipping(SCHEDULER), STRIP, CONFIG, t=20, sampling=SAMPLING)
+    assert result.scores["re-noising"].tolist() == pytest.approx([0.25] * 60, abs=1e-9)
+
+
+def test_soft_readings_go_from_certain_to_even() -> None:
+    glyphs = STRIP.glyphs.images[:, 0]
+    clear = STRIP.render(torch.tensor([[0, 1, 1, 0]]))
+    between = glyphs.mean(0).repeat(1, 4)[None, None]
+    other = math.exp(-9 / 2)  # three radii away
+    p = torch.tensor([1, other]) / (1 + other)
+    assert symbol_entropy(STRIP, clear).item() == pytest.approx(-(p * p.log()).sum().item(), 1e-4)
+    assert symbol_entropy(STRIP, between).item() == pytest.approx(math.log(2), 1e-4)
+
+
+def test_variants_of_a_symbol_are_averaged_over() -> None:
+    world = SymbolImages(ModularSum(2, 3, 3), Glyphs.font("abc", (6, 6), 3), (1, 2))
+    images = torch.randn(5, *world.image_shape, generator=generator(0, "test"))
+    cells = world.cells(images)[:, :, None, None]
+    squares = (cells - world.glyphs.images).square().mean((-1, -2))
+    p = torch.exp(-squares / (2 * world.glyphs.radius**2)).double().mean(-1)
+    p = p / p.sum(-1, keepdim=True)
+    expected = torch.special.entr(p).sum(-1).mean(1)
+    torch.testing.assert_close(symbol_entropy(world, images), expected.float())
+
+
+def test_running_moments_are_those_of_the_whole() -> None:
+    values = torch.randn(9, 3, 2, generator=generator(0, "test"))
+    running = Running()
+    for value in values:
+        running.add(value)
+    torch.testing.assert_close(running.mean, values.mean(0))
+    torch.testing.assert_close(running.variance, values.var(0, correction=0))
+
+
+def test_batches_do_not_change_scores_that_draw_nothing() -> None:
+    """The noise of a batch depends on its size: the sampler's batches are the same, ours differ."""
+    once = detectors.measure(BAYES, STRIP, CONFIG, t=LEVEL, sampling=SAMPLING)
+    small = replace(CONFIG, batch_size=7)
+    again = detectors.measure(BAYES, STRIP, small, t=LEVEL, sampling=SAMPLING)
+    for name in set(KNOWS) - {"LDR", "re-noising"}:
+        assert torch.equal(once.scores[name], again.scores[name]), name
+
+
+def test_the_probe_of_a_subject(tmp_path: Path, measured: Detectors) -> None:
+    config = Config(probe=replace(CONFIG, level=LEVEL), sampling=SAMPLING)
+    subject = subject_of(Wavering(SCHEDULER), STRIP, config)
+    kept: list[str] = []
+
+    def keep(part: str, cls: type, compute: partial) -> Detectors:
+        kept.append(part)
+        assert cls is Detectors
+        return compute()
+
+    results = detectors.probe(subject, keep)
+    assert kept == list(results) == ["network", "product"]
+    detectors.draw(results, subject, tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {
+        f"{name}.{ending}" for name in ("detectors", "detector-scores") for ending in ("png", "svg")
+    }
+    content = detectors.summary(results)
+    network = content["network"]
+    assert network["invalid"].n == int(results["network"].legible.sum())
+    area = network["auroc"]["trajectory variance"]
+    assert area.positives + area.negatives == network["invalid"].n
+    text = "\n".join(detectors.lines(content, subject))
+    assert str(area) in text
+    assert "finds them" in text
+
+
+def test_the_best_detector_knows_no_grammar(measured: Detectors) -> None:
+    chosen = detectors.best(measured)
+    assert KNOWS[chosen] != "grammar"
+    values = [a.value or 0 for n, a in measured.auroc.items() if KNOWS[n] != "grammar"]
+    assert measured.auroc[chosen].value == max(values)
+
+
+def test_figures_show_every_detector_and_the_control(measured: Detectors) -> None:
+    ax = detectors.plot(measured, Figure().subplots(), measured)
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(KNOWS)
+    points = [line for line in ax.lines if line.get_marker() == "o"]
+    assert len(points) == 2 * len(KNOWS)
+    assert points[0].get_xdata()[0] == measured.auroc["trajectory variance"].value
+    scores = detectors.plot_scores(measured, "symbol entropy", Figure().subplots())
+    assert len(scores.lines) == 2
+    with pytest.raises(UsageError, match="did you mean 'symbol entropy'"):
+        detectors.plot_scores(measured, "symbol entrophy", Figure().subplots())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"detector_samples": 0}, "detector_samples must be at least 1"),
+        ({"detector_renoisings": 0}, "detector_renoisings must be at least 1"),
+        ({"detector_projections": 0}, "detector_projections must be at least 1"),
+        ({"detector_window": (0.8, 0.2)}, "detector_window must be two shares"),
+        ({"detector_window": (0.50, 0.55)}, "takes 1 steps in probe.detector_window"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(changes: dict[str, object], message: str) -> None:
+    config = replace(CONFIG, **changes)
+    with pytest.raises(UsageError, match=message):
+        detectors.measure(PRODUCT, STRIP, config, t=LEVEL, sampling=SAMPLING)
+
+
+def test_levels_and_samplers_that_miss_the_grammar_are_refused() -> None:
+    with pytest.raises(UsageError, match="t=1000 is outside"):
+        detectors.measure(PRODUCT, STRIP, CONFIG, t=1000, sampling=SAMPLING)
+    coarse, everywhere = replace(SAMPLING, steps=3), replace(CONFIG, detector_window=(0, 1))
+    with pytest.raises(UsageError, match="0 steps where the grammar lives"):
+        detectors.measure(PRODUCT, STRIP, everywhere, t=LEVEL, sampling=coarse)
+
+
+def test_a_subject_without_a_grammar_is_refused() -> None:
+    subject = subject_of(PRODUCT, STRIP, Config(probe=replace(CONFIG, level=LEVEL)))
+    object.__setattr__(subject, "images", None)
+    with pytest.raises(UsageError, match="no grammar is known"):
+        detectors.probe(subject, lambda *_: None)
