@@ -1,0 +1,233 @@
+import itertools
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers.models.unets.unet_2d import UNet2DOutput
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from diffprobe.config import Config, NoiseConfig, ProbeConfig, resolve
+from diffprobe.datasets import Glyphs, Parity, SymbolImages, build_dataset, hypercube
+from diffprobe.errors import UsageError
+from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser, noise_scheduler
+from diffprobe.models.checkpoint import list_checkpoints, load_denoiser
+from diffprobe.models.denoiser import NetworkDenoiser
+from diffprobe.models.mlp import MLP
+from diffprobe.probes import two_layer
+from diffprobe.probes.cache import Keep
+from diffprobe.probes.subject import subject_of
+from diffprobe.training import train
+from diffprobe.training.run_folder import RunFolder
+
+SCHEDULER = noise_scheduler(NoiseConfig(prediction_type="sample"))
+WORLD = hypercube(Parity(4))
+CONFIG = ProbeConfig(two_layer_draws=64, two_layer_levels=2, placement_images=64)
+LEVELS = torch.tensor([300, 172])
+
+
+class Between(MLP):
+    """In the shape of the network: the product oracle, moved by a share towards the Bayes one."""
+
+    def __init__(self, share: float, world: SymbolImages = WORLD) -> None:
+        super().__init__(world.image_shape, 8, 4)
+        self.share = share
+        self.product = ProductDenoiser(world, SCHEDULER)
+        self.bayes = BayesDenoiser(world, SCHEDULER)
+
+    def forward(self, sample: Tensor, timestep: Tensor, return_dict: bool = True) -> UNet2DOutput:
+        product, bayes = self.product(sample, timestep), self.bayes(sample, timestep)
+        return UNet2DOutput(sample=product + self.share * (bayes - product))
+
+
+def between(share: float) -> Denoiser:
+    return NetworkDenoiser(Between(share), SCHEDULER)
+
+
+def network(width: int = 16, seed: int = 0) -> NetworkDenoiser:
+    torch.manual_seed(seed)
+    return NetworkDenoiser(MLP(WORLD.image_shape, width, 4), SCHEDULER)
+
+
+def scalar_mmse(snr: float) -> float:
+    """The error of one sign in Gaussian noise, 1 - E tanh(snr + sqrt(snr) z), by quadrature."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(120)
+    return 1 - float(np.tanh(snr + math.sqrt(snr) * nodes) @ weights) / math.sqrt(2 * math.pi)
+
+
+def test_oracle_losses_match_quadrature() -> None:
+    result = two_layer.measure(
+        network(), WORLD, replace(CONFIG, two_layer_draws=2048), levels=LEVELS
+    )
+    exact = [4 * scalar_mmse(math.exp(s)) for s in result.log_snr.tolist()]
+    slack = (result.product_loss - torch.tensor(exact)).abs() / result.product_loss_error
+    assert slack.max() < 3
+    assert (result.product_loss_error / result.product_loss).max() < 0.05
+
+    # Two equal signs are one sign seen twice: a single one at twice the signal-to-noise ratio.
+    twins = hypercube(Parity(2))
+    torch.manual_seed(0)
+    two = NetworkDenoiser(MLP(twins.image_shape, 8, 4), SCHEDULER)
+    result = two_layer.measure(two, twins, replace(CONFIG, two_layer_draws=2048), levels=LEVELS)
+    exact = [2 * scalar_mmse(2 * math.exp(s)) for s in result.log_snr.tolist()]
+    slack = (result.bayes_loss - torch.tensor(exact)).abs() / result.bayes_loss_error
+    assert slack.max() < 3
+
+
+def test_the_loss_is_the_mean_square_error_over_all_words() -> None:
+    denoiser = network()
+    result = two_layer.measure(
+        denoiser, WORLD, replace(CONFIG, two_layer_draws=2048), levels=LEVELS
+    )
+    random = torch.Generator().manual_seed(1)
+    for index, t in enumerate(LEVELS):
+        x_0 = WORLD.render(WORLD.grammar.words()).repeat(3000, 1, 1, 1)
+        x_t = denoiser.noise(x_0, t.expand(len(x_0)), random)
+        with torch.no_grad():
+            squares = (denoiser(x_t, t.expand(len(x_t))) - x_0).square().sum((1, 2, 3))
+        error = math.hypot(float(squares.std()) / len(squares) ** 0.5, result.loss_error[0, index])
+        assert abs(float(squares.mean()) - result.loss[0, index]) < 3.5 * error
+
+
+def test_the_stated_error_is_the_spread_over_seeds() -> None:
+    results = [
+        two_layer.measure(network(), WORLD, replace(CONFIG, seed=seed), levels=LEVELS)
+        for seed in range(60)
+    ]
+    for value, error in (("loss", "loss_error"), ("gained", "gained_error")):
+        spread = torch.stack([getattr(r, value) for r in results]).std(0)
+        stated = torch.stack([getattr(r, error) for r in results]).mean(0)
+        assert ((spread / stated - 1).abs() < 0.3).all()
+
+
+def test_a_network_between_the_oracles_is_placed_exactly() -> None:
+    shares = {1: -1.0, 10: 0.0, 100: 0.02, 1000: 0.5, 9999: 1.0}
+    checkpoints = {step: between(share) for step, share in shares.items()}
+    result = two_layer.measure(checkpoints, WORLD, CONFIG)
+    g = torch.tensor(list(shares.values()), dtype=torch.float64)
+    torch.testing.assert_close(result.gained, 1 - (1 - g).square(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(result.distance, g.square(), atol=1e-6, rtol=0)
+    assert result.gained_error.max() < 1e-6
+    assert result.steps.tolist() == list(shares)
+    assert result.plateau == (10, 100)
+    assert result.loss[1].tolist() == pytest.approx(result.product_loss.tolist(), abs=1e-6)
+    assert result.loss[-1].tolist() == pytest.approx(result.bayes_loss.tolist(), abs=1e-6)
+
+
+def test_the_levels_are_where_the_grammar_is_worth_most() -> None:
+    result = two_layer.measure(network(), WORLD, CONFIG)
+    assert result.t.tolist() == sorted(result.t.tolist(), reverse=True)
+    assert ((result.log_snr > -1) & (result.log_snr < 3)).all()
+
+
+def test_cosines_match_a_search_over_all_directions() -> None:
+    w = torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
+    signs = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=5))) / 5**0.5
+    axes = torch.cat([torch.eye(5), -torch.eye(5)])
+    unit = w / w.norm(dim=1, keepdim=True)
+    coordinate, parity = two_layer._cosines(w)
+    torch.testing.assert_close(coordinate, (unit @ axes.T).amax(1))
+    torch.testing.assert_close(parity, (unit @ signs.T).amax(1))
+
+
+def test_neurons_of_known_kinds_are_counted() -> None:
+    """Four neurons along a coordinate, one of them to another pixel; four along a sign vector."""
+    denoiser = network(width=8)
+    with torch.no_grad():
+        into = torch.zeros(8, 4)
+        into[:4] = torch.diag(torch.tensor([1.0, -1, 1, 1]))
+        into[4:] = torch.tensor([1.0, -1, 1, 1]) * 1.5  # of norm 3
+        out = torch.zeros(8, 4)
+        out[torch.arange(8), torch.tensor([0, 1, 2, 0, 0, 0, 0, 0])] = 1.0
+        denoiser.network.hidden.weight[:, :4] = into
+        denoiser.network.output.weight.copy_(out.T)
+    result = two_layer.measure(denoiser, WORLD, CONFIG, levels=LEVELS)
+    shares = {name: value[0].tolist() for name, value in result.statistics.items()}
+    assert shares["serving_coordinate"] == pytest.approx([4 / 8, 4 / 16])
+    assert shares["serving_coordinate_through"] == pytest.approx([3 / 8, 3 / 16])
+    assert shares["serving_parity"] == pytest.approx([4 / 8, 12 / 16])
+    assert shares["coordinate"] == pytest.approx([(4 + 4 / 2) / 8, (4 + 12 / 2) / 16])
+
+
+def test_chance_is_that_of_random_directions() -> None:
+    chance = two_layer.measure(network(), WORLD, CONFIG, levels=LEVELS).chance
+    g = np.random.default_rng(0).normal(size=(100_000, 4))
+    g /= np.linalg.norm(g, axis=1, keepdims=True)
+    assert chance["coordinate"] == pytest.approx(np.abs(g).max(1).mean(), abs=0.003)
+    assert chance["parity"] == pytest.approx(np.abs(g).sum(1).mean() / 2, abs=0.003)
+    served = (np.abs(g).max(1) >= CONFIG.two_layer_threshold).mean()
+    assert chance["serving_coordinate"] == pytest.approx(served, abs=0.005)
+    assert chance["same_coordinate"] == pytest.approx(1 / 4, abs=0.01)
+    assert chance["serving_coordinate_through"] == pytest.approx(served / 4, abs=0.004)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"two_layer_draws": 5}, "two_layer_draws must be even"),
+        ({"two_layer_levels": 0}, "two_layer_levels must be at least 1"),
+        ({"two_layer_threshold": 1.0}, r"two_layer_threshold must lie in \(0, 1\)"),
+    ],
+)
+def test_settings_out_of_range_are_refused(change: dict[str, float], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        two_layer.measure(network(), WORLD, replace(CONFIG, **change))  # type: ignore[arg-type]
+
+
+def test_other_networks_and_worlds_are_refused() -> None:
+    with pytest.raises(UsageError, match="BayesDenoiser"):
+        two_layer.measure(BayesDenoiser(WORLD, SCHEDULER), WORLD, CONFIG)
+    strips = SymbolImages(Parity(4), Glyphs.font("01"), (1, 4))
+    with pytest.raises(UsageError, match="words of signs"):
+        two_layer.measure(network(), strips, CONFIG)
+    with pytest.raises(UsageError, match="at most 4,096, not 8,192"):
+        two_layer.measure(network(), hypercube(Parity(14)), CONFIG)
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    small = ["grammar.length=4", "images.grid=[1, 4]", "model.width=32", "training.steps=20"]
+    few = ["training.checkpoints=3", "training.validation_size=16", "training.batch_size=8"]
+    probe = ["probe.two_layer_draws=8", "probe.placement_images=16"]
+    return resolve(preset="hypercube-mlp", assignments=[*small, *few, *probe])
+
+
+def test_a_run_is_probed_up_to_its_checkpoint(config: Config, tmp_path: Path) -> None:
+    run = train(config, tmp_path / "run", "cpu").path
+    checkpoints = list_checkpoints(run)
+    middle = checkpoints[1]
+    subject = subject_of(
+        load_denoiser(middle.path),
+        build_dataset(config),
+        config,
+        architecture="mlp",
+        run=RunFolder(run),
+        step=middle.step,
+    )
+    results = two_layer.probe(subject, Keep(None, "two_layer", {}))
+    result = results["network"]
+    assert result.steps.tolist() == [c.step for c in checkpoints[:2]]
+    alone = two_layer.measure(load_denoiser(middle.path), subject.images, config.probe)
+    torch.testing.assert_close(result.loss[1], alone.loss[0])
+
+    found = two_layer.summary(results)
+    assert found["neurons"]["coordinate"]["plain"] == pytest.approx(
+        float(alone.neurons.coordinate.mean()), abs=1e-6
+    )
+    text = "\n".join(two_layer.lines(found))
+    assert "all 8 words" in text
+    assert f"at step {result.steps[int(result.distance.argmin())]:,}" in text
+    two_layer.draw(results, subject, tmp_path)
+    assert (tmp_path / "two-layer.png").stat().st_size > 10_000
+
+
+def test_curves_are_the_result() -> None:
+    result = two_layer.measure({10: between(0), 20: between(1)}, WORLD, CONFIG)
+    ax = two_layer.plot(result, Figure().subplots(), level=1)
+    drawn = ax.containers[0].lines[0].get_ydata()
+    assert drawn == pytest.approx((result.loss[:, 1] / 4).tolist())
+    ax = two_layer.plot_shares(result, Figure().subplots())
+    assert any(np.allclose(line.get_ydata(), result.chance["serving_parity"]) for line in ax.lines)
