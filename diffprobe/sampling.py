@@ -1,7 +1,7 @@
 """Sampling from any denoiser with any diffusers scheduler.
 
 Every denoiser returns x0_hat, so each sampler runs with `prediction_type="sample"`, and networks
-and oracles are sampled by the same code.
+and oracles are sampled by the same code. A flow follows its velocity (x_t - x0_hat) / sigma.
 """
 
 import inspect
@@ -15,6 +15,7 @@ from typing import Any
 import diffusers
 import numpy as np
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 from diffprobe.atomic import atomic_file
@@ -30,6 +31,7 @@ SAMPLERS = {
     "dpm-solver++": "DPMSolverMultistepScheduler",
     "euler": "EulerDiscreteScheduler",
 }
+FLOW_SAMPLERS = ("ddim", "euler", "FlowMatchEulerDiscreteScheduler")
 
 
 @dataclass(frozen=True)
@@ -79,22 +81,26 @@ def sample(
     """
     _check(config, denoiser.timesteps)
     device = denoiser.device
+    is_flow = isinstance(denoiser.scheduler, FlowMatchEulerDiscreteScheduler)
     batches = range(0, config.n, config.batch_size)
     bar = progress(total=len(batches) * config.steps, desc="sample", unit="step")
     images = []
     for index, first in enumerate(batches):
         scheduler = make_sampler(config.sampler, denoiser.scheduler)
-        scheduler.set_timesteps(config.steps, device=device)
+        levels = _set_levels(scheduler, denoiser, config.steps)
         random = generator(config.seed, "sampling", index, device)
         options = _step_options(scheduler, config.eta, random)
         shape = (min(config.batch_size, config.n - first), *image_shape)
-        x = torch.randn(shape, generator=random, device=device) * scheduler.init_noise_sigma
-        for t in scheduler.timesteps:
-            x_t = scheduler.scale_model_input(x, t)
-            x0_hat = denoiser(x_t, t.long().expand(len(x)))
+        x = torch.randn(shape, generator=random, device=device)
+        if not is_flow:
+            x = x * scheduler.init_noise_sigma
+        for t, timestep in zip(levels, scheduler.timesteps, strict=True):
+            x_t = x if is_flow else scheduler.scale_model_input(x, timestep)
+            x0_hat = denoiser(x_t, t.expand(len(x)))
             if watch is not None:
-                watch(index, t.long(), x_t, x0_hat)
-            x = scheduler.step(x0_hat, t, x, **options).prev_sample
+                watch(index, t, x_t, x0_hat)
+            output = (x_t - x0_hat) / denoiser.alpha_sigma(t[None])[1] if is_flow else x0_hat
+            x = scheduler.step(output, timestep, x, **options).prev_sample
             bar.update()
         images.append(x.float().cpu())
     bar.close()
@@ -105,19 +111,29 @@ def make_sampler(name: str, training_scheduler: Any) -> Any:
     """Return a diffusers scheduler for x0_hat over the noise levels of `training_scheduler`.
 
     Args:
-        name: ddpm, ddim, dpm-solver++, euler, or a diffusers scheduler class.
+        name: ddpm, ddim, dpm-solver++, euler, or a diffusers scheduler class; for flow matching
+            ddim or euler, which are the same.
         training_scheduler: Whose betas the sampler takes.
 
     Raises:
-        UsageError: If there is no such class.
+        UsageError: If there is no such class, or it is not for this process.
     """
+    if isinstance(training_scheduler, FlowMatchEulerDiscreteScheduler):
+        if name not in FLOW_SAMPLERS:
+            raise UsageError(
+                f"sampler {name} is not for flow matching; choose from {', '.join(FLOW_SAMPLERS)}"
+            )
+        return FlowMatchEulerDiscreteScheduler(training_scheduler.config.num_train_timesteps)
     class_name = SAMPLERS.get(name, name)
     classes = [c for c in dir(diffusers) if c.endswith("Scheduler") and c[0].isupper()]
     if class_name not in classes:
         raise unknown_name("sampler", name, [*SAMPLERS, *classes])
     try:
         scheduler = getattr(diffusers, class_name).from_config(
-            training_scheduler.config, timestep_spacing="trailing", prediction_type="sample"
+            training_scheduler.config,
+            timestep_spacing="trailing",
+            prediction_type="sample",
+            **_fixed_variance(training_scheduler.config),
         )
     except (TypeError, ValueError, NotImplementedError, ImportError) as error:
         raise UsageError(f"sampler {class_name} cannot be used here: {error}") from error
@@ -169,6 +185,25 @@ def samples_name(step: int | None, config: SamplingConfig) -> str:
         f"{at}_{config.weights}_{config.sampler}-{config.steps}{eta}"
         f"_n-{config.n}_seed-{config.seed}.npz"
     )
+
+
+def _set_levels(scheduler: Any, denoiser: Denoiser, steps: int) -> Tensor:
+    """Set the sampler's steps; return the noise level t of each, (steps,) or more."""
+    if not isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+        scheduler.set_timesteps(steps, device=denoiser.device)
+        levels: Tensor = scheduler.timesteps.long()
+        return levels
+    # As the "trailing" spacing of diffusions; the shift is in the denoiser's sigmas already.
+    spaced = torch.arange(denoiser.timesteps, 0, -denoiser.timesteps / steps, dtype=torch.float64)
+    levels = spaced[:steps].round().long().to(denoiser.device) - 1
+    scheduler.set_timesteps(sigmas=denoiser.sigmas[levels].tolist(), device=denoiser.device)
+    return levels
+
+
+def _fixed_variance(config: Mapping[str, Any]) -> dict[str, str]:
+    # A denoiser gives x0_hat alone, even where its network learned a variance.
+    learned = str(config.get("variance_type")).startswith("learned")
+    return {"variance_type": "fixed_small"} if learned else {}
 
 
 def _step_options(scheduler: Any, eta: float, random: torch.Generator) -> dict[str, Any]:

@@ -139,7 +139,7 @@ def damage_json(folder: Path) -> None:
 
 
 def damage_class(folder: Path) -> None:
-    (folder / "unet" / "config.json").write_text('{"_class_name": "UNet2DConditionModel"}')
+    (folder / "unet" / "config.json").write_text('{"_class_name": "UNet1DModel"}')
 
 
 def damage_no_class(folder: Path) -> None:
@@ -165,7 +165,7 @@ def damage_schedule(folder: Path) -> None:
         (damage_remove, "cannot be loaded"),
         (damage_pickle, "cannot be loaded"),
         (damage_json, "config.json is damaged"),
-        (damage_class, "holds a UNet2DConditionModel; diffprobe loads MLP"),
+        (damage_class, "holds a UNet1DModel; diffprobe loads MLP, .*FluxTransformer2DModel"),
         (damage_no_class, "holds no settings"),
         (damage_scheduler, "there is no scheduler_config.json"),
         (damage_schedule, "schedule in .* cannot be used"),

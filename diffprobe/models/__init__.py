@@ -2,7 +2,13 @@
 
 from diffprobe.models.build import build_network, parameter_count
 from diffprobe.models.checkpoint import find_checkpoint, list_checkpoints, load_denoiser
-from diffprobe.models.denoiser import Denoiser, NetworkDenoiser, noise_scheduler
+from diffprobe.models.denoiser import (
+    Denoiser,
+    FunctionDenoiser,
+    NetworkDenoiser,
+    noise_scheduler,
+)
+from diffprobe.models.foreign import Condition
 from diffprobe.models.mlp import MLP, ResidualMLP
 from diffprobe.models.oracles import (
     BayesDenoiser,
@@ -17,8 +23,10 @@ from diffprobe.models.unet import build_unet
 __all__ = [
     "MLP",
     "BayesDenoiser",
+    "Condition",
     "Denoiser",
     "EmpiricalDenoiser",
+    "FunctionDenoiser",
     "LocalPatchDenoiser",
     "NetworkDenoiser",
     "ProductDenoiser",

@@ -6,10 +6,10 @@
         raw/        the network with raw weights
         model_index.json   for a U-Net, so that `DDPMPipeline.from_pretrained` reads the folder
 
-Nothing is unpickled and nothing is downloaded.
+Other people's pipelines are folders of the same kind. Nothing is unpickled, and nothing is
+downloaded but what is asked for as `hub:owner/name`.
 """
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +17,21 @@ from typing import Any, Literal
 
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, ModelMixin, UNet2DModel
-from safetensors import SafetensorError
 
 from diffprobe.atomic import atomic_folder
-from diffprobe.errors import CheckpointError
+from diffprobe.errors import CheckpointError, UsageError
+from diffprobe.models.components import first_line, load_model, load_scheduler, read_config
 from diffprobe.models.denoiser import NetworkDenoiser
+from diffprobe.models.foreign import FOREIGN_NETWORKS, PIPELINES, Condition, condition_network
+from diffprobe.models.latents import LatentSpace
 from diffprobe.models.mlp import MLP, ResidualMLP
 from diffprobe.models.transformer import StripTransformer
 
-NETWORKS = {c.__name__: c for c in (MLP, ResidualMLP, StripTransformer, UNet2DModel)}
+OUR_NETWORKS = {c.__name__: c for c in (MLP, ResidualMLP, StripTransformer)}
+NETWORK_FOLDERS = ("unet", "transformer")
+# Of a repository on the Hub: what can be read without unpickling, in full precision.
+DOWNLOADED = ["*.json", "*.txt", "diffusion_pytorch_model*.safetensors", "*/*.safetensors"]
+LEFT_OUT = ["*.fp16.*", "*.bf16.*", "*non_ema*", "safety_checker/*", "*onnx*", "*openvino*"]
 
 
 @dataclass(frozen=True)
@@ -67,22 +73,31 @@ def list_checkpoints(run: Path) -> list[Checkpoint]:
     return sorted(found, key=lambda c: c.step or 0)
 
 
-def find_checkpoint(path: Path) -> Checkpoint:
-    """Return the checkpoint at `path`: a checkpoint folder, or the latest one of a run folder.
+def find_checkpoint(checkpoint: str | Path) -> Checkpoint:
+    """Return the checkpoint at a path, or the Hub's pipeline `hub:owner/name`, downloaded.
+
+    Args:
+        checkpoint: A run folder (its latest checkpoint), a checkpoint folder, a folder of a
+            diffusers pipeline, or one of a single network.
 
     Raises:
         CheckpointError: If there is none.
     """
+    if str(checkpoint).startswith("hub:"):
+        return Checkpoint(_download(str(checkpoint)), None)
+    path = Path(checkpoint)
     if not path.exists():
         raise CheckpointError(f"no checkpoint or run folder at {path}")
-    if (path / "unet").is_dir():
+    if any((path / name).is_dir() for name in NETWORK_FOLDERS):
         match = re.fullmatch(r"step-(\d+)", path.name)
         return Checkpoint(path, int(match[1]) if match else None)
     if (path / "checkpoints").is_dir():
         return list_checkpoints(path)[-1]
+    if (path / "model_index.json").exists() or (path / "config.json").exists():
+        return Checkpoint(path, None)
     raise CheckpointError(
         f"{path} is neither a run folder (with checkpoints/) nor a checkpoint "
-        "(a diffusers folder with unet/ and scheduler/)"
+        "(a diffusers folder with unet/ or transformer/, and scheduler/)"
     )
 
 
@@ -90,71 +105,100 @@ def load_denoiser(
     checkpoint: str | Path,
     weights: Literal["ema", "raw"] = "ema",
     device: torch.device | str = "cpu",
+    condition: Condition | None = None,
+    *,
+    scheduler: Any = None,
+    size: tuple[int, int] | None = None,
 ) -> NetworkDenoiser:
     """Load a checkpoint as a denoiser in evaluation mode.
 
     Args:
-        checkpoint: A run folder (its latest checkpoint), a checkpoint folder, or any diffusers
-            pipeline folder with `unet/` (a `UNet2DModel`) and `scheduler/`.
+        checkpoint: A run folder (its latest checkpoint), a checkpoint folder, a folder of a
+            diffusers pipeline (`PIPELINES`), one of a single network with its scheduler inside it
+            or beside it, or `hub:owner/name`.
         weights: The EMA weights, or the raw ones where the folder holds them.
         device: Where to put it.
+        condition: What a conditional network is told.
+        scheduler: A diffusers scheduler, instead of the folder's.
+        size: Height and width in pixels, instead of the network's own.
 
     Raises:
         CheckpointError: If the folder is missing, holds another kind of model, or its weights do
             not fit the network key by key.
+        UsageError: If the network needs another condition, or another size.
     """
-    path = find_checkpoint(Path(checkpoint)).path
-    network = _load_network(path / ("unet" if weights == "ema" else "raw"))
-    scheduler = _load_scheduler(path / "scheduler")
-    return NetworkDenoiser(network, scheduler).requires_grad_(False).eval().to(device)
+    path = find_checkpoint(checkpoint).path
+    _check_pipeline(path)
+    inside = [path / name for name in NETWORK_FOLDERS if (path / name).is_dir()]
+    network_folder = inside[0] if inside else path
+    if weights == "raw":
+        network_folder = path / "raw"
+    network = load_model(network_folder, OUR_NETWORKS | FOREIGN_NETWORKS)
+    root = path if inside or _holds_scheduler(path) else path.parent
+    latents = LatentSpace(root / "vae") if (root / "vae").is_dir() else None
+    if scheduler is None:
+        nested = (root / "scheduler").is_dir()
+        scheduler = load_scheduler(root / "scheduler" if nested else root, clip=latents is None)
+    image_shape = _image_shape(network, latents, size)
+    if type(network).__name__ in OUR_NETWORKS:
+        denoiser = NetworkDenoiser(network, scheduler, image_shape=image_shape)
+    else:
+        condition = condition or Condition()
+        denoiser = condition_network(network, scheduler, condition, root, image_shape, latents)
+    return denoiser.requires_grad_(False).eval().to(device)
 
 
-def _load_network(folder: Path) -> ModelMixin:
-    name = _read_config(folder, "config.json").get("_class_name")
-    if name not in NETWORKS:
-        raise CheckpointError(
-            f"{folder} holds a {name or 'model of unknown class'}; "
-            f"diffprobe loads {', '.join(NETWORKS)}"
-        )
-    try:
-        # diffusers fills missing keys with random weights and only warns: look at the report.
-        network, report = NETWORKS[name].from_pretrained(
-            folder,
-            output_loading_info=True,
-            use_safetensors=True,
-            local_files_only=True,
-            low_cpu_mem_usage=False,
-        )
-    except (OSError, ValueError, RuntimeError, TypeError, SafetensorError) as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise CheckpointError(f"the weights in {folder} cannot be loaded: {first_line}") from error
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if keys := report.get(kind):
-            shown = ", ".join(str(k) for k in list(keys)[:3]) + (" …" if len(keys) > 3 else "")
-            raise CheckpointError(
-                f"the weights in {folder} do not fit its {name}: "
-                f"{len(keys)} {kind.replace('_', ' ')} ({shown})"
+def _check_pipeline(path: Path) -> None:
+    if not (path / "model_index.json").exists():
+        return
+    name = read_config(path, "model_index.json").get("_class_name")
+    if name not in PIPELINES:
+        raise CheckpointError(f"{path} is a {name}; diffprobe loads {', '.join(PIPELINES)}")
+
+
+def _holds_scheduler(path: Path) -> bool:
+    return (path / "scheduler").is_dir() or (path / "scheduler_config.json").exists()
+
+
+def _image_shape(
+    network: Any, latents: LatentSpace | None, size: tuple[int, int] | None
+) -> tuple[int, int, int] | None:
+    """C, H, W of the network's input: the one asked for, or its own, if it has one."""
+    config = network.config
+    if "image_shape" in config:
+        own: tuple[int, int, int] = tuple(config.image_shape)
+        if size not in (None, own[1:]):
+            raise UsageError(f"the network is for images of {own[1]}×{own[2]} pixels")
+        return own
+    packed = type(network).__name__ == "FluxTransformer2DModel"
+    channels = config.in_channels // 4 if packed else config.in_channels
+    if size is not None:
+        cell = (latents.pixel_scale if latents else 1) * (2 if packed else 1)
+        if size[0] % cell or size[1] % cell or min(size) < cell:
+            raise UsageError(
+                f"height and width must be multiples of {cell} pixels, not {size[0]}×{size[1]}"
             )
-    return network
+        scale = latents.pixel_scale if latents else 1
+        return channels, size[0] // scale, size[1] // scale
+    # FLUX.1's configuration names no size; its pipeline takes 128×128 latents.
+    sample_size = 128 if packed else config.sample_size
+    if sample_size is None:
+        return None
+    height, width = (sample_size,) * 2 if isinstance(sample_size, int) else sample_size
+    return channels, height, width
 
 
-def _load_scheduler(folder: Path) -> DDPMScheduler:
-    config = _read_config(folder, "scheduler_config.json")
-    config = {k: v for k, v in config.items() if not k.startswith("_")}
+def _download(name: str) -> Path:
+    if not re.fullmatch(r"hub:[\w.-]+/[\w.-]+", name):
+        raise UsageError(f"{name!r} names no repository; write hub:owner/name")
+    import huggingface_hub
+
+    repository = name.removeprefix("hub:")
     try:
-        return DDPMScheduler.from_config(config)
-    except (TypeError, ValueError, NotImplementedError) as error:
-        raise CheckpointError(f"the schedule in {folder} cannot be used: {error}") from error
-
-
-def _read_config(folder: Path, name: str) -> dict[str, Any]:
-    path = folder / name
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{folder} is not a diffusers folder: there is no {name}") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} is damaged: it holds no settings")
-    return content
+        folder = huggingface_hub.snapshot_download(
+            repository, allow_patterns=DOWNLOADED, ignore_patterns=LEFT_OUT
+        )
+    # Every failure on the way, from the name to the connection, has a class of its own.
+    except Exception as error:
+        raise CheckpointError(f"{name} cannot be downloaded: {first_line(error)}") from error
+    return Path(folder)

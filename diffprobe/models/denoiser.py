@@ -13,7 +13,7 @@ flow:          x0_hat = x_t - sigma v_hat,  v = eps - x_0     (Lipman et al., ar
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from diffprobe.config import NoiseConfig
 from diffprobe.errors import UsageError, unknown_name
+from diffprobe.models.latents import LatentSpace
 
 
 class Denoiser(nn.Module, ABC):
@@ -29,6 +30,8 @@ class Denoiser(nn.Module, ABC):
     Args:
         scheduler: A diffusers scheduler of a diffusion (with `alphas_cumprod`) or of flow
             matching; it defines what `t` means.
+        image_shape: C, H, W in the denoiser's own space, if it is made for one size.
+        latents: The space it works in, unless that is pixels.
 
     Attributes:
         alphas: (T,) float64, the share of the clean image at each noise level.
@@ -38,9 +41,17 @@ class Denoiser(nn.Module, ABC):
     alphas: Tensor
     sigmas: Tensor
 
-    def __init__(self, scheduler: Any) -> None:
+    def __init__(
+        self,
+        scheduler: Any,
+        *,
+        image_shape: tuple[int, int, int] | None = None,
+        latents: LatentSpace | None = None,
+    ) -> None:
         super().__init__()
         self.scheduler = scheduler
+        self.latents = latents
+        self._image_shape = image_shape
         for name, values in zip(("alphas", "sigmas"), gaussian_path(scheduler), strict=True):
             self.register_buffer(name, values, persistent=False)
 
@@ -53,6 +64,31 @@ class Denoiser(nn.Module, ABC):
     def timesteps(self) -> int:
         """Number of noise levels; `t` runs from 0 to one less."""
         return len(self.alphas)
+
+    @property
+    def space(self) -> Literal["pixels", "latents"]:
+        """What x_t and x_0 are: images, or an autoencoder's latents."""
+        return "pixels" if self.latents is None else "latents"
+
+    @property
+    def pixel_scale(self) -> int:
+        """Pixels of an image to one of x_t, in each direction."""
+        return 1 if self.latents is None else self.latents.pixel_scale
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """C, H, W of x_t.
+
+        Raises:
+            UsageError: If the denoiser is not made for one size, and none was given.
+        """
+        if self._image_shape is None:
+            raise UsageError("this denoiser takes images of any size: say which")
+        return self._image_shape
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Return x_0 of images (B, C, H, W) in [-1, 1]: their latents, or the images themselves."""
+        return images if self.latents is None else self.latents.encode(images, self.device)
 
     @abstractmethod
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
@@ -111,42 +147,92 @@ def gaussian_path(scheduler: Any) -> tuple[Tensor, Tensor]:
     )
 
 
-class NetworkDenoiser(Denoiser):
+class PredictionDenoiser(Denoiser):
+    """A denoiser that turns a prediction of noise, image or velocity into x0_hat.
+
+    Args:
+        scheduler: A diffusers scheduler.
+        prediction_type: epsilon, sample, v_prediction (diffusion), or flow (flow matching).
+        image_shape, latents: As for every denoiser.
+    """
+
+    def __init__(self, scheduler: Any, prediction_type: str, **space: Any) -> None:
+        super().__init__(scheduler, **space)
+        self._is_flow = not hasattr(scheduler, "alphas_cumprod")
+        valid = _TO_X0.keys() - {"v_prediction" if self._is_flow else "flow"}
+        if prediction_type not in valid:
+            raise unknown_name("prediction type", prediction_type, valid)
+        self.prediction_type = prediction_type
+
+    @abstractmethod
+    def predict(self, x_t: Tensor, timestep: Tensor) -> Any:
+        """Return the prediction (B, C, H, W) at `timestep (B,)`: t, or 1000 sigma for a flow."""
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """Estimate the clean image; see `Denoiser.forward`.
+
+        Raises:
+            UsageError: If the prediction has another shape, or is not finite.
+        """
+        alpha, sigma = self.alpha_sigma(t, x_t.dtype)
+        timestep = sigma.flatten() * self.timesteps if self._is_flow else t
+        prediction = self.predict(x_t, timestep)
+        if not isinstance(prediction, Tensor):
+            raise UsageError(f"the network returned a {type(prediction).__name__}, not a tensor")
+        if prediction.shape != x_t.shape:
+            raise UsageError(
+                f"the network returned shape {tuple(prediction.shape)} for {tuple(x_t.shape)}"
+            )
+        if not prediction.detach().isfinite().all():
+            given = "" if x_t.detach().isfinite().all() else ", and neither is its input"
+            raise UsageError(f"what the network returned is not finite{given}")
+        return _TO_X0[self.prediction_type](x_t, prediction, alpha, sigma)
+
+
+class NetworkDenoiser(PredictionDenoiser):
     """A network `(sample, timestep) -> .sample` as a denoiser, whatever it predicts.
 
     Args:
         network: Called as diffusers models are.
         scheduler: Its `config.prediction_type` says what the network predicts; a flow-matching
             scheduler has none, and its network predicts the velocity.
+        image_shape, latents: As for every denoiser.
     """
 
-    def __init__(self, network: nn.Module, scheduler: Any) -> None:
-        super().__init__(scheduler)
+    def __init__(self, network: nn.Module, scheduler: Any, **space: Any) -> None:
+        super().__init__(scheduler, scheduler.config.get("prediction_type", "flow"), **space)
         self.network = network
-        self.prediction_type: str = "flow"
-        if hasattr(scheduler, "alphas_cumprod"):
-            self.prediction_type = scheduler.config.prediction_type
-            if self.prediction_type not in DIFFUSION_PREDICTIONS:
-                raise unknown_name("prediction type", self.prediction_type, DIFFUSION_PREDICTIONS)
 
-    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """Estimate the clean image; see `Denoiser.forward`."""
-        output = self.network(x_t, self._timestep(t)).sample
-        if output.shape != x_t.shape:
-            raise UsageError(
-                f"the network returned shape {tuple(output.shape)} for {tuple(x_t.shape)}"
-            )
-        alpha, sigma = self.alpha_sigma(t, x_t.dtype)
-        return _TO_X0[self.prediction_type](x_t, output, alpha, sigma)
-
-    def _timestep(self, t: Tensor) -> Tensor:
-        """What the network is told of the noise: the index, or for flows sigma times T."""
-        if self.prediction_type != "flow":
-            return t
-        return self.alpha_sigma(t)[1].flatten() * self.timesteps
+    def predict(self, x_t: Tensor, timestep: Tensor) -> Any:
+        """Return what the network predicts; see `PredictionDenoiser.predict`."""
+        return self.network(x_t, timestep).sample
 
 
-DIFFUSION_PREDICTIONS = ("epsilon", "sample", "v_prediction")
+class FunctionDenoiser(PredictionDenoiser):
+    """Any function `(x_t, t) -> prediction` as a denoiser.
+
+    Args:
+        function: Takes x_t (B, C, H, W) and t (B,), returns (B, C, H, W). `t` is the index of the
+            noise level; with a flow-matching scheduler it is 1000 sigma.
+        scheduler: A diffusers scheduler: the noise schedule.
+        prediction_type: What it returns: epsilon, sample (x0_hat), v_prediction or flow.
+        image_shape, latents: As for every denoiser.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Tensor, Tensor], Any],
+        scheduler: Any,
+        prediction_type: str = "sample",
+        **space: Any,
+    ) -> None:
+        super().__init__(scheduler, prediction_type, **space)
+        self.function = function
+
+    def predict(self, x_t: Tensor, timestep: Tensor) -> Any:
+        """Return what the function predicts; see `PredictionDenoiser.predict`."""
+        return self.function(x_t, timestep)
+
 
 _TO_X0: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
     "epsilon": lambda x_t, eps, alpha, sigma: (x_t - sigma * eps) / alpha,

@@ -231,11 +231,11 @@ def training_oracle(
     Returns:
         None where training draws fresh words for ever.
     """
-    words = WordSplit(dataset.grammar, config.training_words, config.seed).training
-    if words is None:
+    split = WordSplit(dataset.grammar, config.training_words, config.seed)
+    if split.training is None:
         return None
-    listed = SymbolImages(WordList(words, dataset.grammar.symbols), dataset.glyphs, dataset.grid)
-    return BayesDenoiser(listed, scheduler)
+    words = WordList(split.training, dataset.grammar.symbols, split.weights)
+    return BayesDenoiser(SymbolImages(words, dataset.glyphs, dataset.grid), scheduler)
 
 
 def image_baselines(
