@@ -361,8 +361,8 @@ def _finding(area: Auroc) -> str:
     if area.value is None:
         return "too few to tell"
     if area.low > 0.5:
-        return "finds them"
-    return "points the wrong way" if area.high < 0.5 else "no better than chance"
+        return "better than chance"
+    return "points the wrong way" if area.high < 0.5 else "not told from chance"
 
 
 def _local_dependency_ratios(
