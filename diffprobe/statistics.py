@@ -1,4 +1,4 @@
-"""Rates and areas under ROC curves, with their intervals."""
+"""Rates and areas under ROC curves, with their intervals; rank correlations."""
 
 import math
 from dataclasses import dataclass
@@ -176,3 +176,27 @@ def _accelerated(value: float, resampled: Tensor, influence: Tensor) -> tuple[fl
     levels = torch.special.ndtr(bias + z / (1 - acceleration * z))
     low, high = resampled.quantile(levels).tolist()
     return low, high
+
+
+def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Return Spearman's rank correlation along the last axis, ties sharing their mean rank.
+
+    Args:
+        a, b: (..., K), broadcast against each other; K² comparisons each are held at once.
+
+    Returns:
+        (...), float64; NaN where a row is constant or holds NaN.
+
+    >>> round(rank_correlation(torch.tensor([1.0, 2, 3]), torch.tensor([1.0, 9, 8])).item(), 6)
+    0.5
+    """
+    return (_standard_ranks(a) * _standard_ranks(b)).sum(-1)
+
+
+def _standard_ranks(values: Tensor) -> Tensor:
+    below = values[..., :, None] > values[..., None, :]
+    equal = values[..., :, None] == values[..., None, :]
+    ranks = below.sum(-1) + equal.sum(-1, dtype=torch.float64) / 2
+    ranks = ranks.masked_fill(values.isnan(), math.nan)
+    centred = ranks - ranks.mean(-1, keepdim=True)
+    return centred / centred.square().sum(-1, keepdim=True).sqrt()

@@ -1,91 +1,405 @@
-import json
+import itertools
+import math
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from captum.attr import IntegratedGradients
 from matplotlib.figure import Figure
+from scipy.stats import spearmanr
 from torch import Tensor
 
-from diffprobe.config import NoiseConfig, ProbeConfig
-from diffprobe.datasets import Glyphs, Parity, SymbolImages
+from diffprobe.config import Config, NoiseConfig, ProbeConfig
+from diffprobe.datasets import Dyck, Glyphs, ImageSet, Parity, SymbolImages
 from diffprobe.errors import UsageError
 from diffprobe.models import Denoiser, noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probes import attribution
+from diffprobe.probes.attribution_methods import BASELINES, METHODS, TITLES, Question
+from diffprobe.probes.cache import Keep
 from diffprobe.probes.noise_levels import noisy_inputs
+from diffprobe.probes.regions import Regions
+from diffprobe.probes.subject import subject_of
+from diffprobe.statistics import rank_correlation
 
 SCHEDULER = noise_scheduler(NoiseConfig())
 WORLD = SymbolImages(Parity(4), Glyphs.font("01", (4, 5)), (2, 2))
-CONFIG = ProbeConfig(images=4, attribution_cell=1, attribution_steps=200)
+CONFIG = ProbeConfig(
+    region=1, attribution_images=4, attribution_steps=64, attribution_shapley_samples=6
+)
+BAYES = BayesDenoiser(WORLD, SCHEDULER)
 
 
-class Linear(Denoiser):
-    """x0_hat = A x_t, on whose pixels integrated gradients have a closed form."""
+class Polynomial(Denoiser):
+    """x0_hat = A x_t + c (A x_t)², whose attributions have closed forms; linear for c = 0."""
 
-    def __init__(self) -> None:
+    def __init__(self, pixels: int = 80, curvature: float = 0.0) -> None:
         super().__init__(SCHEDULER)
         random = torch.Generator().manual_seed(0)
-        self.matrix = torch.randn(80, 80, generator=random)
+        self.matrix = torch.randn(pixels, pixels, generator=random) / pixels**0.5
+        self.curvature = curvature
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        return (x_t.flatten(1) @ self.matrix.T).reshape(x_t.shape)
+        linear = (x_t.flatten(1) @ self.matrix.T).reshape(x_t.shape)
+        return linear + self.curvature * linear.square()
+
+
+def output(denoiser: Denoiser, x: Tensor, t: int, mask: Tensor) -> Tensor:
+    return (denoiser(x, torch.full((len(x),), t)) * mask).sum((1, 2, 3))
+
+
+def baseline(name: str, denoiser: Denoiser, t: int) -> Tensor:
+    x_t = noisy_inputs(denoiser, WORLD, 4, t, 0)
+    if name == "noisy-image":
+        return noisy_inputs(denoiser, WORLD, 4, t, 0, block=1)
+    alpha, _ = denoiser.alpha_sigma(torch.tensor([t]))
+    # Every symbol of a parity word is as often 0 as 1.
+    cells = WORLD.glyphs.images.mean((0, 1)).expand(1, 4, -1, -1)
+    return {"zeros": torch.zeros_like(x_t), "prior-mean": alpha * WORLD.image(cells)}[
+        name
+    ].expand_as(x_t)
+
+
+def by_name(result: attribution.Attribution) -> dict[str, Tensor]:
+    return dict(zip(result.methods, result.maps, strict=True))
 
 
 def test_a_linear_map_is_attributed_in_closed_form() -> None:
-    linear = Linear()
+    linear = Polynomial()
     result = attribution.measure(linear, WORLD, CONFIG, t=500)
-    region = torch.zeros(1, 8, 10)
-    region[:, :4, 5:] = 1
-    expected = result.x_t.flatten(1) * (region.flatten() @ linear.matrix)
-    assert torch.allclose(result.maps.flatten(1), expected, atol=1e-4)
+    maps, mask = by_name(result), Regions.cells(WORLD).masks[1]
+    assert set(maps) == set(METHODS) == set(ProbeConfig().attribution_methods) == set(TITLES)
+    assert result.maps.shape == (8, 4, 1, 8, 10)
+    assert result.cell_sums.shape == (8, 4, 4)
+    assert torch.equal(result.x_t, noisy_inputs(linear, WORLD, 4, 500, 0))
+    assert torch.equal(result.mask, mask)
+    assert result.cells[1] == "cell 1"
+    gradient = (mask.flatten().float() @ linear.matrix).reshape(1, 1, 8, 10)
+    assert torch.allclose(maps["saliency"], gradient.abs().expand_as(result.x_t), atol=1e-5)
+    assert torch.allclose(maps["input-x-gradient"], gradient * result.x_t, atol=1e-5)
+    for name in BASELINES:
+        expected = gradient * (result.x_t - baseline(name, linear, 500))
+        assert torch.allclose(maps[f"integrated-gradients-{name}"], expected, atol=1e-4)
+    # All that a cell changes, evenly over its 20 pixels; and for a linear map in any order.
+    for method, name in (
+        ("occlusion", "zeros"),
+        ("feature-ablation", "noisy-image"),
+        ("shapley", "noisy-image"),
+    ):
+        cells = WORLD.cells(gradient * (result.x_t - baseline(name, linear, 500)))
+        even = WORLD.image(cells.mean((2, 3), keepdim=True).expand_as(cells))
+        assert torch.allclose(maps[method], even, atol=1e-5)
+    assert result.cell_error.max() < 1e-5
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_ablation_and_shapley_values_equal_those_by_brute_force(name: str) -> None:
+    curved = Polynomial(curvature=0.5)
+    masks = Regions.cells(WORLD).masks
+    x, b = noisy_inputs(curved, WORLD, 4, 500, 0), baseline(name, curved, 500)
+    many = replace(CONFIG, attribution_baseline=name, attribution_shapley_samples=300)
+    result = attribution.measure(
+        curved, WORLD, many, t=500, methods=("feature-ablation", "shapley")
+    )
+    ablation, shapley = WORLD.cells(result.maps.flatten(0, 1)).sum((2, 3)).reshape(2, 4, 4)
+
+    def value(cells: tuple[int, ...]) -> Tensor:
+        kept = masks[list(cells)].any(0)
+        return output(curved, torch.where(kept, x, b), 500, masks[1])
+
+    orders = torch.zeros(4, 4)
+    for order in itertools.permutations(range(4)):
+        for place, cell in enumerate(order):
+            orders[:, cell] += (value(order[: place + 1]) - value(order[:place])) / 24
+    everything = value((0, 1, 2, 3))
+    for cell in range(4):
+        rest = tuple(c for c in range(4) if c != cell)
+        assert torch.allclose(ablation[:, cell], everything - value(rest), atol=1e-4)
+    error = result.cell_error[1]
+    assert (error > 0).all()
+    assert ((shapley - orders).abs() < 4 * error).all()
+    # Efficiency: exact in every order, so for any number of them.
+    few = replace(many, attribution_shapley_samples=2)
+    result = attribution.measure(curved, WORLD, few, t=500, methods=("shapley",))
+    assert torch.allclose(result.maps[0].sum((1, 2, 3)), everything - value(()), atol=1e-3)
     assert result.delta.abs().max() < 1e-3
-    assert result.cell_box == (0, 5, 4, 5)
-    _, x_t = noisy_inputs(linear, WORLD, 4, 500, 0)
-    assert torch.equal(result.x_t, x_t)
 
 
-def test_maps_are_complete() -> None:
-    """The sum of a map is the output's distance from the baseline's."""
-    bayes = BayesDenoiser(WORLD, SCHEDULER)
-    result = attribution.measure(bayes, WORLD, CONFIG, t=400)
-    level = torch.full((4,), 400)
-    cell = (..., slice(0, 4), slice(5, 10))
-    reached = bayes(result.x_t, level)[cell].sum((1, 2, 3))
-    baseline = bayes(torch.zeros_like(result.x_t), level)[cell].sum((1, 2, 3))
-    total = result.maps.sum((1, 2, 3))
-    assert torch.allclose(total, reached - baseline, atol=0.02)
-    assert torch.allclose(total - (reached - baseline), result.delta.float(), atol=1e-4)
+def test_the_shapley_error_is_the_spread_over_repeats() -> None:
+    curved = Polynomial(curvature=0.5)
+    masks, x = Regions.cells(WORLD).masks, noisy_inputs(curved, WORLD, 4, 500, 0)
+    question = Question(
+        output=lambda x, weights: output(curved, x, 500, weights),
+        x=x,
+        weights=masks[1].expand_as(x),
+        baselines={"zeros": torch.zeros_like(x)},
+        owner=masks.int().argmax(0)[None],
+        window=None,
+        config=ProbeConfig(attribution_baseline="zeros", attribution_shapley_samples=8),
+    )
+    repeats = [
+        METHODS["shapley"](replace(question, config=replace(question.config, seed=seed)))
+        for seed in range(200)
+    ]
+    values = torch.stack([WORLD.cells(maps).sum((2, 3)) for maps, _, _ in repeats])
+    claimed = torch.stack([error for *_, error in repeats]).square().mean(0).sqrt()
+    assert torch.allclose(values.std(0), claimed, rtol=0.2)
 
 
-def test_the_product_oracle_listens_to_its_own_cell_alone() -> None:
-    result = attribution.measure(ProductDenoiser(WORLD, SCHEDULER), WORLD, CONFIG, t=400)
-    assert result.mean_local_share == pytest.approx((1, 0), abs=1e-6)
-    result = attribution.measure(BayesDenoiser(WORLD, SCHEDULER), WORLD, CONFIG, t=400)
-    assert result.mean_local_share[0] < 0.9
+def test_integrated_gradients_are_complete_and_their_delta_is_captums() -> None:
+    mask = Regions.cells(WORLD).masks[1]
+    for steps, smallest, largest in ((64, 0, 1e-4), (1, 1e-2, 10)):
+        settings = replace(CONFIG, attribution_steps=steps)
+        result = attribution.measure(
+            BAYES, WORLD, settings, t=400, methods=[f"integrated-gradients-{b}" for b in BASELINES]
+        )
+        for i, name in enumerate(BASELINES):
+            ends = [output(BAYES, x, 400, mask) for x in (result.x_t, baseline(name, BAYES, 400))]
+            error = result.maps[i].sum((1, 2, 3)) - (ends[0] - ends[1])
+            assert torch.allclose(result.delta[i], error, atol=1e-4)
+            expected = error.abs().mean() / (ends[0] - ends[1]).abs().mean()
+            assert result.incompleteness[i].item() == pytest.approx(expected.item(), abs=1e-5)
+            assert smallest <= result.incompleteness[i] < largest
+    theirs = IntegratedGradients(lambda x: output(BAYES, x, 400, mask)).attribute(
+        result.x_t, n_steps=1
+    )
+    assert torch.allclose(result.maps[0], theirs, atol=1e-5)
+    incomplete = attribution.measure(BAYES, WORLD, CONFIG, t=400, methods=("saliency", "occlusion"))
+    assert incomplete.delta.isnan().all()
+    assert incomplete.incompleteness.isnan().all()
 
 
-def test_numbers_are_written(tmp_path: Path) -> None:
-    result = attribution.measure(Linear(), WORLD, CONFIG, t=500)
-    attribution.write(result, tmp_path / "attribution-network")
-    numbers = json.loads((tmp_path / "attribution-network.json").read_text())
-    assert numbers["settings"]["method"] == "integrated gradients"
-    assert numbers["delta"] == pytest.approx(result.delta.tolist())
-    with np.load(tmp_path / "attribution-network.npz") as arrays:
-        assert np.array_equal(arrays["maps"], result.maps.numpy())
-    ax = attribution.plot(result, Figure().subplots())
-    assert ax.images[1].get_clim()[0] == -ax.images[1].get_clim()[1]
+def test_occlusion_is_ablation_from_zeros_whatever_the_regions() -> None:
+    zeros = replace(CONFIG, attribution_baseline="zeros", region=0)
+    uneven = Regions.of_boxes((1, 8, 10), [(0, 0, 3, 4), (4, 2, 4, 5)])
+    for regions in (Regions.cells(WORLD), Regions.grid((1, 8, 10), 3, 3), uneven):
+        result = attribution.measure(
+            BAYES, WORLD, zeros, t=400, regions=regions, methods=("occlusion", "feature-ablation")
+        )
+        assert torch.allclose(*result.maps, atol=1e-6)
+        assert result.maps.abs().max() > 0
+    assert result.cells == ("box 0", "box 1", "rest")
+    rest = ~uneven.masks.any(0)
+    changed = torch.where(rest, 0, result.x_t)
+    lost = output(BAYES, result.x_t, 400, uneven.masks[0]) - output(
+        BAYES, changed, 400, uneven.masks[0]
+    )
+    assert torch.allclose((result.maps[0] * rest).sum((1, 2, 3)), lost, atol=1e-5)
+    assert torch.allclose(result.cell_sums[0, :, 2], lost.abs(), atol=1e-5)
+
+
+def test_the_product_oracle_listens_to_its_own_cell_alone_and_bayes_does_not() -> None:
+    product = attribution.measure(ProductDenoiser(WORLD, SCHEDULER), WORLD, CONFIG, t=400)
+    share, error = product.local_share
+    assert torch.allclose(share, torch.ones(8), atol=1e-5)
+    assert (error < 1e-5).all()
+    settings = replace(CONFIG, attribution_images=16)
+    bayes = attribution.measure(BAYES, WORLD, settings, t=400)
+    share, error = bayes.local_share
+    assert (share[[0, 1, 4]] < 0.9).all()
+    assert (error > 0).all()
+    inside = bayes.maps[0, :, :, :4, 5:].abs().sum((1, 2, 3))
+    ratio = inside / bayes.maps[0].abs().sum((1, 2, 3))
+    told = bayes.shares[0].isfinite()
+    assert torch.allclose(bayes.shares[0][told], ratio[told])
+    assert share[0].item() == pytest.approx(ratio[told].mean().item(), abs=1e-6)
+    n = int(told.sum())
+    assert error[0].item() == pytest.approx((ratio[told].std() / n**0.5).item(), rel=1e-4)
+
+
+def test_what_is_negligible_is_not_ranked() -> None:
+    """Where an output is certain, attributions are rounding errors, and have no order."""
+    result = attribution.measure(Polynomial(), WORLD, CONFIG, t=500)
+    sums = result.cell_sums.clone()
+    sums[:, 0] *= 1e-4
+    dust = replace(result, cell_sums=sums)
+    assert dust.shares[:, 0].isnan().all()
+    kept = replace(result, cell_sums=sums[:, 1:])
+    assert torch.allclose(dust.agreement[0], kept.agreement[0])
+    assert torch.allclose(dust.agreement[1], kept.agreement[1])
+    rising = torch.tensor([[[1.0, 2e-8, 1e-8, 0]], [[1.0, 1e-8, 2e-8, 0]]])
+    assert replace(result, cell_sums=rising).agreement[0][0, 1] == pytest.approx(1)
+
+
+def test_rank_correlation_is_scipys() -> None:
+    random = torch.Generator().manual_seed(0)
+    a = torch.randint(0, 5, (20, 7), generator=random).double()  # with ties
+    b = torch.randn(20, 7, generator=random).double()
+    expected = torch.tensor([spearmanr(x, y).statistic for x, y in zip(a, b, strict=True)])
+    assert torch.allclose(rank_correlation(a, b), expected)
+    assert rank_correlation(a[:, None], b[None]).shape == (20, 20)
+    assert rank_correlation(torch.ones(3), torch.arange(3.0)).isnan()
+    assert rank_correlation(torch.tensor([1, math.nan, 2]), torch.arange(3.0)).isnan()
+
+
+def test_chance_is_the_agreement_about_the_own_cell_alone() -> None:
+    result = attribution.measure(Polynomial(), WORLD, CONFIG, t=500, methods=("saliency",))
+    first = torch.tensor([9.0, 1, 2, 3])
+    orders = torch.tensor([(9.0, *order) for order in itertools.permutations((1, 2, 3))])
+    mean = rank_correlation(first, orders).mean().item()
+    assert result.chance == pytest.approx(mean)
+
+
+def test_agreement_is_the_mean_over_images_of_spearmans_correlation() -> None:
+    settings = replace(CONFIG, attribution_images=6)
+    network = attribution.measure(Polynomial(curvature=0.5), WORLD, settings, t=300)
+    bayes = attribution.measure(BAYES, WORLD, settings, t=500)
+    value, error = network.agreement
+    assert torch.allclose(value, value.T)
+    assert torch.allclose(value.diagonal(), torch.ones(8).double())
+    cells = [WORLD.cells(m.abs()).sum((2, 3)) for m in network.maps]
+    expected = torch.tensor(
+        [spearmanr(a, b).statistic for a, b in zip(cells[0], cells[7], strict=True)]
+    )
+    assert value[0, 7] == pytest.approx(expected.mean().item())
+    assert error[0, 7] == pytest.approx((expected.std() / 6**0.5).item())
+
+    with pytest.raises(UsageError, match="same methods, region and inputs"):
+        attribution.agreement_between(network, bayes)
+    with pytest.raises(UsageError, match="same methods, region and inputs"):
+        attribution.excess_share(network, bayes)
+    bayes = attribution.measure(BAYES, WORLD, settings, t=300)
+    itself, error = attribution.agreement_between(network, network)
+    assert torch.allclose(itself, torch.ones(8).double())
+    assert (error < 1e-6).all()
+    excess, error = attribution.excess_share(network, bayes)
+    paired = network.shares - bayes.shares
+    assert excess[4].item() == pytest.approx(paired[4].nanmean().item())
+
+
+def test_contrast_tells_symbols_of_equal_ink_apart() -> None:
+    """Exchanging a cell's likeliest glyph for the second changes F by one."""
+    brackets = SymbolImages(Dyck(4, 1), Glyphs.font("()", (8, 8)), (1, 4))
+    product = ProductDenoiser(brackets, SCHEDULER)
+    contrast = replace(CONFIG, attribution_output="contrast")
+    result = attribution.measure(product, brackets, contrast, t=150, methods=("shapley",))
+    clean = attribution.measure(product, brackets, CONFIG, t=150, methods=("shapley",))
+    words = result.x0_hat[:, 0, :, 8:16]  # at this level the product oracle is certain
+    own, other = brackets.glyphs.images[:, 0], brackets.glyphs.images[:, 0].flip(0)
+    distance = (words[:, None] - own).square().mean((2, 3))
+    sure = distance.min(1)
+    assert (sure.values < 1e-2).all()
+    difference = (own - other)[sure.indices]
+    scale = difference.square().sum((1, 2))
+    b = noisy_inputs(product, brackets, 4, 150, 0, block=1)
+    before = product(b, torch.full((4,), 150))[:, 0, :, 8:16].detach()
+    expected = ((words - before) * difference).sum((1, 2)) / scale
+    assert torch.allclose(result.maps[0].sum((1, 2, 3)), expected, atol=1e-4)
+    assert expected.abs().max() == pytest.approx(1, abs=0.05)
+    # The sum sees next to nothing of that: of 49 units of ink, the brackets differ in 0.02.
+    assert clean.maps[0].sum((1, 2, 3)).abs().max() < 0.1
+
+    for regions, dataset in (
+        (Regions.grid((1, 8, 10), 2, 1), WORLD),
+        (None, ImageSet(torch.zeros(2, 1, 8, 10), "zeros")),
+    ):
+        with pytest.raises(UsageError, match="'contrast' needs the cells of a dataset"):
+            attribution.measure(BAYES, dataset, contrast, t=150, regions=regions)
+
+
+def test_results_depend_on_the_seed_and_not_on_batches_or_the_global_generator() -> None:
+    curved = Polynomial(curvature=0.5)
+    before = torch.get_rng_state()
+    first = attribution.measure(curved, WORLD, CONFIG, t=500)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(1)
+    again = attribution.measure(curved, WORLD, CONFIG, t=500)
+    assert torch.equal(first.maps, again.maps)
+    small = attribution.measure(curved, WORLD, replace(CONFIG, batch_size=3), t=500)
+    assert torch.allclose(first.maps, small.maps, atol=1e-5)
+    assert torch.allclose(first.delta, small.delta, atol=1e-4, equal_nan=True)
+    assert torch.allclose(first.cell_error, small.cell_error, atol=1e-5)
+
+
+def test_images_without_a_grammar_are_attributed_from_their_mean() -> None:
+    images = ImageSet(torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(1)), "noise")
+    linear = Polynomial(192)
+    result = attribution.measure(linear, images, CONFIG, t=300)
+    assert result.maps.shape == (8, 4, 3, 8, 8)
+    assert len(result.cells) == 16
+    gradient = (result.mask.flatten().float() @ linear.matrix).reshape(1, 3, 8, 8)
+    alpha, _ = linear.alpha_sigma(torch.tensor([300]))
+    expected = gradient * (result.x_t - alpha * images.images.mean(0))
+    ours = by_name(result)["integrated-gradients-prior-mean"]
+    assert torch.allclose(ours, expected, atol=1e-4)
+
+
+def test_the_probe_stands_beside_the_optimum(tmp_path: Path) -> None:
+    config = Config(probe=replace(CONFIG, level=400, attribution_steps=8))
+    subject = subject_of(Polynomial(), WORLD, config)
+    keep = Keep(tmp_path / "cache", "attribution", {})
+    results = attribution.probe(subject, keep)
+    assert list(results) == ["network", "bayes"]
+    assert torch.equal(results["network"].x_t, results["bayes"].x_t)
+    kept = keep("network", attribution.Attribution, lambda: pytest.fail("measured again"))
+    assert torch.equal(kept.maps, results["network"].maps)
+    assert kept.methods == results["network"].methods
+    attribution.draw(results, subject, tmp_path)
+    for name in ("attribution", "attribution-agreement"):
+        assert (tmp_path / f"{name}.png").is_file()
+        assert (tmp_path / f"{name}.svg").is_file()
+    content = attribution.summary(results)
+    share = results["network"].local_share[0][0].item()
+    assert content["local_share"]["network"]["saliency"]["value"] == pytest.approx(share)
+    assert content["region"] == "cell 1"
+    assert content["region_size"] == 0.25
+    assert content["shapley_error"]["network"] < 1e-5 < content["shapley_error"]["bayes"]
+    text = attribution.lines(content, subject)
+    assert f"network {share:.3f}" in text[2]
+    assert "network with bayes" in text[2]
+
+    images = ImageSet(torch.zeros(2, 1, 8, 20), "zeros")
+    some = replace(config.probe, attribution_methods=("saliency", "occlusion"))
+    alone = subject_of(Polynomial(160), images, replace(config, probe=some))
+    results = attribution.probe(alone, Keep(None, "attribution", {}))
+    assert list(results) == ["network"]
+    attribution.draw(results, alone, tmp_path)
+    content = attribution.summary(results)
+    assert content["network_vs_bayes"] is None
+    assert content["shapley_error"] == {"network": None}
+    assert len(attribution.lines(content, alone)) == 4
+
+
+def test_a_map_is_drawn_on_a_symmetric_scale_with_its_region_outlined() -> None:
+    result = attribution.measure(Polynomial(), WORLD, CONFIG, t=500)
+    ax = attribution.plot(result, Figure().subplots(), "shapley", index=2)
+    low, high = ax.images[0].get_clim()
+    assert high == -low == pytest.approx(result.maps[-1, 2].abs().max().item())
+    assert attribution.plot(result, Figure().subplots(), "saliency").images[0].get_clim()[0] == 0
+    corners = {tuple(point) for edge in ax.collections[0].get_segments() for point in edge}
+    assert {(4.5, -0.5), (9.5, -0.5), (4.5, 3.5), (9.5, 3.5)} <= corners
+    assert len(ax.collections[0].get_segments()) == 2 * (4 + 5)
+    with pytest.raises(UsageError, match="unknown attribution method 'shaply': did you mean"):
+        attribution.plot(result, ax, "shaply")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"attribution_cell": 4}, "attribution_cell=4 is outside 0 … 3"),
-        ({"attribution_cell": -1}, "attribution_cell=-1 is outside"),
-        ({"images": 1}, "images must be at least 2"),
+        ({"region": 4}, "probe.region=4 is outside 0 … 3"),
+        ({"attribution_images": 1}, "attribution_images must be at least 2"),
+        ({"attribution_steps": 0}, "attribution_steps must be at least 1"),
+        ({"attribution_shapley_samples": 1}, "attribution_shapley_samples must be at least 2"),
+        ({"attribution_methods": ("saliancy",)}, "'saliancy': did you mean 'saliency'"),
+        ({"attribution_methods": ()}, "names no method"),
+        ({"batch_size": 0}, "the batch size must be at least 1"),
     ],
 )
 def test_bad_settings_are_refused(change: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        attribution.measure(Linear(), WORLD, replace(CONFIG, **change), t=500)
+        attribution.measure(Polynomial(), WORLD, replace(CONFIG, **change), t=500)
+
+
+def test_bad_regions_levels_and_outputs_are_refused() -> None:
+    overlapping = Regions.of_boxes((1, 8, 10), [(0, 0, 4, 4), (2, 2, 4, 4)])
+    with pytest.raises(UsageError, match="do not overlap"):
+        attribution.measure(Polynomial(), WORLD, CONFIG, t=500, regions=overlapping)
+    with pytest.raises(UsageError, match=r"the regions are of images \(1, 4, 4\)"):
+        attribution.measure(
+            Polynomial(), WORLD, CONFIG, t=500, regions=Regions.grid((1, 4, 4), 2, 2)
+        )
+    with pytest.raises(UsageError, match="outside 0 … 999"):
+        attribution.measure(Polynomial(), WORLD, CONFIG, t=1000)
+    with pytest.raises(UsageError, match="output at t=500 is not finite"):
+        attribution.measure(Polynomial(curvature=math.nan), WORLD, CONFIG, t=500)
