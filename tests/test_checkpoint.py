@@ -179,10 +179,13 @@ def test_damaged_checkpoints_are_refused(damage, message: str, tmp_path: Path) -
         load_denoiser(path)
 
 
-def test_another_models_folder_never_becomes_random_weights(tmp_path: Path) -> None:
+def test_another_models_folder_never_becomes_random_weights(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """diffusers itself loads these weights into a U-Net, silently random."""
     path = write(tmp_path / "step-000001", TRANSFORMER)
     write(tmp_path / "other", UNET)
     shutil.copy(tmp_path / "other" / "unet" / "config.json", path / "unet" / "config.json")
     with pytest.raises(CheckpointError, match=r"do not fit its UNet2DModel: .* missing keys"):
         load_denoiser(path)
+    assert capfd.readouterr().err == ""  # the error says it

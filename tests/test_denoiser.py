@@ -12,8 +12,16 @@ from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import Tensor, nn
 
 from diffprobe.config import NoiseConfig
+from diffprobe.datasets import Parity, hypercube
 from diffprobe.errors import UsageError
-from diffprobe.models import NetworkDenoiser, noise_scheduler
+from diffprobe.models import (
+    BayesDenoiser,
+    EmpiricalDenoiser,
+    FunctionDenoiser,
+    NetworkDenoiser,
+    WienerDenoiser,
+    noise_scheduler,
+)
 from diffprobe.models.denoiser import training_target
 
 KINDS = ["epsilon", "sample", "v_prediction"]
@@ -112,6 +120,79 @@ def test_log_snr_is_finite_where_no_signal_is_left(scheduler: Any) -> None:
     assert (log_snr.diff() < 0).all()
 
 
+def test_oracles_know_flows() -> None:
+    """Against the posterior over all images, by Bayes' rule at alpha = 1 - sigma."""
+    world = hypercube(Parity(4))
+    images = world.render(world.grammar.words()).double()
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=2.0)
+    random = torch.Generator().manual_seed(4)
+    t = torch.tensor([200, 500, 800])
+    x_t = torch.randn(3, 1, 1, 4, generator=random, dtype=torch.float64)
+    noise = (t + 1).double() / 1000
+    sigma = (2 * noise / (1 + noise)).reshape(3, 1, 1)
+    distance = (x_t.flatten(1)[:, None] - (1 - sigma) * images.flatten(1)).square().sum(2)
+    posterior = (-distance / (2 * sigma[..., 0].square())).softmax(1)
+    expected = (posterior @ images.flatten(1)).reshape(x_t.shape)
+    for oracle in (BayesDenoiser(world, scheduler), EmpiricalDenoiser(images, scheduler)):
+        assert torch.allclose(oracle(x_t, t), expected, atol=1e-9)
+    # Linear: mean + gain (x - alpha mean), for independent unit-free pixels of parity.
+    wiener = WienerDenoiser(images, scheduler)
+    variance = images.flatten(1).T.cov()[0, 0]
+    alpha, sigma = (a[..., None] for a in (1 - sigma, sigma))
+    gain = alpha * variance / (alpha.square() * variance + sigma.square())
+    assert torch.allclose(wiener(x_t, t), gain * x_t, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("kind", "scheduler"),
+    [
+        ("epsilon", DDPMScheduler()),
+        ("sample", DDPMScheduler()),
+        ("v_prediction", DDPMScheduler()),
+        ("flow", FlowMatchEulerDiscreteScheduler(shift=3.0)),
+        ("sample", FlowMatchEulerDiscreteScheduler(shift=3.0)),
+        ("epsilon", FlowMatchEulerDiscreteScheduler(shift=3.0)),
+    ],
+    ids=lambda v: v if isinstance(v, str) else type(v).__name__[:4],
+)
+def test_a_function_is_a_denoiser(kind: str, scheduler: Any) -> None:
+    random = torch.Generator().manual_seed(5)
+    x_0, eps = torch.randn(2, 3, 2, 4, 5, generator=random, dtype=torch.float64)
+    t = torch.tensor([3, 400, 900])
+    asked: list[Tensor] = []
+
+    def function(x_t: Tensor, time: Tensor) -> Tensor:
+        asked.append(time)
+        if kind == "flow":
+            return eps - x_0
+        return training_target(kind, x_0, eps, *denoiser.alpha_sigma(t, x_t.dtype))
+
+    denoiser = FunctionDenoiser(function, scheduler, kind, image_shape=(2, 4, 5))
+    alpha, sigma = denoiser.alpha_sigma(t, x_0.dtype)
+    assert torch.allclose(denoiser(alpha * x_0 + sigma * eps, t), x_0, atol=1e-10)
+    is_flow = isinstance(scheduler, FlowMatchEulerDiscreteScheduler)
+    assert torch.allclose(asked[0], 1000 * sigma.flatten() if is_flow else t)
+    assert denoiser.image_shape == (2, 4, 5)
+    assert denoiser.encode(x_0) is x_0
+
+
+def test_a_module_as_a_function_moves_with_the_denoiser() -> None:
+    class Scale(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+            return x_t * self.weight
+
+    denoiser = FunctionDenoiser(Scale(), DDPMScheduler()).double()
+    x = torch.ones(1, 1, 1, 1, dtype=torch.float64, requires_grad=True)
+    denoiser(x, torch.tensor([3])).backward()
+    assert x.grad is not None
+    assert x.grad.item() == 2.0
+    assert next(denoiser.parameters()).dtype == torch.float64
+
+
 def test_log_snr_is_exact_where_hardly_any_noise_is_left() -> None:
     scheduler = DDPMScheduler()
     scheduler.alphas_cumprod = torch.sigmoid(torch.tensor([15.0, 0.0, -15.0], dtype=torch.float64))
@@ -128,3 +209,30 @@ def test_what_does_not_fit_is_refused() -> None:
     wrong = NetworkDenoiser(Answer(torch.zeros(1, 2, 2, 2)), DDPMScheduler())
     with pytest.raises(UsageError, match=r"returned shape \(1, 2, 2, 2\) for \(1, 1, 2, 2\)"):
         wrong(torch.zeros(1, 1, 2, 2), torch.tensor([0]))
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (torch.full((1, 1, 2, 2), torch.nan), "what the network returned is not finite$"),
+        (torch.full((1, 1, 2, 2), torch.inf), "what the network returned is not finite$"),
+        (torch.zeros(1, 2, 2), r"returned shape \(1, 2, 2\) for \(1, 1, 2, 2\)"),
+        ([1.0], "the network returned a list, not a tensor"),
+    ],
+)
+def test_functions_that_return_nonsense_are_refused(output: Any, message: str) -> None:
+    denoiser = FunctionDenoiser(lambda x_t, t: output, DDPMScheduler())
+    with pytest.raises(UsageError, match=message):
+        denoiser(torch.zeros(1, 1, 2, 2), torch.tensor([0]))
+
+
+def test_prediction_types_of_the_other_process_are_refused() -> None:
+    with pytest.raises(UsageError, match="unknown prediction type 'flow'"):
+        FunctionDenoiser(lambda x_t, t: x_t, DDPMScheduler(), "flow")
+    with pytest.raises(UsageError, match="choose from epsilon, flow, sample"):
+        FunctionDenoiser(lambda x_t, t: x_t, FlowMatchEulerDiscreteScheduler(), "v_prediction")
+    echo = FunctionDenoiser(lambda x_t, t: x_t, DDPMScheduler())
+    with pytest.raises(UsageError, match="is not finite, and neither is its input"):
+        echo(torch.full((1, 1, 2, 2), torch.nan), torch.tensor([0]))
+    with pytest.raises(UsageError, match="images of any size: say which"):
+        _ = echo.image_shape

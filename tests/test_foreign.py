@@ -100,7 +100,9 @@ def build_stable_diffusion(folder: Path) -> None:
         attention_head_dim=2,
         **BLOCKS,
     )
-    scheduler = PNDMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
+    scheduler = PNDMScheduler(
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1
+    )
     write(
         folder,
         "StableDiffusionPipeline",

@@ -6,7 +6,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
 
 from diffprobe.config import NoiseConfig, SamplingConfig
 from diffprobe.datasets import Parity, hypercube
@@ -68,6 +68,27 @@ def test_every_sampler_reaches_the_language_with_the_bayes_oracle(name: str) -> 
     assert samples.sampler["class"] == SAMPLERS.get(name, name)
     assert len(samples.sampler["timesteps"]) >= 60
     json.dumps(dict(samples.sampler))
+
+
+def test_a_flow_brings_gaussian_data_and_a_language_back() -> None:
+    flow = FlowMatchEulerDiscreteScheduler(shift=2.0)
+    random = torch.Generator().manual_seed(0)
+    data = 0.1 + 0.2 * torch.randn(4000, 1, 1, 1, generator=random)
+    config = SamplingConfig(n=4000, steps=300, batch_size=4000)
+    images = sample(WienerDenoiser(data, flow), (1, 1, 1), config).images
+    assert images.mean().item() == pytest.approx(data.mean().item(), abs=0.01)
+    assert images.std().item() == pytest.approx(data.std().item(), rel=0.05)
+    levels: list[int] = []
+    samples = sample(
+        BayesDenoiser(WORLD, flow),
+        WORLD.image_shape,
+        SamplingConfig(n=64, steps=40, batch_size=64),
+        watch=lambda batch, t, x_t, x0_hat: levels.append(int(t)),
+    )
+    assert levels == list(range(999, 0, -25))
+    words, legible = WORLD.read(samples.images)
+    assert legible.all(1).float().mean() > 0.95
+    assert WORLD.grammar.contains(words[legible.all(1)]).float().mean() > 0.97
 
 
 @pytest.mark.parametrize("name", ["ddim", "euler"])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers.utils import logging
 from safetensors import SafetensorError
 
 from diffprobe.errors import CheckpointError
@@ -31,8 +32,11 @@ def load_model(folder: Path, classes: Mapping[str, Any]) -> Any:
     name = str(read_config(folder, "config.json").get("_class_name", "model of unknown class"))
     if name not in classes:
         raise CheckpointError(f"{folder} holds a {name}; diffprobe loads {', '.join(classes)}")
+    verbosity = logging.get_verbosity()
     try:
-        # diffusers fills missing keys with random weights and only warns: look at the report.
+        # diffusers fills missing keys with random weights and only warns, at length: look at the
+        # report instead.
+        logging.set_verbosity_error()
         model, report = classes[name].from_pretrained(
             folder,
             output_loading_info=True,
@@ -44,6 +48,8 @@ def load_model(folder: Path, classes: Mapping[str, Any]) -> Any:
         raise CheckpointError(
             f"the weights in {folder} cannot be loaded: {first_line(error)}"
         ) from error
+    finally:
+        logging.set_verbosity(verbosity)
     check_report(folder, name, report)
     return model
 
