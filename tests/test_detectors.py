@@ -28,7 +28,11 @@ BAYES, PRODUCT = BayesDenoiser(STRIP, SCHEDULER), ProductDenoiser(STRIP, SCHEDUL
 LEVEL = 400
 SAMPLING = SamplingConfig(steps=25, batch_size=40)
 CONFIG = ProbeConfig(
-    detector_samples=60, placement_images=32, placement_levels=21, detector_renoisings=2
+    detector_samples=60,
+    detector_window=(0.5, 1.0),
+    detector_renoisings=2,
+    placement_images=32,
+    placement_levels=21,
 )
 
 

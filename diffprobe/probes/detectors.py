@@ -7,7 +7,8 @@ legible samples, chance 0.5. The way each score points is settled here, never by
 From the denoiser alone:
 
     trajectory variance      variance of x0_hat over a window of steps, mean over pixels: a sample
-                             that the denoiser is not sure of keeps changing (Aithal et al.)
+                             that the denoiser is not sure of keeps changing towards the end of its
+                             path (Aithal et al.), by default in its last fifth
     … of the worst cell      the same, the mean over the pixels of the cell where it is largest
     LDR                      share of ‖J‖² in which a cell depends on itself, at the sample's own
                              x_t: a sample made locally does not know of its other cells

@@ -102,7 +102,7 @@ class SamplingPath:
         first = self.batches[0]
         low, high = self.window
         for running, least, where in (
-            (first.x0_hat, 2, f"in probe.detector_window=({low}, {high})"),
+            (first.x0_hat, 2, f"in probe.detector_window=[{low}, {high}]"),
             (first.entropy, 1, f"with more noise than t={self.level}"),
             (first.to_bayes, 1, f"where the grammar lives, t={self.living[0]} to {self.living[1]}"),
         ):
