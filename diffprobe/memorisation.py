@@ -1,8 +1,9 @@
 """Did a network learn the rule or its training set? What samples of a finite training set are.
 
 Each legible sample is a training word, a held-out valid word, or invalid. Sampling the language
-uniformly would give training words at the share n / count, and that is the line to compare with:
-a network that recalls its training set lies above it, one that learned the rule on it.
+exactly would give training words at their probability in it (n / count without weights), and that
+is the line to compare with: a network that recalls its training set lies above it, one that learned
+the rule on it.
 """
 
 from dataclasses import dataclass
@@ -27,7 +28,8 @@ class Memorisation:
         held_out: Share whose word is valid and held out.
         invalid: Share whose word is not valid.
         recalled: Share of training words among the valid samples.
-        uniform: What `recalled` would be for uniform sampling of the language: n / count.
+        uniform: What `recalled` would be for exact sampling of the language: the training words'
+            probability in it; n / count without weights.
         training_words: n.
         nearest_is_training: Share of all samples, legible or not, that lie as near to an image of
             a training word as to any valid image, in any variants of the glyphs.
@@ -91,7 +93,7 @@ def measure(
         held_out=wilson(int(valid.sum()) - recalled, n),
         invalid=wilson(n - int(valid.sum()), n),
         recalled=wilson(recalled, int(valid.sum())),
-        uniform=len(split.training) / dataset.grammar.count(),
+        uniform=split.training_share(),
         training_words=len(split.training),
         nearest_is_training=wilson(
             int((to_training <= to_valid * (1 + 1e-9)).sum()), int(finite.sum())

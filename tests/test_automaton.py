@@ -1,7 +1,9 @@
 import itertools
+import math
 
 import pytest
 import torch
+from enumeration import check_by_enumeration
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -12,55 +14,48 @@ from diffprobe.errors import UsageError
 
 @st.composite
 def automata(draw: st.DrawFn) -> Automaton:
-    """Random layered automata with a random reading order that accept something."""
+    """Random layered automata with a random reading order that accept something, some weighted."""
     length, states, symbols = (draw(st.integers(1, 4)) for _ in range(3))
     size = length * states * symbols
     cells = draw(st.lists(st.integers(-1, states - 1), min_size=size, max_size=size))
     accept = draw(st.lists(st.integers(0, states - 1), min_size=1, max_size=states))
     order = draw(st.permutations(range(length)))
+    shape = (length, states, symbols)
+    weights = draw(st.none() | st.lists(st.floats(1e-3, 1e3), min_size=size, max_size=size))
     try:
-        return Automaton(torch.tensor(cells).reshape(length, states, symbols), accept, order=order)
+        return Automaton(
+            torch.tensor(cells).reshape(shape),
+            accept,
+            order=order,
+            weights=None if weights is None else torch.tensor(weights).double().reshape(shape),
+        )
     except UsageError:  # an empty language
         return Automaton([[0] * symbols], [0], length=length, order=order)
 
 
-def runs_to_acceptance(automaton: Automaton, word: tuple[int, ...]) -> bool:
-    """Follow the table one symbol at a time."""
-    state = automaton.start
+def weight_of(automaton: Automaton, word: tuple[int, ...]) -> float:
+    """Follow the table one symbol at a time; 0 where it does not lead to acceptance."""
+    state, total = automaton.start, 0.0
     for step, cell in enumerate(automaton.order):
+        logs = automaton.log_weights[step]
+        total += 0.0 if logs is None else float(logs[state, word[cell]])
         state = int(automaton.table[step, state, word[cell]])
         if state == automaton.states:
-            return False
-    return state in automaton.accept
+            return 0.0
+    return math.exp(total) if state in automaton.accept else 0.0
 
 
-def enumerate_words(automaton: Automaton) -> Tensor:
+def enumerate_words(automaton: Automaton) -> tuple[Tensor, Tensor]:
     words = itertools.product(range(automaton.symbols), repeat=automaton.length)
-    return torch.tensor([w for w in words if runs_to_acceptance(automaton, w)])
+    weights = {w: weight_of(automaton, w) for w in words}
+    valid = {w: weight for w, weight in weights.items() if weight > 0}
+    return torch.tensor(list(valid)), torch.tensor(list(valid.values()), dtype=torch.float64)
 
 
 @settings(max_examples=60, deadline=None)
 @given(automata(), st.integers(0, 2**31))
 def test_everything_follows_from_enumeration(automaton: Automaton, seed: int) -> None:
-    language = enumerate_words(automaton)
-    assert automaton.count() == len(language)
-    assert torch.equal(automaton.words(), language)
-
-    random = torch.Generator().manual_seed(seed)
-    shape = (3, automaton.length, automaton.symbols)
-    scores = 3 * torch.randn(shape, generator=random, dtype=torch.float64)
-    cells = torch.arange(automaton.length)
-    totals = scores[:, cells, language].sum(-1)
-    assert torch.allclose(automaton.log_partition(scores), totals.logsumexp(1), atol=1e-9)
-
-    posterior = totals.softmax(1)
-    one_hot = torch.nn.functional.one_hot(language, automaton.symbols).double()
-    marginals = torch.einsum("bw,wlv->blv", posterior, one_hot)
-    assert torch.allclose(automaton.marginals(scores), marginals, atol=1e-9)
-
-    every = torch.tensor(list(itertools.product(range(automaton.symbols), repeat=automaton.length)))
-    nearest = (every[:, None] != language[None]).sum(-1).amin(1)
-    assert torch.equal(automaton.distance(every), nearest)
+    check_by_enumeration(automaton, *enumerate_words(automaton), seed)
 
 
 def test_a_dead_state_cannot_be_left() -> None:
@@ -92,3 +87,32 @@ def test_a_dead_state_cannot_be_left() -> None:
 def test_malformed_tables_are_refused(arguments: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Automaton(**arguments)
+
+
+def test_weights_are_those_of_the_path() -> None:
+    # After a 1 another 1 is three times as likely as a 0.
+    sticky = Automaton([[0, 1], [0, 1]], [0, 1], length=3, weights=[[1, 1], [0.5, 1.5]])
+    words = torch.tensor(list(itertools.product(range(2), repeat=3)))
+    weights = torch.tensor([1, 1, 0.5, 1.5, 0.5, 0.5, 0.75, 2.25])
+    check_by_enumeration(sticky, words, weights)
+    # What leads to death needs no weight, and ones are no weights.
+    plain = Automaton([[0, 1], [0, -1]], [0, 1], length=5, weights=[[1, 1], [1, 0]])
+    assert not plain.weighted
+    assert plain.count() == 13
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([[1, 1, 1]], r"weights have shape \(1, 3\), not \(1, 2\)"),
+        ([[1, 0]], "weight 0, 1 is 0; weights are positive and finite"),
+        ([[-2, 1]], "weight 0, 0 is -2"),
+        ([[1, math.inf]], "weight 0, 1 is inf"),
+        ([[1, math.nan]], "weight 0, 1 is nan"),
+        ([[1], [1, 2]], "all rows of the same length"),
+        ([["a", "b"]], "weights must be numbers"),
+    ],
+)
+def test_bad_weights_are_refused(weights: list, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Automaton([[0, 0]], [0], length=2, weights=weights)

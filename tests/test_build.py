@@ -20,6 +20,7 @@ from diffprobe.training import train
         ({"name": "word-list", "words": "ab\nba\nbb", "symbols": "ab"}, 3),
         ({"name": "automaton", "transitions": [[0, 1], [0, -1]], "accept": [0, 1]}, 21),
         ({"name": "context-free", "rules": 'S -> "a" S "b" | ""', "symbols": "ab"}, 1),
+        ({"name": "context-free", "rules": 'S -> 2 "a" S | 3 ""', "symbols": "ab"}, 1),
     ],
     ids=lambda v: v["name"] if isinstance(v, dict) else None,
 )
@@ -46,6 +47,26 @@ def test_a_grammars_file_becomes_part_of_the_configuration(tmp_path: Path) -> No
     assert isinstance(build_grammar(config.grammar), WordList)
 
 
+def test_weights_from_settings(tmp_path: Path) -> None:
+    sticky = {
+        "name": "automaton",
+        "transitions": [[0, 1], [0, 1]],
+        "accept": [0, 1],
+        "weights": [[1, 1], [1, 3]],
+        "length": 2,
+    }
+    words = tmp_path / "words.txt"
+    words.write_text("00\t1\n01\n10\n11\t3\n")
+    rules = 'S -> "0" T | "1" U\nT -> "0" | "1"\nU -> "0" | 3 "1"'
+    for config in (
+        from_settings({"grammar": sticky}),
+        resolve(assignments=["grammar.name=word-list", f"grammar.file={words}"]),
+        from_settings({"grammar": {"name": "context-free", "rules": rules, "length": 2}}),
+    ):
+        grammar = build_grammar(from_settings(to_settings(config)).grammar)
+        assert grammar.probability(grammar.words()).tolist() == pytest.approx([1 / 6] * 3 + [1 / 2])
+
+
 @pytest.mark.parametrize(
     ("assignments", "message"),
     [
@@ -55,6 +76,10 @@ def test_a_grammars_file_becomes_part_of_the_configuration(tmp_path: Path) -> No
         (["grammar.name=word-list"], "no words in the text"),
         (["grammar.name=automaton"], "transitions must be integers"),
         (["grammar.name=automaton", "grammar.transitions=[[0, 0], [0]]"], "same number of symbols"),
+        (
+            ["grammar.name=automaton", "grammar.transitions=[[0, 0]]", "grammar.weights=[[1, -1]]"],
+            "weight 0, 1 is -1",
+        ),
         (["grammar.name=dyck", "grammar.length=5"], "even length"),
     ],
 )

@@ -1,7 +1,8 @@
-import itertools
+import logging
 
 import pytest
 import torch
+from enumeration import check_by_enumeration
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -15,7 +16,7 @@ SYMBOLS = "SAB"
 
 @st.composite
 def rule_texts(draw: st.DrawFn) -> str:
-    """Random rules over three symbols and two terminals, empty words among them."""
+    """Random rules over three symbols and two terminals, some empty, some weighted."""
     item = st.sampled_from([*SYMBOLS, '"a"', '"b"'])
     body = st.lists(item, min_size=0, max_size=3).map(lambda b: " ".join(b) or '""')
     # Something that ends, so that not all examples are refused for want of it.
@@ -23,19 +24,22 @@ def rule_texts(draw: st.DrawFn) -> str:
     bodies = st.tuples(ending, st.lists(body, min_size=1, max_size=2)).map(
         lambda both: dict.fromkeys([both[0], *both[1]])
     )
-    return "\n".join(f"{name} -> {' | '.join(draw(bodies))}" for name in SYMBOLS)
+    weight = st.sampled_from(["", "", "0.5 ", "3 ", "2e-2 "])
+    return "\n".join(
+        f"{name} -> {' | '.join(draw(weight) + body for body in draw(bodies))}" for name in SYMBOLS
+    )
 
 
-def derivations(text: str, length: int) -> dict[tuple[str, ...], int]:
-    """Count the derivation trees of each word, by substituting leftmost symbols.
+def derivations(text: str, length: int) -> dict[tuple[str, ...], list[float]]:
+    """Return the weights of each word's derivation trees, by substituting leftmost symbols.
 
     Cut off at a number of steps that no finite derivation of so short a word needs.
     """
     rules = parse_rules(text).alternatives
-    found: dict[tuple[str, ...], int] = {}
-    waiting: list[tuple[tuple[tuple[str, bool], ...], int]] = [((("S", False),), 0)]
+    found: dict[tuple[str, ...], list[float]] = {}
+    waiting: list[tuple[tuple[tuple[str, bool], ...], int, float]] = [((("S", False),), 0, 1.0)]
     while waiting:
-        form, depth = waiting.pop()
+        form, depth, weight = waiting.pop()
         letters = sum(terminal for _, terminal in form)
         if letters > length or depth > 14 or len(waiting) > 20_000:
             assume(letters > length)  # too deep to be sure: leave the example out
@@ -44,11 +48,12 @@ def derivations(text: str, length: int) -> dict[tuple[str, ...], int]:
         if first is None:
             if letters == length:
                 word = tuple(name for name, _ in form)
-                found[word] = found.get(word, 0) + 1
+                found.setdefault(word, []).append(weight)
             continue
-        for body in rules[form[first][0]]:
-            items = tuple((i.name, i.terminal) for i in body)
-            waiting.append((form[:first] + items + form[first + 1 :], depth + 1))
+        for rule in rules[form[first][0]]:
+            items = tuple((i.name, i.terminal) for i in rule.items)
+            form_after = form[:first] + items + form[first + 1 :]
+            waiting.append((form_after, depth + 1, weight * rule.weight))
     return found
 
 
@@ -71,24 +76,28 @@ def test_everything_follows_from_enumeration(text: str, length: int, seed: int) 
         return
     if refusal:
         shown = tuple(refusal.split("'")[1].split())
-        assert words[shown] >= 2
+        assert len(words[shown]) >= 2
         return
-    assert set(words.values()) == {1}
-    language = torch.tensor(sorted(["ab".index(c) for c in w] for w in words))
-    assert grammar.count() == len(language)
-    assert torch.equal(grammar.words(), language)
+    assert {len(weights) for weights in words.values()} == {1}
+    assert grammar.proved_unambiguous
+    listed = sorted((["ab".index(c) for c in word], w[0]) for word, w in words.items())
+    weights = torch.tensor([w for _, w in listed], dtype=torch.float64)
+    check_by_enumeration(grammar, torch.tensor([word for word, _ in listed]), weights, seed)
 
-    random = torch.Generator().manual_seed(seed)
-    scores = 3 * torch.randn(3, length, 2, generator=random, dtype=torch.float64)
-    totals = scores[:, torch.arange(length), language].sum(-1)
-    assert torch.allclose(grammar.log_partition(scores), totals.logsumexp(1), atol=1e-9)
-    one_hot = torch.nn.functional.one_hot(language, 2).double()
-    marginals = torch.einsum("bw,wlv->blv", totals.softmax(1), one_hot)
-    assert torch.allclose(grammar.marginals(scores), marginals, atol=1e-9)
-    every = torch.tensor(list(itertools.product(range(2), repeat=length)))
-    nearest = (every[:, None] != language[None]).sum(-1).amin(1)
-    assert torch.equal(grammar.distance(every), nearest)
-    assert grammar.contains(grammar.sample(20, random)).all()
+
+@settings(max_examples=300, deadline=None)
+@given(rule_texts(), st.integers(1, 5))
+def test_unambiguity_is_never_proved_of_ambiguous_rules(text: str, length: int) -> None:
+    """Without the list of all words, which settles short ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("diffprobe.datasets.ambiguity.LISTED", 0)
+        patch.setattr("diffprobe.datasets.ambiguity.DRAWN", 1)
+        try:
+            proved = ContextFree.parse(text, length, alphabet="ab").proved_unambiguous
+        except UsageError:
+            return
+    if proved:
+        assert {len(weights) for weights in derivations(text, length).values()} == {1}
 
 
 def catalan(n: int) -> int:
@@ -113,6 +122,85 @@ def test_samples_are_uniform() -> None:
     assert (sample == words[index]).all()
     counts = index.bincount(minlength=14)
     assert ((counts - 300).square() / 300).sum() < 13 + 5 * 26**0.5
+
+
+PROVED = {
+    "brackets": 'S -> "(" S ")" S | ""',
+    "brackets from the right": 'S -> S "(" S ")" | ""',
+    "brackets of two kinds": 'S -> "" | P S\nP -> "(" S ")" | "[" S "]"',
+    "palindromes": 'S -> "a" S "a" | "b" S "b" | "a" | "b" | ""',
+    "palindromes in brackets": """
+        S -> "[" S "]" S | "(" P ")" S | ""
+        P -> "a" P "a" | "b" P "b" | "a" | "b" | ""
+    """,
+    "round in square ones": """
+        S -> R S | "[" T "]" S | ""
+        R -> "(" S ")"
+        T -> "(" T ")" T | ""
+    """,
+    "sums of strokes": 'S -> "|" S "|" | "+" T\nT -> "|" T "|" | "="',
+    "expressions": """
+        E -> E "+" T | E "-" T | T
+        T -> T "*" F | F
+        F -> "(" E ")" | "-" F | "x" | "y"
+    """,
+    "determined from the right": 'S -> "a" S | "b" S | T\nT -> "a" T "x" | "b" T "y" | "c"',
+    "told apart by their length": """
+        S -> A | B
+        A -> "a" A "b" | "a" "b"
+        B -> "a" B "b" "b" | "a" "b" "b"
+    """,
+}
+
+
+@pytest.mark.parametrize("text", PROVED.values(), ids=PROVED)
+def test_unambiguity_is_proved_at_any_length(
+    text: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diffprobe.datasets.ambiguity._draw_ambiguous_word", pytest.fail)
+    length = 63 if text in (PROVED["expressions"], PROVED["told apart by their length"]) else 64
+    assert ContextFree.parse(text, length).proved_unambiguous
+    assert not caplog.records
+
+
+def test_what_is_not_proved_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    # Palindromes, and those with a fault in the middle: alike in every cell, and their middle
+    # cannot be seen from either side.
+    text = """
+        S -> P | Q
+        P -> "a" P "a" | "b" P "b" | "a" "a" | "b" "b"
+        Q -> "a" Q "a" | "b" Q "b" | "a" "b" | "b" "a"
+    """
+    with caplog.at_level(logging.WARNING, "diffprobe"):
+        grammar = ContextFree.parse(text, 40)
+    assert not grammar.proved_unambiguous
+    assert "not proved that the rules are unambiguous at length 40" in caplog.text
+
+
+def test_weights_are_those_of_the_derivation() -> None:
+    # A pair is closed at once with probability 1/4 of what it would be.
+    text = 'S -> P S | ""\nP -> 0.25 "(" ")" | "(" Q ")"\nQ -> P S'
+    grammar = ContextFree.parse(text, 6)
+    words = grammar.words()
+    #                   ((()))  (()())   (())()   ()(())   ()()()
+    flat = torch.tensor([0.25, 0.25**2, 0.25**2, 0.25**2, 0.25**3])
+    check_by_enumeration(grammar, words, flat)
+    # Empty words carry theirs along.
+    grammar = ContextFree.parse('S -> A "x" A | 5 "a" "a"\nA -> 3 "" | 7 "a"', 2)
+    check_by_enumeration(grammar, torch.tensor([[0, 1], [1, 0], [1, 1]]), torch.tensor([21, 21, 5]))
+
+
+def test_weights_hide_no_ambiguous_word() -> None:
+    """A word with two derivations among many, and hardly ever drawn."""
+    text = """
+    S -> D D D D D D D D D D D T
+    D -> 1e9 "0" | "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9"
+    T -> L | R | "0" D D D D D
+    L -> D D D D D "1"
+    R -> "1" D D D D D
+    """
+    with pytest.raises(UsageError, match="ambiguous: the word"):
+        ContextFree.parse(text, 17)
 
 
 def test_left_recursion_is_no_problem() -> None:
@@ -160,6 +248,13 @@ def test_the_alphabet_sets_the_order() -> None:
         ("S ->", "line 1, column 5: an alternative is missing"),
         ('S -> "a" -> "b"', "line 1, column 10: a second '->'"),
         ('| "a"', "line 1, column 1: there is no rule yet"),
+        ('S -> "a" 2', "line 1, column 10: a weight stands at the beginning"),
+        ('S -> "a" | 2 3 "b"', "line 1, column 14: a weight stands at the beginning"),
+        ('S -> "a"\n | 0.0 "b"', "line 2, column 4: a weight is positive and finite, not 0.0"),
+        ('S -> -1 "a"', "line 1, column 6: a weight is positive and finite, not -1"),
+        ('S -> 1e999 "a"', "line 1, column 6: a weight is positive and finite, not 1e999"),
+        ('S -> 2x "a"', "line 1, column 6: '2' is no rule"),
+        ("S -> 2", "line 1, column 7: an alternative is missing"),
         ('Start -> "a" Strat\nStrat2 -> "b"', "line 1, column 14: unknown symbol 'Strat'"),
         ('S -> a "b"', "line 1, column 6: unknown symbol 'a': choose from S (a terminal stands"),
         ('S -> "a"\nT -> "b"', "line 2, column 1: the symbol T is never reached from S"),

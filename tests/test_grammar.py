@@ -2,8 +2,18 @@ import math
 
 import pytest
 import torch
+from enumeration import check_by_enumeration
+from scipy.stats import chisquare
 
-from diffprobe.datasets import DigitSum, Grammar, ModularSum, Parity, WordList
+from diffprobe.datasets import (
+    Automaton,
+    ContextFree,
+    DigitSum,
+    Grammar,
+    ModularSum,
+    Parity,
+    WordList,
+)
 from diffprobe.errors import UsageError
 
 GRAMMARS = [Parity(5), ModularSum(3, 4, 3), DigitSum(), WordList(torch.tensor([[0, 2], [1, 1]]))]
@@ -24,6 +34,49 @@ def test_samples_are_uniform_on_the_language(grammar: Grammar) -> None:
     freedom = len(words) - 1
     # Five standard deviations of a chi-square variable.
     assert abs(chi_square - freedom) < 5 * math.sqrt(2 * freedom)
+
+
+WEIGHTED = {
+    "word-list": WordList(torch.tensor([[0, 0], [0, 2], [1, 1], [2, 0]]), 3, [1, 0.2, 7, 3]),
+    "automaton": Automaton([[0, 1], [0, 1]], [0, 1], length=4, weights=[[1, 2], [0.3, 5]]),
+    "context-free": ContextFree.parse('S -> 0.2 P S | ""\nP -> "(" S ")" | 3 "[" S "]"', 6),
+}
+
+
+@pytest.mark.parametrize("grammar", WEIGHTED.values(), ids=WEIGHTED)
+def test_samples_follow_the_weights(grammar: Grammar) -> None:
+    words = grammar.words()
+    n = 20_000
+    sample = grammar.sample(n, torch.Generator().manual_seed(1))
+    index = (sample[:, None] == words).all(-1)
+    assert index.any(1).all()
+    expected = n * grammar.probability(words)
+    often = expected > 5
+    assert often.sum() > 3
+    found = index.sum(0).double()
+    assert (
+        chisquare(
+            [*found[often], found[~often].sum() + 1e-9],
+            [*expected[often], expected[~often].sum() + 1e-9],
+        ).pvalue
+        > 1e-3
+    )
+
+
+def test_independent_biased_symbols_in_closed_form() -> None:
+    biased = Automaton([[0, 0]], [0], length=64, weights=[[3, 1]])
+    entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    assert biased.entropy() == pytest.approx(64 * entropy, rel=1e-12)
+    assert biased.total_correlation() == pytest.approx(0, abs=1e-9)
+    assert biased.product_rate() == pytest.approx(1)
+    assert biased.count() == 2**64
+    word = torch.zeros(1, 64, dtype=torch.long)
+    assert biased.probability(word).log().item() == pytest.approx(64 * math.log(0.75))
+
+
+def test_a_common_factor_changes_only_the_log_partition() -> None:
+    tripled = Automaton([[0, 1], [1, 0]], [0], length=6, weights=[[3, 3], [3, 3]])
+    check_by_enumeration(tripled, Parity(6).words(), torch.full((32,), 3.0**6))
 
 
 def test_posterior_samples_follow_the_marginals() -> None:

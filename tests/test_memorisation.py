@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diffprobe import memorisation
-from diffprobe.datasets import DigitSum, Glyphs, Parity, SymbolImages, WordSplit
+from diffprobe.datasets import DigitSum, Glyphs, Parity, SymbolImages, WordList, WordSplit
 from diffprobe.errors import UsageError
 from diffprobe.report import report_samples
 from diffprobe.verdicts import judge
@@ -52,6 +52,21 @@ def test_the_nearest_image_is_the_one_found_by_looking_at_all() -> None:
     assert split.training is not None
     assert torch.allclose(result.distance_to_training, nearest(split.training), atol=1e-5)
     assert torch.allclose(result.distance_to_valid, nearest(world.grammar.words()), atol=1e-5)
+
+
+def test_weights_move_the_line_to_compare_with() -> None:
+    words = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])
+    grammar = WordList(words, 2, [1, 2, 3, 4])
+    world = SymbolImages(grammar, Glyphs.font("01", (4, 4)), (1, 2))
+    split = WordSplit(grammar, 2)
+    random = torch.Generator().manual_seed(3)
+    images = world.draw(grammar.sample(4000, random), random)
+    result = memorisation.measure(world, split, images, judge(world, images))
+    assert result.recalled.contains(result.uniform)
+    assert result.uniform == pytest.approx(
+        sum(w for w, known in zip([1, 2, 3, 4], split.is_training(words), strict=True) if known)
+        / 10
+    )
 
 
 def test_fresh_words_cannot_be_memorised() -> None:

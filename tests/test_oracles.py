@@ -18,6 +18,7 @@ from diffprobe.datasets import (
     Parity,
     SymbolImages,
     WordList,
+    WordSplit,
     hypercube,
 )
 from diffprobe.errors import UsageError
@@ -81,12 +82,15 @@ def every_image(world: SymbolImages) -> Tensor:
     return torch.cat([world.render(words, v.expand(len(words), -1)) for v in choices]).double()
 
 
-def brute_force(images: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+def brute_force(
+    images: Tensor, x_t: Tensor, t: Tensor, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return posterior mean (B, D) and covariance (B, D, D) over a list of images."""
     product = SCHEDULER.alphas_cumprod.double()[t]
     flat = images.flatten(1)
     square = (x_t.flatten(1)[:, None] - product.sqrt()[:, None, None] * flat).square().sum(-1)
-    posterior = (-square / (2 * (1 - product[:, None]))).softmax(1)
+    prior = 0.0 if weights is None else weights.log()
+    posterior = (prior - square / (2 * (1 - product[:, None]))).softmax(1)
     mean = posterior @ flat
     offset = flat - mean[:, None]
     return mean, torch.einsum("bm,bmi,bmj->bij", posterior, offset, offset)
@@ -273,6 +277,44 @@ def test_the_training_oracle_is_the_empirical_optimum_of_all_it_can_draw() -> No
     assert oracle is not None
     x_t, t = noisy(world)
     mean, _ = brute_force(every_image(oracle.dataset), x_t, t)
+    assert (oracle(x_t, t).flatten(1) - mean).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("grammar", "symbols", "grid"),
+    [
+        (WordList(torch.tensor([[0, 1, 2], [2, 2, 1], [0, 0, 1]]), 3, [1, 20, 3]), "xyz", (3, 1)),
+        (Automaton([[0, 1], [0, 1]], [0, 1], length=4, weights=[[1, 2], [1, 9]]), "ab", (2, 2)),
+        (ContextFree.parse('S -> 0.1 P S | ""\nP -> "(" S ")" | 3 "[" S "]"', 6), "()[]", (1, 6)),
+    ],
+    ids=["word list", "automaton", "context-free"],
+)
+def test_oracles_of_weighted_grammars(
+    grammar: Grammar, symbols: str, grid: tuple[int, int]
+) -> None:
+    world = drawn(grammar, symbols, 1, grid)
+    x_t, t = noisy(world)
+    words = grammar.words()
+    # Words as often as their weights have it.
+    mean, covariance = brute_force(
+        world.render(words, torch.zeros_like(words)).double(), x_t, t, grammar.probability(words)
+    )
+    bayes = BayesDenoiser(world, SCHEDULER)
+    assert (bayes(x_t, t).flatten(1) - mean).abs().max() < 1e-9
+    product = SCHEDULER.alphas_cumprod.double()[t]
+    scale = (product.sqrt() / (1 - product))[:, None, None]
+    assert (jacobian(bayes, x_t, t) - scale * covariance).abs().max() < 1e-9 * scale.max()
+
+    split = WordSplit(grammar, 2, seed=1)
+    oracle = training_oracle(world, SCHEDULER, DataConfig(training_words=2, seed=1))
+    assert oracle is not None
+    assert split.training is not None
+    mean, _ = brute_force(
+        world.render(split.training, torch.zeros_like(split.training)).double(),
+        x_t,
+        t,
+        grammar.probability(split.training),
+    )
     assert (oracle(x_t, t).flatten(1) - mean).abs().max() < 1e-9
 
 

@@ -1,8 +1,11 @@
 import pytest
 import torch
+from scipy.stats import chisquare
 
-from diffprobe.datasets import DigitSum, Parity, WordSplit
+from diffprobe.datasets import Automaton, DigitSum, Parity, WordList, WordSplit
 from diffprobe.errors import UsageError
+
+PLACES = torch.tensor([8, 4, 2, 1])
 
 
 @pytest.mark.parametrize(("grammar", "n"), [(DigitSum(), 600), (Parity(40), 500)])
@@ -38,3 +41,46 @@ def test_fresh_words_hold_nothing_out() -> None:
 def test_sizes_that_leave_nothing_to_hold_out(n: int) -> None:
     with pytest.raises(UsageError, match="does not fit"):
         WordSplit(Parity(4), n)
+
+
+def test_words_are_trained_on_and_held_out_in_proportion_to_their_weights() -> None:
+    words = torch.cartesian_prod(*[torch.arange(2)] * 4)
+    weights = torch.arange(1, 17, dtype=torch.float64)
+    split = WordSplit(WordList(words, 2, weights), 6, seed=3)
+    assert split.training is not None
+    assert split.weights is not None
+    known = split.is_training(words)
+    assert split.weights.tolist() == pytest.approx(
+        (weights[split.training @ PLACES] / 136).tolist()
+    )
+    assert split.training_share() == pytest.approx(weights[known].sum().item() / 136)
+    random = torch.Generator().manual_seed(0)
+    n = 5000
+    for draw, among in ((split.draw_training, known), (split.draw_held_out, ~known)):
+        found = (draw(n, random) @ PLACES).bincount(minlength=16)
+        assert found[~among].sum() == 0
+        expected = n * weights[among] / weights[among].sum()
+        assert chisquare(found[among], expected).pvalue > 1e-3
+
+
+def test_likely_words_are_sooner_in_the_training_set() -> None:
+    """Drawn without replacement, whether the language is listed or not."""
+    grammar = WordList(torch.tensor([[0], [1], [2]]), 3, [1, 1, 2])
+    first = [WordSplit(grammar, 1, seed).training for seed in range(400)]
+    share = sum(int(w) == 2 for w in first if w is not None) / 400
+    assert abs(share - 0.5) < 4 * (0.25 / 400) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("length", "weight", "message"),
+    [(4, 1e6, "less than 1% is held out"), (24, 1e6, "weights are too unequal")],
+)
+def test_weights_that_leave_nothing_to_draw(length: int, weight: float, message: str) -> None:
+    grammar = Automaton([[0, 0]], [0], length=length, weights=[[weight, 1]])
+    with pytest.raises(UsageError, match=message):
+        WordSplit(grammar, 8)
+
+
+def test_an_unweighted_split_trains_on_its_share() -> None:
+    assert WordSplit(DigitSum(), 67).training_share() == pytest.approx(0.1)
+    assert WordSplit(DigitSum()).training_share() == 0

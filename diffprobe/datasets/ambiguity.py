@@ -1,9 +1,8 @@
-"""Looking for a word with two derivations.
+"""Looking for a word with two derivations, where it is not proved that there is none.
 
-Whether context-free rules are ambiguous cannot be decided in general. Two searches are made: the
-words of every symbol and width are listed, as long as there are few of them, and any that comes
-twice is ambiguous; and the derivations of random words of full length are counted. Words with many
-derivations are drawn more often, so that widespread ambiguity is not missed.
+Two searches are made: the words of every symbol and width are listed, as long as there are few of
+them, and any that comes twice is ambiguous; and the derivations of random words of full length are
+counted. Derivations are drawn uniformly, so that a word with many of them comes more often.
 """
 
 from typing import TYPE_CHECKING
@@ -12,7 +11,8 @@ import numpy as np
 import torch
 
 from diffprobe.datasets.rules import NormalForm, Widths
-from diffprobe.datasets.semiring import ModularSemiring
+from diffprobe.datasets.semiring import ModularSemiring, SamplingSemiring
+from diffprobe.datasets.unambiguity import Span, is_lr1, settled_by_cells
 
 if TYPE_CHECKING:
     from diffprobe.datasets.context_free import ContextFree
@@ -22,20 +22,24 @@ DRAWN = 256  # words of full length
 PRIME = 2**31 - 1
 
 Words = np.ndarray[tuple[int, int], np.dtype[np.int16]]
-Span = tuple[int, int]  # nonterminal and width
 
 
 def find_ambiguous_word(
     rules: NormalForm, widths: Widths, length: int, grammar: "ContextFree"
-) -> list[int] | None:
-    """Return a word of full length that the search shows to have two derivations, if it finds one.
+) -> tuple[list[int] | None, bool]:
+    """Return a word of full length with two derivations, if one is found.
 
     Args:
         rules: In normal form.
         widths: The useful widths of each nonterminal.
         length: L.
-        grammar: Counts derivations.
+        grammar: Draws and counts derivations.
+
+    Returns:
+        The word or None; and where it is None, whether it is proved that there is none.
     """
+    if is_lr1(rules, widths):
+        return None, True
     listed: dict[Span, Words] = {}
     for n in range(1, length + 1):
         for symbol in rules.order:
@@ -48,11 +52,13 @@ def find_ambiguous_word(
             if len(distinct) < len(words):
                 twice = [int(s) for s in distinct[counts > 1][0]]
                 before, after = _context(rules, widths, length, (symbol, n))
-                return before + twice + after
+                return before + twice + after, False
             listed[symbol, n] = words
     if (0, length) in listed:
-        return None
-    return _draw_ambiguous_word(grammar)
+        return None, True
+    if is_lr1(rules, widths, settled_by_cells(rules, widths, length, listed)):
+        return None, True
+    return _draw_ambiguous_word(grammar), False
 
 
 def _list_words(
@@ -85,13 +91,16 @@ def _both(widths: Widths, left: int, right: int, k: int, n: int) -> bool:
 
 
 def _draw_ambiguous_word(grammar: "ContextFree") -> list[int] | None:
-    words = grammar.sample(DRAWN, torch.Generator().manual_seed(0))
-    one_hot = torch.nn.functional.one_hot(words, grammar.symbols)
-    for chunk in grammar.chunks(one_hot):
+    # Not the grammar's own samples: weights could hide a word.
+    uniform = SamplingSemiring(torch.Generator().manual_seed(0), power=0.0)
+    for chunk in grammar.chunks(torch.zeros(DRAWN, grammar.length, grammar.symbols)):
+        with torch.enable_grad():
+            leaf = chunk.detach().requires_grad_()
+            (one_hot,) = torch.autograd.grad(grammar.inside(leaf, uniform).sum(), leaf)
         semiring = ModularSemiring(torch.full((len(chunk),), PRIME))
-        derivations = grammar.inside(chunk, semiring)
+        derivations = grammar.inside(one_hot.long(), semiring)
         if (derivations > 1).any():
-            return [int(s) for s in chunk[derivations > 1][0].argmax(-1)]
+            return [int(s) for s in one_hot[derivations > 1][0].argmax(-1)]
     return None
 
 

@@ -2,7 +2,7 @@
 
 With beta_i[q] the sum over endings of the word read from state q at step i,
 
-    beta_i[q] = sum over symbols v of scores[cell_i, v] * beta_{i+1}[next(q, v)],
+    beta_i[q] = sum over symbols v of weight_i[q, v] * scores[cell_i, v] * beta_{i+1}[next(q, v)],
 
 so one pass costs O(L·|Q|·V), each step a gather and a sum.
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from diffprobe.datasets.grammar import Grammar
+from diffprobe.datasets.grammar import Grammar, log_weights
 from diffprobe.datasets.semiring import Semiring
 from diffprobe.errors import UsageError
 
@@ -27,9 +27,12 @@ class Automaton(Grammar):
         length: L; needed with a (Q, V) table.
         start: State before the first symbol.
         order: The cell read at each step, a permutation of `range(L)`; by default left to right.
+        weights: Of the shape of `transitions`, positive; a word's probability is in proportion to
+            the product along its path. Those of transitions to death are passed over. By default
+            all are 1.
 
     Raises:
-        UsageError: If a table, state or order is malformed, or no word is accepted.
+        UsageError: If a table, state, order or weight is malformed, or no word is accepted.
 
     Example:
         >>> no_double_one = Automaton([[0, 1], [0, -1]], accept=[0, 1], length=4)
@@ -45,6 +48,7 @@ class Automaton(Grammar):
         length: int | None = None,
         start: int = 0,
         order: Sequence[int] | None = None,
+        weights: Sequence[Sequence[float]] | Tensor | None = None,
     ) -> None:
         try:
             table = torch.as_tensor(transitions)
@@ -52,6 +56,7 @@ class Automaton(Grammar):
             raise UsageError(
                 "each state of transitions must have the same number of symbols, integers all"
             ) from error
+        logs = None if weights is None else log_weights(weights, table >= 0)
         if table.ndim == 2 and length is not None and length > 0:
             table = table.expand(length, -1, -1)
         if table.ndim != 3 or 0 in table.shape or table.is_floating_point():
@@ -74,6 +79,10 @@ class Automaton(Grammar):
         self.accept = sorted(set(accept))
         # State Q is the dead one.
         self.table = torch.where(table < 0, self.states, table).long()
+        self.weighted = logs is not None
+        self.log_weights: Sequence[Tensor | None] = [None] * self.length
+        if logs is not None:
+            self.log_weights = list(logs.expand(table.shape))
         if self.count() == 0:
             raise UsageError("the language is empty: the automaton accepts no word of this length")
 
@@ -92,5 +101,6 @@ class Automaton(Grammar):
             following = ending.index_select(1, table[step].flatten())
             following = following.unflatten(1, (self.states, self.symbols))
             here = scores[:, self.order[step], None, :]
-            ending = torch.cat([semiring.sum(semiring.mul(here, following), -1), dead], dim=1)
+            paths = semiring.weigh(semiring.mul(here, following), self.log_weights[step])
+            ending = torch.cat([semiring.sum(paths, -1), dead], dim=1)
         return ending[:, self.start]

@@ -55,7 +55,11 @@ def build_grammar(config: GrammarConfig) -> Grammar:
             return WordList.parse(config.words, config.symbols or None)
         case AutomatonConfig():
             return Automaton(
-                config.transitions, config.accept, length=config.length, start=config.start
+                config.transitions,
+                config.accept,
+                length=config.length,
+                start=config.start,
+                weights=config.weights or None,
             )
         case ContextFreeConfig():
             return ContextFree.parse(config.rules, config.length, config.symbols or None)

@@ -2,12 +2,14 @@
 
 With beta[A, i, n] the sum over the words of n symbols that A derives at cell i,
 
-    beta[A, i, n] = sum over A -> B C and 0 < k < n of beta[B, i, k] * beta[C, i + k, n - k],
+    beta[A, i, n] = sum over A -> B C and 0 < k < n of
+                    weight(A -> B C) * beta[B, i, k] * beta[C, i + k, n - k],
 
 so one pass costs O(L³·rules). All positions and the whole batch are one operation; only widths at
 which a symbol derives something are visited, so that a rule with a terminal costs O(L²).
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,8 @@ from diffprobe.datasets.rules import NormalForm, Widths, normal_form, parse_rule
 from diffprobe.datasets.semiring import Semiring
 from diffprobe.errors import UsageError
 
+logger = logging.getLogger("diffprobe")
+
 
 @dataclass(frozen=True)
 class _Width:
@@ -28,12 +32,21 @@ class _Width:
 
     Attributes:
         splits: For each k: k, and the rows of spans of width k and n-k that are multiplied.
+        log_weights: (products, 1); None where all weights are 1.
         parents: For each symbol with a span of this width, in an order that has single rules after
-            what they stand for: rows among the products, terminals, rows of this width.
+            what they stand for: rows among the products, terminals, rows of this width and the
+            logarithms of their weights.
     """
 
     splits: list[tuple[int, Tensor, Tensor]]
-    parents: list[tuple[Tensor, list[int], list[int]]]
+    log_weights: Tensor | None
+    parents: list[tuple[Tensor, list[int], list[tuple[int, Tensor | None]]]]
+
+    @property
+    def weighted(self) -> bool:
+        """Whether a weight is not 1."""
+        singles = [weight for _, _, same_width in self.parents for _, weight in same_width]
+        return any(weight is not None for weight in [self.log_weights, *singles])
 
 
 class ContextFree(Grammar):
@@ -41,9 +54,13 @@ class ContextFree(Grammar):
 
     Made by `ContextFree.parse`.
 
+    A word's probability is in proportion to the product of the weights in its derivation.
+
     Attributes:
         names: V terminals, in the order of the alphabet.
         rules: The rules in normal form.
+        proved_unambiguous: Whether it is proved that no word has two derivations; otherwise none
+            was found, and a warning is logged.
     """
 
     def __init__(self, rules: NormalForm, length: int) -> None:
@@ -57,12 +74,19 @@ class ContextFree(Grammar):
         if length not in widths[0]:
             raise UsageError(f"the language is empty: the rules derive no word of length {length}")
         self._plan = [_plan_width(rules, widths, n) for n in range(1, length + 1)]
-        ambiguous = find_ambiguous_word(rules, widths, length, self)
+        self.weighted = any(plan.weighted for plan in self._plan)
+        ambiguous, self.proved_unambiguous = find_ambiguous_word(rules, widths, length, self)
         if ambiguous is not None:
             shown = " ".join(self.names[s] for s in ambiguous)
             raise UsageError(
                 f"the rules are ambiguous: the word {shown!r} has two derivations, so uniform over "
                 "derivations is not uniform over words"
+            )
+        if not self.proved_unambiguous:
+            logger.warning(
+                "it is not proved that the rules are unambiguous at length %d: no word with two "
+                "derivations was found, but if there is one it counts twice",
+                length,
             )
 
     @classmethod
@@ -124,9 +148,12 @@ class ContextFree(Grammar):
                 for k, left, right in plan.splits
             ]
             together = torch.cat(products, 1) if products else None
+            if together is not None:
+                together = semiring.weigh(together, plan.log_weights)
             rows: list[Tensor] = []
             for among_products, terminals, same_width in plan.parents:
-                parts = [scores[:, :, v] for v in terminals] + [rows[r] for r in same_width]
+                parts = [scores[:, :, v] for v in terminals]
+                parts += [semiring.weigh(rows[r], w) for r, w in same_width]
                 alternatives = [p[:, None] for p in parts]
                 if together is not None and len(among_products):
                     index = among_products.to(scores.device)
@@ -144,8 +171,8 @@ def _plan_width(rules: NormalForm, widths: Widths, n: int) -> _Width:
         k: {a: row for row, a in enumerate(a for a in rules.order if k in widths[a])}
         for k in range(1, n + 1)
     }
-    by_split: dict[int, tuple[list[int], list[int], list[int]]] = {}
-    for parent, left, right in rules.pairs:
+    by_split: dict[int, tuple[list[int], list[int], list[tuple[int, float]]]] = {}
+    for (parent, left, right), weight in zip(rules.pairs, rules.pair_weights, strict=True):
         if n not in widths[parent]:
             continue
         for k in range(1, n):
@@ -153,15 +180,24 @@ def _plan_width(rules: NormalForm, widths: Widths, n: int) -> _Width:
                 lefts, rights, parents = by_split.setdefault(k, ([], [], []))
                 lefts.append(row_of[k][left])
                 rights.append(row_of[n - k][right])
-                parents.append(parent)
-    owners = [parent for k in by_split for parent in by_split[k][2]]
+                parents.append((parent, weight))
+    owners = [owner for k in by_split for owner in by_split[k][2]]
     plan = []
     for symbol in row_of[n]:
-        among_products = [i for i, owner in enumerate(owners) if owner == symbol]
+        among_products = [i for i, (owner, _) in enumerate(owners) if owner == symbol]
         terminals = [v for a, v in rules.terminals if a == symbol] if n == 1 else []
-        same_width = [row_of[n][b] for a, b in rules.singles if a == symbol and n in widths[b]]
+        same_width = [
+            (row_of[n][b], _unless_zero(torch.tensor(weight, dtype=torch.float64)))
+            for (a, b), weight in zip(rules.singles, rules.single_weights, strict=True)
+            if a == symbol and n in widths[b]
+        ]
         plan.append((torch.tensor(among_products, dtype=torch.long), terminals, same_width))
     splits = [
         (k, torch.tensor(lefts), torch.tensor(rights)) for k, (lefts, rights, _) in by_split.items()
     ]
-    return _Width(splits, plan)
+    weights = torch.tensor([weight for _, weight in owners], dtype=torch.float64)
+    return _Width(splits, _unless_zero(weights[:, None]), plan)
+
+
+def _unless_zero(log_weights: Tensor) -> Tensor | None:
+    return log_weights if log_weights.any() else None

@@ -1,18 +1,21 @@
 """The grammar contract: one recursion per engine, and everything that follows from it.
 
 A grammar is a set of valid words of fixed length L over V symbols, with the uniform distribution
-on it. An engine implements `inside`, the sum over valid words of the product of per-cell scores,
-for any semiring. Its log-space value is the log-partition function
+on it or, where words have weights, one in proportion to them. An engine implements `inside`, the
+sum over valid words of the product of per-cell scores, for any semiring. Its log-space value is the
+log-partition function
 
-    log_partition(scores) = log sum over valid words w of exp(sum_i scores[i, w_i]),
+    log_partition(scores) = log sum over valid words w of weight(w) exp(sum_i scores[i, w_i]),
 
 whose gradient is the posterior over symbols, whose max-plus value is the distance to the language,
-whose remainders modulo primes are the exact count, and whose sampled gradient is a word.
+whose remainders modulo primes are the exact count, and whose sampled gradient is a word. What is
+asked of the set (the count, the distance, what is valid) takes each word once, whatever its weight.
 """
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,19 +37,24 @@ CHUNK_ELEMENTS = 2**26
 
 
 class Grammar(ABC):
-    """A set of valid words, `(L,)` long each, over symbols `0 … V-1`.
+    """A distribution on a set of valid words, `(L,)` long each, over symbols `0 … V-1`.
 
     Attributes:
         length: L, cells in a word.
         symbols: V, size of the alphabet.
+        weighted: Whether words have weights; without, all are equally likely.
     """
 
     length: int
     symbols: int
+    weighted: bool = False
 
     @abstractmethod
     def inside(self, scores: Tensor, semiring: Semiring) -> Tensor:
-        """Return the semiring's sum over valid words of the product of `scores (B, L, V)`: (B,)."""
+        """Return the semiring's sum over valid words of the product of `scores (B, L, V)`: (B,).
+
+        Each word counts with its weight where the semiring has weights.
+        """
 
     @property
     @abstractmethod
@@ -69,7 +77,7 @@ class Grammar(ABC):
         return {f"distance {d}": distance == d for d in range(1, self.length + 1)}
 
     def log_partition(self, scores: Tensor) -> Tensor:
-        """Return log sum over valid words w of exp(sum_i scores[b, i, w_i]).
+        """Return log sum over valid words w of weight(w) exp(sum_i scores[b, i, w_i]).
 
         Args:
             scores: (B, L, V) float32 or float64, in nats; -inf excludes a symbol.
@@ -80,12 +88,15 @@ class Grammar(ABC):
         Raises:
             UsageError: If the shape is wrong, or a score is NaN or +inf.
         """
+        return self._log_sum(scores, LogSemiring())
+
+    def _log_sum(self, scores: Tensor, semiring: LogSemiring) -> Tensor:
         self._check_scores(scores)
         # Each cell's best score is added back at the end: at log-SNR 15 the evidence is of order
         # 1e8, where float32 resolves 8 nats.
         peak = scores.detach().amax(-1, keepdim=True).clamp(min=LOG_ZERO)
         relative = (scores - peak).clamp(min=LOG_ZERO)
-        total = self.inside(relative, LogSemiring())
+        total = self.inside(relative, semiring)
         total = torch.where(total > LOG_ZERO / 2, total, -math.inf)
         return total + peak.sum((1, 2))
 
@@ -109,7 +120,7 @@ class Grammar(ABC):
         return torch.cat(rows)
 
     def sample(self, n: int, generator: torch.Generator, *, scores: Tensor | None = None) -> Tensor:
-        """Draw words exactly, without rejection.
+        """Draw words exactly from the language's distribution, without rejection.
 
         Args:
             n: How many.
@@ -194,12 +205,33 @@ class Grammar(ABC):
         return prefixes
 
     def symbol_marginals(self) -> Tensor:
-        """Return the probability of each symbol in each cell of a valid word: (L, V) float64."""
-        return self.marginals(torch.zeros(1, self.length, self.symbols, dtype=torch.float64))[0]
+        """Return the probability of each symbol in each cell of a word: (L, V) float64."""
+        return self.marginals(self._no_evidence())[0]
+
+    def probability(self, words: Tensor) -> Tensor:
+        """Return how likely each word is.
+
+        Args:
+            words: (N, L) long.
+
+        Returns:
+            (N,) float64, 0 for words that are not valid.
+        """
+        self.check_words(words)
+        evidence = torch.nn.functional.one_hot(words, self.symbols).double().log()
+        with torch.no_grad():
+            each = torch.cat([self.log_partition(chunk) for chunk in self.chunks(evidence)])
+            return (each - self.log_partition(self._no_evidence().to(each.device))).exp()
 
     def entropy(self) -> float:
-        """Return the entropy of a uniform valid word, log count, in nats."""
-        return math.log(self.count())
+        """Return a word's entropy in nats: log count or, with weights, log Z − E[log weight]."""
+        if not self.weighted:
+            return math.log(self.count())
+        power = torch.ones((), dtype=torch.float64, requires_grad=True)
+        with torch.enable_grad():
+            log_total = self._log_sum(self._no_evidence(), LogSemiring(power))
+            (mean_log_weight,) = torch.autograd.grad(log_total.sum(), power)
+        return log_total.item() - mean_log_weight.item()
 
     def total_correlation(self) -> float:
         """Return sum of the cells' marginal entropies minus the entropy, in nats.
@@ -220,7 +252,10 @@ class Grammar(ABC):
         and independent of the others.
         """
         scores = self.symbol_marginals().log()[None]
-        return float(self.log_partition(scores).exp())
+        return float(self._log_sum(scores, LogSemiring(power=0.0)).exp())
+
+    def _no_evidence(self) -> Tensor:
+        return torch.zeros(1, self.length, self.symbols, dtype=torch.float64)
 
     def check_words(self, words: Tensor) -> None:
         """Raise UsageError unless `words` is (N, L) of integers in `range(V)`."""
@@ -250,3 +285,30 @@ class Grammar(ABC):
     def chunks(self, rows: Tensor) -> Iterator[Tensor]:
         """Split a batch into what `inside` may hold at once."""
         yield from rows.split(max(1, CHUNK_ELEMENTS // self.elements_per_row))
+
+
+def log_weights(weights: Tensor | Sequence[Any], used: Tensor) -> Tensor | None:
+    """Return the logarithms of weights, 0 where they are not used; None where all are 1.
+
+    Args:
+        weights: Numbers.
+        used: Bool, of their shape.
+
+    Raises:
+        UsageError: If the shapes differ, or a weight that is used is not positive and finite.
+    """
+    try:
+        values = torch.as_tensor(weights, dtype=torch.float64).detach()
+    except (TypeError, ValueError) as error:
+        raise UsageError("weights must be numbers, all rows of the same length") from error
+    if values.shape != used.shape:
+        raise UsageError(f"weights have shape {tuple(values.shape)}, not {tuple(used.shape)}")
+    bad = used & ~((values > 0) & (values < math.inf))
+    if bad.any():
+        index = tuple(bad.nonzero()[0].tolist())
+        raise UsageError(
+            f"weight {', '.join(map(str, index))} is {values[index]:g}; "
+            "weights are positive and finite"
+        )
+    logs = torch.where(used, values, 1.0).log()
+    return logs if logs.any() else None

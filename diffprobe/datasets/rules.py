@@ -5,9 +5,11 @@
 
 One symbol's alternatives a line, separated by `|`; a line that begins with `|` goes on with the
 last one. Terminals stand in double or single quotes and `""` is the empty word; everything else is
-the name of a symbol that has rules of its own. The first line's symbol is the start.
+the name of a symbol that has rules of its own. The first line's symbol is the start. A number at
+the beginning of an alternative is its weight, 1 where there is none.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +18,8 @@ from diffprobe.errors import UsageError, unknown_name
 
 _TOKEN = re.compile(
     r"""(?P<space>[ \t]+) | (?P<comment>\#.*) | (?P<arrow>->|::=|→) | (?P<bar>\|)
-      | (?P<terminal>"[^"]*"|'[^']*') | (?P<name>[^\W\d][\w-]*)""",
+      | (?P<terminal>"[^"]*"|'[^']*') | (?P<name>[^\W\d][\w-]*)
+      | (?P<weight>[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(?![\w.]))""",
     re.VERBOSE,
 )
 
@@ -32,17 +35,25 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """One right-hand side of a rule, without empty words, and its weight."""
+
+    items: tuple[Item, ...]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
 class Rules:
     """Parsed rules.
 
     Attributes:
         start: Name of the start symbol.
-        alternatives: Symbol -> its right-hand sides, each without empty words.
+        alternatives: Symbol -> its right-hand sides.
         lines: Symbol -> the line of its first rule.
     """
 
     start: str
-    alternatives: Mapping[str, list[tuple[Item, ...]]]
+    alternatives: Mapping[str, list[Alternative]]
     lines: Mapping[str, int]
 
 
@@ -52,7 +63,7 @@ def parse_rules(text: str) -> Rules:
     Raises:
         UsageError: With line and column, at the first thing that is not in the format.
     """
-    alternatives: dict[str, list[tuple[Item, ...]]] = {}
+    alternatives: dict[str, list[Alternative]] = {}
     lines: dict[str, int] = {}
     head = ""
     for number, line in enumerate(text.splitlines(), start=1):
@@ -66,7 +77,7 @@ def parse_rules(text: str) -> Rules:
         else:
             head, body = _head(tokens, number)
             lines.setdefault(head, number)
-        alternatives.setdefault(head, []).extend(_bodies(body, number, len(line)))
+        alternatives.setdefault(head, []).extend(_alternatives(body, number, len(line)))
     if not alternatives:
         raise UsageError("there are no rules in the text")
     return Rules(next(iter(alternatives)), alternatives, lines)
@@ -100,26 +111,31 @@ def _head(
     return name, tokens[2:]
 
 
-def _bodies(tokens: list[tuple[str, str, int]], number: int, end: int) -> list[tuple[Item, ...]]:
-    bodies: list[list[Item]] = [[]]
-    written = [False]
-    for kind, text, column in tokens:
+def _alternatives(tokens: list[tuple[str, str, int]], number: int, end: int) -> list[Alternative]:
+    found = []
+    items: list[Item] = []
+    weight: float | None = None
+    written = False
+    for kind, text, column in [*tokens, ("bar", "", end + 1)]:
         if kind == "arrow":
             raise _error(number, column, "a second '->' in one line")
         if kind == "bar":
-            if not written[-1]:
+            if not written:
                 raise _error(number, column, 'an alternative is missing (the empty word is "")')
-            bodies.append([])
-            written.append(False)
-            continue
-        written[-1] = True
-        if kind == "name":
-            bodies[-1].append(Item(text, False, number, column))
-        elif len(text) > 2:
-            bodies[-1].append(Item(text[1:-1], True, number, column))
-    if not written[-1]:
-        raise _error(number, end + 1, 'an alternative is missing (the empty word is "")')
-    return [tuple(body) for body in bodies]
+            found.append(Alternative(tuple(items), 1.0 if weight is None else weight))
+            items, weight, written = [], None, False
+        elif kind == "weight":
+            if written or weight is not None:
+                raise _error(number, column, "a weight stands at the beginning of an alternative")
+            if not 0 < (weight := float(text)) < math.inf:
+                raise _error(number, column, f"a weight is positive and finite, not {text}")
+        else:
+            written = True
+            if kind == "name":
+                items.append(Item(text, False, number, column))
+            elif len(text) > 2:
+                items.append(Item(text[1:-1], True, number, column))
+    return found
 
 
 def _error(line: int, column: int, what: str) -> UsageError:
@@ -140,7 +156,9 @@ class NormalForm:
         alphabet: V terminals.
         pairs: A -> B C.
         singles: A -> B.
-        terminals: A -> v.
+        pair_weights: The logarithm of each pair's weight.
+        single_weights: The logarithm of each single's weight.
+        terminals: A -> v, of weight 1.
         order: All nonterminals, each after those its singles stand for.
         names: What each nonterminal is called in messages.
     """
@@ -148,6 +166,8 @@ class NormalForm:
     alphabet: tuple[str, ...]
     pairs: tuple[tuple[int, int, int], ...]
     singles: tuple[tuple[int, int], ...]
+    pair_weights: tuple[float, ...]
+    single_weights: tuple[float, ...]
     terminals: tuple[tuple[int, int], ...]
     order: tuple[int, ...]
     names: tuple[str, ...]
@@ -167,59 +187,65 @@ def normal_form(rules: Rules, alphabet: Sequence[str] | None = None) -> NormalFo
     _check_names(rules)
     builder = _Builder(rules, alphabet)
     _check_ends(rules)
-    empties = _empty_derivations(builder)
-    pairs: list[tuple[int, int, int]] = []
-    singles: list[tuple[int, int]] = []
-    for parent, body in builder.bodies:
+    empty = _empty_derivations(builder)
+    pairs: list[tuple[tuple[int, int, int], float]] = []
+    singles: list[tuple[tuple[int, int], float]] = []
+    for parent, body, weight in builder.bodies:
         if len(body) == 1:
-            singles.append((parent, body[0]))
+            singles.append(((parent, body[0]), weight))
         elif len(body) == 2:
             left, right = body
-            pairs.append((parent, left, right))
-            if empties[right]:
-                singles.append((parent, left))
-            if empties[left]:
-                singles.append((parent, right))
+            pairs.append(((parent, left, right), weight))
+            if right in empty:
+                singles.append(((parent, left), weight + empty[right]))
+            if left in empty:
+                singles.append(((parent, right), weight + empty[left]))
     # What derives nothing but the empty word can be no part of a span.
-    full = _nonempty(builder, pairs, singles)
-    pairs = [p for p in pairs if p[1] in full and p[2] in full]
-    singles = [s for s in singles if s[1] in full]
-    order = _order(len(builder.names), singles, builder.names)
+    full = _nonempty(builder, [p for p, _ in pairs], [s for s, _ in singles])
+    pairs = [(p, w) for p, w in pairs if p[1] in full and p[2] in full]
+    singles = [(s, w) for s, w in singles if s[1] in full]
+    order = _order(len(builder.names), [s for s, _ in singles], builder.names)
     return NormalForm(
-        tuple(alphabet),
-        tuple(pairs),
-        tuple(singles),
-        tuple(builder.terminals),
-        order,
-        tuple(builder.names),
+        alphabet=tuple(alphabet),
+        pairs=tuple(p for p, _ in pairs),
+        singles=tuple(s for s, _ in singles),
+        pair_weights=tuple(w for _, w in pairs),
+        single_weights=tuple(w for _, w in singles),
+        terminals=tuple(builder.terminals),
+        order=order,
+        names=tuple(builder.names),
     )
 
 
 class _Builder:
-    """Rules with at most two symbols a side; terminals and tails get symbols of their own."""
+    """Rules with at most two symbols a side; terminals and tails get symbols of their own.
+
+    Bodies come with the logarithm of their weight; a rule's goes with its first part.
+    """
 
     def __init__(self, rules: Rules, alphabet: Sequence[str]) -> None:
         self.names: list[str] = []
-        self.bodies: list[tuple[int, tuple[int, ...]]] = []
+        self.bodies: list[tuple[int, tuple[int, ...], float]] = []
         self.terminals: list[tuple[int, int]] = []
         self._alphabet = {name: index for index, name in enumerate(alphabet)}
         self._letters: dict[str, int] = {}
         number = {name: self._new(name) for name in rules.alternatives}
-        for name, bodies in rules.alternatives.items():
-            for body in bodies:
-                self._add(number[name], body, number)
+        for name, alternatives in rules.alternatives.items():
+            for alternative in alternatives:
+                self._add(number[name], alternative, number)
 
     def _new(self, name: str) -> int:
         self.names.append(name)
         return len(self.names) - 1
 
-    def _add(self, parent: int, body: Sequence[Item], number: Mapping[str, int]) -> None:
-        parts = [self._letter(i.name) if i.terminal else number[i.name] for i in body]
+    def _add(self, parent: int, rule: Alternative, number: Mapping[str, int]) -> None:
+        parts = [self._letter(i.name) if i.terminal else number[i.name] for i in rule.items]
+        weight = math.log(rule.weight)
         while len(parts) > 2:
             tail = self._new(f"the end of a rule of {self.names[parent]}")
-            self.bodies.append((parent, (parts[0], tail)))
-            parent, parts = tail, parts[1:]
-        self.bodies.append((parent, tuple(parts)))
+            self.bodies.append((parent, (parts[0], tail), weight))
+            parent, parts, weight = tail, parts[1:], 0.0
+        self.bodies.append((parent, tuple(parts), weight))
 
     def _letter(self, name: str) -> int:
         if name not in self._letters:
@@ -229,7 +255,7 @@ class _Builder:
 
 
 def _alphabet(rules: Rules, alphabet: Sequence[str] | None) -> Sequence[str]:
-    items = [i for bodies in rules.alternatives.values() for b in bodies for i in b if i.terminal]
+    items = [i for i in _items(rules) if i.terminal]
     if alphabet is None:
         return list(dict.fromkeys(i.name for i in items))
     for item in items:
@@ -242,16 +268,19 @@ def _alphabet(rules: Rules, alphabet: Sequence[str] | None) -> Sequence[str]:
     return alphabet
 
 
+def _items(rules: Rules) -> list[Item]:
+    return [i for found in rules.alternatives.values() for a in found for i in a.items]
+
+
 def _check_names(rules: Rules) -> None:
-    for bodies in rules.alternatives.values():
-        for item in (i for body in bodies for i in body if not i.terminal):
-            if item.name not in rules.alternatives:
-                unknown = unknown_name("symbol", item.name, rules.alternatives)
-                raise _error(item.line, item.column, f"{unknown} (a terminal stands in quotes)")
+    for item in _items(rules):
+        if not item.terminal and item.name not in rules.alternatives:
+            unknown = unknown_name("symbol", item.name, rules.alternatives)
+            raise _error(item.line, item.column, f"{unknown} (a terminal stands in quotes)")
     reached, waiting = {rules.start}, [rules.start]
     while waiting:
-        for body in rules.alternatives[waiting.pop()]:
-            new = {i.name for i in body if not i.terminal} - reached
+        for alternative in rules.alternatives[waiting.pop()]:
+            new = {i.name for i in alternative.items if not i.terminal} - reached
             reached |= new
             waiting += new
     for name in rules.alternatives:
@@ -265,9 +294,9 @@ def _check_ends(rules: Rules) -> None:
     ending: set[str] = set()
     while new := {
         name
-        for name, bodies in rules.alternatives.items()
+        for name, alternatives in rules.alternatives.items()
         if name not in ending
-        and any(all(i.terminal or i.name in ending for i in body) for body in bodies)
+        and any(all(i.terminal or i.name in ending for i in a.items) for a in alternatives)
     }:
         ending |= new
     for name in rules.alternatives:
@@ -279,25 +308,28 @@ def _check_ends(rules: Rules) -> None:
             )
 
 
-def _empty_derivations(builder: _Builder) -> list[int]:
-    """Return in how many ways each symbol derives the empty word; more than one is refused."""
-    counts = [0] * len(builder.names)
+def _empty_derivations(builder: _Builder) -> dict[int, float]:
+    """Return the log weight of the empty word from each symbol that derives it.
+
+    Raises:
+        UsageError: If one does so in more than one way.
+    """
+    found: dict[int, float] = {}
     # A tree of distinct symbols is no deeper than there are symbols; one more round grows only
     # where a symbol derives itself.
     for _ in range(len(builder.names) + 1):
-        new = [0] * len(builder.names)
-        for parent, body in builder.bodies:
-            ways = 1
-            for part in body:
-                ways *= counts[part]
-            new[parent] += ways
-        if max(new) > 1:
-            name = builder.names[new.index(max(new))]
-            raise UsageError(
-                f"the rules are ambiguous: {name} derives the empty word '' in two ways"
-            )
-        counts = new
-    return counts
+        new: dict[int, float] = {}
+        for parent, body, weight in builder.bodies:
+            if not all(part in found for part in body):
+                continue
+            if parent in new:
+                raise UsageError(
+                    f"the rules are ambiguous: {builder.names[parent]} derives the empty word '' "
+                    "in two ways"
+                )
+            new[parent] = weight + sum(found[part] for part in body)
+        found = new
+    return found
 
 
 def _nonempty(

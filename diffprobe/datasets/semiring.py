@@ -1,7 +1,8 @@
 """The sums and products an engine's recursion can be run with.
 
-A grammar's recursion is written once, in terms of `mul` and `sum`. What it computes depends on
-the semiring: the log-partition function, the best word, an exact count, or an exact sample.
+A grammar's recursion is written once, in terms of `mul`, `sum` and `weigh`. What it computes
+depends on the semiring: the log-partition function, the best word, an exact count, or an exact
+sample. The first and the last follow a weighted grammar's distribution; to the others it is a set.
 """
 
 import math
@@ -16,7 +17,7 @@ LOG_ZERO = -1e30
 
 
 class Semiring(Protocol):
-    """`mul` and `sum` over tensors whose first axis is the batch."""
+    """`mul`, `sum` and `weigh` over tensors whose first axis is the batch."""
 
     zero: float
     one: float
@@ -27,11 +28,22 @@ class Semiring(Protocol):
     def sum(self, x: Tensor, dim: int) -> Tensor:
         """Combine alternatives along `dim`."""
 
+    def weigh(self, x: Tensor, log_weights: Tensor | None) -> Tensor:
+        """Count in the weights of alternatives, broadcast to `x`; None stands for ones."""
+
 
 class LogSemiring:
-    """Sums of probabilities in log space; its gradient is the posterior marginal."""
+    """Sums of probabilities in log space; its gradient is the posterior marginal.
+
+    Args:
+        power: The exponent of the grammar's weights; 0 ignores them. The derivative of log Z by
+            it, at 1, is a word's expected log weight.
+    """
 
     zero, one = LOG_ZERO, 0.0
+
+    def __init__(self, power: float | Tensor = 1.0) -> None:
+        self.power = power
 
     def mul(self, a: Tensor, b: Tensor) -> Tensor:
         """Add log probabilities."""
@@ -41,9 +53,16 @@ class LogSemiring:
         """Add probabilities in log space."""
         return torch.logsumexp(x, dim)
 
+    def weigh(self, x: Tensor, log_weights: Tensor | None) -> Tensor:
+        """Multiply by the weights to the `power`."""
+        return x if log_weights is None else x + self.power * log_weights.to(x)
+
 
 class MaxSemiring(LogSemiring):
-    """The best score of any word."""
+    """The best score of any word, whatever its weight."""
+
+    def __init__(self) -> None:
+        super().__init__(power=0.0)
 
     def sum(self, x: Tensor, dim: int) -> Tensor:
         """Keep the best alternative."""
@@ -58,7 +77,8 @@ class SamplingSemiring(LogSemiring):
     recursion top-down and lands on one word (Rush, "Torch-Struct", arXiv:2002.00876, section 4).
     """
 
-    def __init__(self, generator: torch.Generator) -> None:
+    def __init__(self, generator: torch.Generator, power: float = 1.0) -> None:
+        super().__init__(power)
         self.generator = generator
 
     def sum(self, x: Tensor, dim: int) -> Tensor:
@@ -102,6 +122,10 @@ class ModularSemiring:
     def sum(self, x: Tensor, dim: int) -> Tensor:
         """Add modulo each row's prime."""
         return self._reduce(x.sum(dim))
+
+    def weigh(self, x: Tensor, log_weights: Tensor | None) -> Tensor:
+        """Return `x`: a word counts once."""
+        return x
 
     def _reduce(self, x: Tensor) -> Tensor:
         return x % self.primes.reshape(-1, *[1] * (x.ndim - 1))

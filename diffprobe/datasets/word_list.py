@@ -1,11 +1,12 @@
 """A grammar given by listing its words."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from diffprobe.datasets.grammar import Grammar
+from diffprobe.datasets.grammar import Grammar, log_weights
 from diffprobe.datasets.semiring import Semiring
 from diffprobe.errors import UsageError
 
@@ -16,12 +17,19 @@ class WordList(Grammar):
     Args:
         words: (M, L) long, distinct.
         symbols: V; by default one more than the largest symbol.
+        weights: (M,) positive, in proportion to the words' probabilities; by default all are 1.
 
     Raises:
-        UsageError: If there is no word, one appears twice, or a symbol is outside the alphabet.
+        UsageError: If there is no word, one appears twice, a symbol is outside the alphabet, or
+            a weight is not positive and finite.
     """
 
-    def __init__(self, words: Tensor, symbols: int | None = None) -> None:
+    def __init__(
+        self,
+        words: Tensor,
+        symbols: int | None = None,
+        weights: Sequence[float] | Tensor | None = None,
+    ) -> None:
         if words.ndim != 2 or 0 in words.shape or words.is_floating_point():
             raise UsageError(
                 f"words must be integers of shape (M, L), at least one; got {words.dtype} "
@@ -35,21 +43,28 @@ class WordList(Grammar):
             twice = unique[counts > 1][0].tolist()
             raise UsageError(f"the word {twice} appears twice")
         self.list = words.long()
+        used = torch.ones(len(words), dtype=torch.bool)
+        self.log_weights = None if weights is None else log_weights(weights, used)
+        self.weighted = self.log_weights is not None
 
     @classmethod
     def parse(cls, text: str, symbols: Sequence[str] | None = None) -> "WordList":
         """Read one word a line, one character a cell; empty lines are passed over.
 
         Args:
-            text: The words.
+            text: The words. After a tab a line may hold the word's weight; without, it is 1.
             symbols: The V characters in order; by default those that appear, sorted.
 
         Raises:
-            UsageError: If there is no word, words differ in length, or a character is none of the
-                symbols.
+            UsageError: If there is no word, words differ in length, a character is none of the
+                symbols, or a weight is not a positive number.
         """
-        lines = [(n, line.strip()) for n, line in enumerate(text.splitlines(), start=1)]
-        lines = [(n, line) for n, line in lines if line]
+        lines, weights = [], []
+        for n, line in enumerate(text.splitlines(), start=1):
+            word, tab, weight = line.strip().partition("\t")
+            if word:
+                lines.append((n, word.rstrip()))
+                weights.append(_weight(weight, n, line) if tab else 1.0)
         if not lines:
             raise UsageError("there are no words in the text")
         alphabet = sorted({c for _, line in lines for c in line}) if symbols is None else symbols
@@ -67,7 +82,7 @@ class WordList(Grammar):
                         f"{' '.join(alphabet)}"
                     )
         words = torch.tensor([[number[c] for c in line] for _, line in lines])
-        return cls(words, len(alphabet))
+        return cls(words, len(alphabet), weights)
 
     @property
     def elements_per_row(self) -> int:
@@ -80,4 +95,17 @@ class WordList(Grammar):
         total = scores[:, 0].index_select(1, words[:, 0])
         for cell in range(1, self.length):
             total = semiring.mul(total, scores[:, cell].index_select(1, words[:, cell]))
-        return semiring.sum(total, -1)
+        return semiring.sum(semiring.weigh(total, self.log_weights), -1)
+
+
+def _weight(text: str, number: int, line: str) -> float:
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = math.nan
+    if not 0 < weight < math.inf:
+        column = len(line.rstrip()) - len(text.strip()) + 1
+        raise UsageError(
+            f"line {number}, column {column}: a weight is a positive number, not {text.strip()!r}"
+        )
+    return weight

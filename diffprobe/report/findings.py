@@ -34,6 +34,6 @@ def findings(verdicts: Verdicts, recall: Memorisation | None = None) -> list[str
     if recall is not None and recall.recalled.value is not None:
         lines.append(
             f"Of the valid samples {recall.recalled} are among the {recall.training_words:,} "
-            f"training words; uniform sampling of the language would give {recall.uniform:.1%}."
+            f"training words; exact sampling of the language would give {recall.uniform:.1%}."
         )
     return lines
