@@ -9,8 +9,8 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from safetensors.torch import load_file, save_file
 
 from diffprobe.config import NoiseConfig, TransformerConfig, UNetConfig
-from diffprobe.errors import CheckpointError
-from diffprobe.models import build_network, load_denoiser, noise_scheduler
+from diffprobe.errors import CheckpointError, UsageError
+from diffprobe.models import Condition, build_network, load_denoiser, noise_scheduler
 from diffprobe.models.checkpoint import find_checkpoint, list_checkpoints, save_checkpoint
 
 SHAPE = (1, 8, 16)
@@ -79,6 +79,16 @@ def test_an_outsiders_pipeline_is_loaded(tmp_path: Path) -> None:
         load_denoiser(tmp_path / "theirs", "raw")
 
 
+def test_our_networks_have_one_size_and_no_condition(tmp_path: Path) -> None:
+    path = write(tmp_path / "step-000007", TRANSFORMER)
+    assert load_denoiser(path, size=(8, 16)).image_shape == SHAPE
+    with pytest.raises(UsageError, match="for images of 8×16 pixels"):
+        load_denoiser(path, size=(16, 16))
+    with pytest.raises(UsageError, match="StripTransformer takes neither a prompt nor a class"):
+        load_denoiser(path, condition=Condition(class_label=1))
+    assert load_denoiser(write(tmp_path / "step-000008", UNET)).image_shape == SHAPE
+
+
 def test_runs_list_their_checkpoints_in_order(tmp_path: Path) -> None:
     for step in (100, 5, 1000000):
         write(tmp_path / "run" / "checkpoints" / f"step-{step:06d}", TRANSFORMER)
@@ -93,6 +103,9 @@ def test_paths_that_hold_no_checkpoint_are_refused(tmp_path: Path) -> None:
             load_denoiser(path)
         with pytest.raises(CheckpointError, match="no checkpoint or run folder at"):
             list_checkpoints(path)
+    with pytest.raises(CheckpointError, match="neither a run folder"):
+        load_denoiser(tmp_path)
+    (tmp_path / "config.json").write_text('{"config": {}}')  # a run that has not got that far
     with pytest.raises(CheckpointError, match="neither a run folder"):
         load_denoiser(tmp_path)
     (tmp_path / "checkpoints").mkdir()

@@ -93,7 +93,8 @@ def find_checkpoint(checkpoint: str | Path) -> Checkpoint:
         return Checkpoint(path, int(match[1]) if match else None)
     if (path / "checkpoints").is_dir():
         return list_checkpoints(path)[-1]
-    if (path / "model_index.json").exists() or (path / "config.json").exists():
+    single = (path / "config.json").exists() and "_class_name" in read_config(path, "config.json")
+    if single or (path / "model_index.json").exists():
         return Checkpoint(path, None)
     raise CheckpointError(
         f"{path} is neither a run folder (with checkpoints/) nor a checkpoint "
@@ -140,11 +141,13 @@ def load_denoiser(
         nested = (root / "scheduler").is_dir()
         scheduler = load_scheduler(root / "scheduler" if nested else root, clip=latents is None)
     image_shape = _image_shape(network, latents, size)
-    if type(network).__name__ in OUR_NETWORKS:
-        denoiser = NetworkDenoiser(network, scheduler, image_shape=image_shape)
-    else:
-        condition = condition or Condition()
+    condition = condition or Condition()
+    if (name := type(network).__name__) in FOREIGN_NETWORKS:
         denoiser = condition_network(network, scheduler, condition, root, image_shape, latents)
+    elif condition != Condition():
+        raise UsageError(f"{name} takes neither a prompt nor a class label")
+    else:
+        denoiser = NetworkDenoiser(network, scheduler, image_shape=image_shape)
     return denoiser.requires_grad_(False).eval().to(device)
 
 
