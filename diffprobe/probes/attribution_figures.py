@@ -129,7 +129,11 @@ def draw_agreement(
             ax.label_outer()
         above.colorbar(image, ax=matrices.tolist(), label="rank correlation over cells", shrink=0.7)
 
-        shares, agreement = below.subplots(1, 2, sharey=True)
+        columns = 1 if with_optimum is None else 2
+        axes = below.subplots(1, columns, squeeze=False, sharey=True, gridspec_kw={"wspace": 0.1})[
+            0
+        ]
+        shares = axes[0]
         thick = 0.8 / len(shown)
         for i, (result, label, color) in enumerate(zip(shown, labels, colors, strict=True)):
             value, error = (v.numpy() for v in result.local_share)
@@ -141,11 +145,11 @@ def draw_agreement(
         shares.invert_yaxis()
         if with_optimum is not None:
             value, error = (v.numpy() for v in with_optimum)
-            agreement.errorbar(value, places, xerr=Z95 * error, fmt="o", color=colors[0])
-            agreement.axvline(
+            axes[1].errorbar(value, places, xerr=Z95 * error, fmt="o", color=colors[0])
+            axes[1].axvline(
                 first.chance, color="0.6", ls=":", label="maps that agree about the region alone"
             )
-            agreement.set(xlim=(-1, 1), xlabel=f"rank correlation with {labels[-1]}")
+            axes[1].set(xlim=(-1, 1), xlabel=f"rank correlation with {labels[-1]}")
         below.legend(loc="outside lower center", ncols=2)
 
 
