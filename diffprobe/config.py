@@ -79,6 +79,8 @@ class DyckConfig:
 class WordListConfig:
     """The words listed in `words`, one a line, one character of `symbols` a cell.
 
+    After a tab a line may hold the word's weight, by default 1.
+
     Give `file` instead, and its text is stored in `words`.
     """
 
@@ -90,13 +92,17 @@ class WordListConfig:
 
 @dataclass(frozen=True)
 class AutomatonConfig:
-    """A finite automaton: `transitions[state][symbol]` is the next state, -1 where a word dies."""
+    """A finite automaton: `transitions[state][symbol]` is the next state, -1 where a word dies.
+
+    `weights`, of the same shape, make words likely in proportion to the product along their path.
+    """
 
     name: Literal["automaton"] = "automaton"
     transitions: tuple[tuple[int, ...], ...] = ()
     accept: tuple[int, ...] = (0,)
     length: int = 6
     start: int = 0
+    weights: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -266,21 +272,64 @@ class SamplingConfig:
 class ProbeConfig:
     """How much to measure: `images` inputs at each of `levels` noise levels.
 
-    `projections` Rademacher vectors a region estimate the Jacobian; 0 computes it exactly.
+    `projections` Rademacher vectors a region estimate the Jacobian of the `output`; 0 computes it
+    exactly. With a `precision`, more inputs are added until the standard error of the LDR is that
+    small, up to `precision_images`. `level` is the timestep of the probes that look at one; -1
+    chooses the one where the grammar is worth most, or log-SNR 0 where no grammar is known.
     `baseline_images` training images make the Wiener and local-patch denoisers; 0 leaves them out.
+    Attribution replaces cells by those of `attribution_baseline`; `attribution_output` "contrast"
+    is the projection on the difference of a cell's two likeliest glyphs instead of a plain sum.
+    `detector_window` is the part of the sampling path, 0 noise and 1 image, whose variance is taken.
     """
 
     images: int = 128
     levels: int = 15
     projections: int = 2
+    precision: float = 0.0
+    precision_images: int = 4096
     variant: Literal["squared", "frobenius", "l1", "mean-of-ratios"] = "squared"
+    output: Literal["x0", "epsilon", "score"] = "x0"
+    level: int = -1
+    region: int = 0
     batch_size: int = 128
     attribution_cell: int = 0
+    attribution_images: int = 64
+    attribution_methods: tuple[str, ...] = (
+        "saliency",
+        "input-x-gradient",
+        "integrated-gradients-zeros",
+        "integrated-gradients-prior-mean",
+        "integrated-gradients-noisy-image",
+        "occlusion",
+        "feature-ablation",
+        "shapley",
+    )
+    attribution_output: Literal["sum", "contrast"] = "sum"
+    attribution_baseline: Literal["zeros", "prior-mean", "noisy-image"] = "noisy-image"
     attribution_steps: int = 64
+    attribution_shapley_samples: int = 64
     dynamics_samples: int = 256
     placement_images: int = 256
     placement_levels: int = 41
     baseline_images: int = 0
+    spectrum_images: int = 32
+    spectrum_values: int = 8
+    spectrum_iterations: int = 8
+    spectrum_projections: int = 16
+    intervention_images: int = 256
+    detector_samples: int = 1000
+    detector_window: tuple[float, float] = (0.8, 1.0)
+    detector_projections: int = 8
+    detector_renoisings: int = 8
+    two_layer_levels: int = 3
+    two_layer_draws: int = 128
+    two_layer_threshold: float = 0.95
+    two_layer_tolerance: float = 0.1
+    hidden_layers: tuple[str, ...] = ()
+    hidden_levels: int = 7
+    hidden_images: int = 8192
+    hidden_samples: int = 2048
+    hidden_features: int = 1024
     seed: int = 0
 
 

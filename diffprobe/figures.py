@@ -28,7 +28,16 @@ COLORS = {
     "illegible": "#888888",
 }
 
-LINES = {"wiener": "--", "local-patch": ":"}  # the others are solid
+# Solid where nothing is said; dashed, what may lie on another curve.
+LINES = {"empirical": "--", "wiener": "--", "local-patch": ":"}
+
+LABELS = {
+    "bayes": "Bayes optimum",
+    "product": "product (local) optimum",
+    "empirical": "empirical optimum",
+    "wiener": "Wiener (best linear)",
+    "local-patch": "local patches of training images",
+}
 
 _STYLE: Any = {
     "font.size": 9,

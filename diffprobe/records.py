@@ -37,3 +37,12 @@ def write_record(path: Path, content: Any) -> None:
 def estimate(value: Any, error: Any) -> dict[str, float]:
     """Return a value with its standard error, under the names every record uses."""
     return {"value": float(value), "standard_error": float(error)}
+
+
+def interval(content: dict[str, float]) -> str:
+    """Return an estimate in words; ± is a 95 % interval.
+
+    >>> interval({"value": 0.5, "standard_error": 0.01})
+    '0.500 ± 0.020'
+    """
+    return f"{content['value']:.3f} ± {1.96 * content['standard_error']:.3f}"

@@ -80,7 +80,7 @@ def test_train_sample_probe_report(
 
     assert run(["probe", "--checkpoint", str(out), "--steps", "all", "--json"]) == 0
     probed = json.loads(capsys.readouterr().out)
-    assert len(probed["figures"]) == 5
+    assert len(probed["figures"]) == 7
     assert all(Path(f).exists() for f in probed["figures"])
 
     assert run(["report", str(out), "--json"]) == 0
@@ -121,6 +121,8 @@ def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "probe.placement_levels": 4,
         "probe.dynamics_samples": 4,
         "probe.attribution_steps": 4,
+        "probe.attribution_images": 4,
+        "probe.attribution_shapley_samples": 4,
     }
     settings = [part for k, v in small.items() for part in ("--set", f"{k}={v}")]
     arguments = ["demo", "--out", "demo", "--device", "cpu", *settings]
@@ -222,9 +224,18 @@ USAGE, FAILED = 2, 1
         ("sample --checkpoint {run} --sampler dimm", USAGE, "did you mean 'ddim'"),
         ("sample --checkpoint {run} --sampler-steps 5000", USAGE, "exceeds the 1000 noise"),
         ("sample --checkpoint {run}/checkpoints", FAILED, "neither a run folder"),
-        ("probe --checkpoint {run} --cell 9", USAGE, "attribution_cell=9 is outside 0 … 3"),
+        ("probe --checkpoint {run} --cell 9", USAGE, "probe.region=9 is outside 0 … 3"),
         ("probe --checkpoint {run} --baseline-images -1", USAGE, "must be at least 2 (0 for no"),
-        ("probe --checkpoint {run} --images 1", USAGE, "images must be at least 2"),
+        ("probe --checkpoint {run} --n 1", USAGE, "images must be at least 2"),
+        ("probe", USAGE, "Missing option '--checkpoint'"),
+        ("probe --checkpoint {run} --probe spectrm", USAGE, "did you mean 'spectrum'?"),
+        ("probe --checkpoint {run} --probe two-layer", USAGE, "does not apply: it is for a run of"),
+        ("probe --checkpoint {run} --regions 9x9", USAGE, "does not fit an image of 8×32"),
+        ("probe --checkpoint {run} --regions 0,0,9,9", USAGE, "leaves the image of 8×32"),
+        ("probe --checkpoint {run} --regions absent.png", USAGE, "no mask image at absent.png"),
+        ("probe --checkpoint {run} --level 1000", USAGE, "t=1000 is outside 0 … 999"),
+        ("probe --checkpoint {run} --images absent", USAGE, "no folder of images at absent"),
+        ("probe --checkpoint {run} --precision -1", USAGE, "precision must not be negative"),
         ("probe --checkpoint {run} --variant l2", USAGE, "'l2' is not one of"),
         ("probe --checkpoint absent", FAILED, "no checkpoint or run folder at absent"),
         ("report absent.npz", USAGE, "no file of samples at absent.npz"),

@@ -2,16 +2,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffprobe.config import NoiseConfig, TransformerConfig, UNetConfig
+from diffprobe.config import MLPConfig, NoiseConfig, TransformerConfig, UNetConfig
 from diffprobe.datasets import Glyphs, Parity, SymbolImages
 from diffprobe.errors import UsageError
 from diffprobe.models import Denoiser, NetworkDenoiser, build_network, noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser
-from diffprobe.probes.jacobian import batches, estimated_energies, exact_energies
-from diffprobe.probes.regions import cell_regions
+from diffprobe.probes.jacobian import (
+    Linearisation,
+    batches,
+    estimated_energies,
+    exact_energies,
+    exact_jacobian,
+    pixel_energies,
+    reverse_passes,
+)
+from diffprobe.probes.regions import Regions
 
 WORLD = SymbolImages(Parity(4), Glyphs.font("01", (4, 4)), (2, 2))
-REGIONS = cell_regions(WORLD)
+REGIONS = Regions.cells(WORLD).masks
 SCHEDULER = noise_scheduler(NoiseConfig(prediction_type="v_prediction"))
 
 
@@ -19,7 +27,7 @@ def networks() -> dict[str, Denoiser]:
     unet = UNetConfig(channels=(8, 8), layers_per_block=1, attention=(False, True), norm_groups=4)
     transformer = TransformerConfig(patch=(4, 4), width=16, depth=1, heads=2)
     found: dict[str, Denoiser] = {"bayes": BayesDenoiser(WORLD, SCHEDULER)}
-    for config in (unet, transformer):
+    for config in (unet, transformer, MLPConfig(width=32)):
         network = build_network(config, WORLD.image_shape)
         random = torch.Generator().manual_seed(0)
         for p in network.parameters():
@@ -94,10 +102,63 @@ def test_batched_equals_unbatched(denoiser: Denoiser) -> None:
     assert torch.allclose(torch.cat(parts), whole)
 
 
-def test_regions_partition_the_image() -> None:
-    assert REGIONS.shape == (4, 1, 8, 8)
-    assert torch.equal(REGIONS.sum(0), torch.ones(1, 8, 8, dtype=torch.long))
-    assert REGIONS[1, 0, :4, 4:].all()
+def test_rows_agree_with_finite_differences_to_1e_7(denoiser: Denoiser) -> None:
+    x = inputs()
+    found = exact_jacobian(denoiser, x, 500)
+    assert found.shape == (2, 64, 64)
+    assert (found - full_jacobian(denoiser, x, 500)).abs().max() < 1e-7
+    some = torch.tensor([3, 60])
+    assert torch.equal(exact_jacobian(denoiser, x, 500, some), found[:, some])
+
+
+def test_both_products_are_those_of_the_matrix(denoiser: Denoiser) -> None:
+    x = inputs()
+    matrix = exact_jacobian(denoiser, x, 400)
+    random = torch.Generator().manual_seed(4)
+    line = Linearisation(denoiser, x, 400, twice=True)
+    for _ in range(2):  # again and again on one graph
+        v = torch.randn(x.shape, generator=random, dtype=x.dtype)
+        forth = torch.einsum("npq,nq->np", matrix, v.flatten(1))
+        back = torch.einsum("npq,np->nq", matrix, v.flatten(1))
+        assert torch.allclose(line.push_forward(v).flatten(1), forth, rtol=1e-6, atol=1e-9)
+        assert torch.allclose(line.pull_back(v).flatten(1), back, rtol=1e-6, atol=1e-9)
+
+
+def test_energies_of_pixels_are_those_of_the_rows(denoiser: Denoiser) -> None:
+    x, random = inputs(), torch.Generator().manual_seed(5)
+    region = REGIONS[2]
+    rows = exact_jacobian(denoiser, x, 500, region.flatten().nonzero()[:, 0])
+    expected = rows.square().sum(1).reshape(x.shape)
+    exact = pixel_energies(denoiser, x, 500, region, 0, random)
+    assert torch.allclose(exact, expected)
+    draws = torch.stack([pixel_energies(denoiser, x, 500, region, 1, random) for _ in range(300)])
+    error = draws.std(0) / 300**0.5
+    assert ((draws.mean(0) - exact).abs() < 5 * error + 1e-9).all()
+
+
+def test_intervals_of_the_estimate_cover_the_exact_value() -> None:
+    """400 repeats of 64 projections; benchmarks/locality.py does it for all architectures."""
+    denoiser, x = DENOISERS["mlp"], inputs(1)
+    exact = exact_energies(denoiser, x, 500, REGIONS)[0].sum()
+    random, same = torch.Generator().manual_seed(6), x.expand(64, -1, -1, -1)
+    covered = 0
+    for _ in range(400):
+        totals = estimated_energies(denoiser, same, 500, REGIONS, 1, random).sum((1, 2))
+        half = 1.96 * totals.std() / 8
+        covered += bool((totals.mean() - exact).abs() <= half)
+    # Nominal 0.95 of 400; three standard deviations of that count are 0.033.
+    assert 0.917 <= covered / 400 <= 0.983
+
+
+def test_the_cost_is_counted() -> None:
+    assert reverse_passes(REGIONS, 0) == 64
+    assert reverse_passes(REGIONS[:1], 0) == 16
+    assert reverse_passes(REGIONS, 3) == 12
+
+
+class Broken(Denoiser):
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        return x_t * torch.nan
 
 
 def test_bad_input_is_refused(denoiser: Denoiser) -> None:
@@ -106,5 +167,7 @@ def test_bad_input_is_refused(denoiser: Denoiser) -> None:
         estimated_energies(denoiser, inputs(), 1, REGIONS, 0, random)
     with pytest.raises(UsageError, match="t=1000 is outside 0 … 999"):
         exact_energies(denoiser, inputs(), 1000, REGIONS)
+    with pytest.raises(UsageError, match="output at t=5 is not finite"):
+        Linearisation(Broken(SCHEDULER), inputs(), 5)
     with pytest.raises(UsageError, match="batch size"):
         list(batches(inputs(), 0))

@@ -7,12 +7,13 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from diffprobe.config import NoiseConfig, ProbeConfig
-from diffprobe.datasets import Glyphs, Parity, SymbolImages, hypercube
+from diffprobe.datasets import Glyphs, ImageSet, Parity, SymbolImages, hypercube
 from diffprobe.errors import UsageError
 from diffprobe.models import Denoiser, noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probes import locality
-from diffprobe.probes.locality import local_dependency_ratio
+from diffprobe.probes.ratio import local_dependency_ratio
+from diffprobe.probes.regions import Regions
 
 SCHEDULER = noise_scheduler(NoiseConfig())
 WORLD = hypercube(Parity(4))
@@ -118,6 +119,72 @@ def test_what_depends_on_nothing_has_no_ratio() -> None:
     assert influence.shape == (3,)
 
 
+@pytest.mark.parametrize("space", ["epsilon", "score"])
+def test_the_jacobian_of_noise_and_score(space: str) -> None:
+    """eps_hat = (x - alpha A x) / sigma, the score -eps_hat / sigma: two linear maps again."""
+    levels = torch.tensor([800, 300])
+    linear = Linear(MATRIX)
+    result = locality.measure(linear, WORLD, replace(CONFIG, output=space), levels=levels)
+    assert result.settings["output"] == space
+    for i, t in enumerate(levels):
+        alpha, sigma = (a.item() for a in linear.alpha_sigma(t[None], torch.float64))
+        matrix = (torch.eye(4) - alpha * MATRIX.double()) / sigma
+        if space == "score":
+            matrix /= -sigma
+        assert torch.allclose(result.dependence[i], matrix.square(), rtol=1e-4, atol=1e-9)
+
+
+def test_dependence_decays_with_the_distance_of_regions() -> None:
+    result = locality.measure(Linear(MATRIX), WORLD, CONFIG)
+    squares = MATRIX.square()
+    own = squares.diagonal().mean()
+    expected = [
+        torch.cat([squares.diagonal(d), squares.diagonal(-d)]).mean() / own for d in range(4)
+    ]
+    assert result.distances.tolist() == [0, 1, 2, 3]
+    assert result.decay[2].tolist() == pytest.approx([1.0, *map(float, expected[1:])], rel=1e-5)
+    assert result.decay_error.abs().max() < 1e-5
+    nothing = locality.measure(Linear(torch.zeros(4, 4)), WORLD, CONFIG)
+    assert nothing.decay.isnan().all()
+
+
+def test_regions_of_ones_own() -> None:
+    pair = Regions.of_boxes((1, 1, 4), [(0, 0, 1, 2), (0, 2, 1, 2)])
+    result = locality.measure(Linear(MATRIX), WORLD, CONFIG, regions=pair)
+    blocks = MATRIX.square().reshape(2, 2, 2, 2).sum((1, 3))
+    assert torch.allclose(result.dependence, blocks.double().expand(5, 2, 2))
+    assert result.ldr[0].item() == pytest.approx((blocks.trace() / blocks.sum()).item())
+
+
+def test_a_precision_adds_inputs_where_they_are_needed() -> None:
+    bayes = BayesDenoiser(WORLD, SCHEDULER)
+    config = replace(CONFIG, precision=0.005, precision_images=1000)
+    levels = torch.tensor([900, 400])
+    result = locality.measure(bayes, WORLD, config, levels=levels)
+    assert (result.ldr_error <= 0.005).all()
+    assert result.inputs[0] == 40  # nearly constant there: the first block is enough
+    assert result.inputs[1] > 40
+    # A smaller error is not reached: everything allowed is spent, and the error says so.
+    spent = locality.measure(bayes, WORLD, replace(config, precision=1e-4), levels=levels[1:])
+    assert spent.inputs.item() == 1000
+    assert spent.ldr_error.item() > 1e-4
+    # The optimum of another denoiser's inputs, for the excess.
+    product = locality.measure(
+        ProductDenoiser(WORLD, SCHEDULER), WORLD, config, levels=levels, inputs=result.inputs
+    )
+    value, error = locality.excess(product, result)
+    assert torch.equal(product.inputs, result.inputs)
+    assert torch.allclose(value, 1 - result.ldr)
+    assert torch.allclose(error, result.ldr_error, atol=1e-9)
+
+
+def test_images_without_a_grammar_will_do() -> None:
+    random = torch.Generator().manual_seed(0)
+    images = ImageSet(torch.randn(8, 1, 1, 4, generator=random), "noise")
+    result = locality.measure(Linear(MATRIX), images, CONFIG)
+    assert result.ldr.tolist() == pytest.approx([15 / 23] * 5)
+
+
 def test_levels_are_spread_in_log_snr_and_others_included() -> None:
     result = locality.measure(Linear(MATRIX), WORLD, CONFIG, include=(123,))
     assert len(result.t) == 6
@@ -139,6 +206,7 @@ def test_figures_show_the_numbers() -> None:
     assert above.get_ylabel() == "LDR (squared)"
     locality.plot_excess(bayes, bayes, below)
     image = locality.plot_dependence(bayes, right, 1).images[0]
+    locality.plot_decay(bayes, Figure().subplots(), 1)
     share = bayes.dependence[1] / bayes.dependence[1].sum(1, keepdim=True)
     assert torch.allclose(torch.as_tensor(image.get_array()), share)
 
@@ -147,6 +215,7 @@ def test_figures_show_the_numbers() -> None:
     ("change", "message"),
     [
         ({"images": 1}, "probe.images must be at least 2"),
+        ({"precision": -0.1}, "probe.precision must not be negative"),
         ({"levels": 0}, "noise levels must be at least 1"),
         ({"batch_size": 0}, "batch size must be at least 1"),
         ({"projections": -1}, "projections must be at least 1"),

@@ -6,7 +6,7 @@ from diffprobe.datasets import Glyphs, Parity, SymbolImages, hypercube
 from diffprobe.errors import UsageError
 from diffprobe.models import noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
-from diffprobe.probes.noise_levels import noisy_inputs, spread_levels, symbols_form_at
+from diffprobe.probes.noise_levels import clean_inputs, noisy_inputs, spread_levels, symbols_form_at
 
 SCHEDULER = noise_scheduler(NoiseConfig())
 WORLD = hypercube(Parity(4))
@@ -24,17 +24,19 @@ def test_levels_cover_the_schedule() -> None:
 
 
 def test_the_same_words_and_noise_at_every_level_and_for_every_denoiser() -> None:
-    words, low = noisy_inputs(BAYES, WORLD, 6, 100, seed=3)
-    again, high = noisy_inputs(ProductDenoiser(WORLD, SCHEDULER), WORLD, 6, 800, seed=3)
-    assert torch.equal(words, again)
+    x_0, eps = clean_inputs(WORLD, 6, seed=3)
+    words, legible = WORLD.read(x_0)
+    assert legible.all()
     assert WORLD.grammar.contains(words).all()
-    x_0 = WORLD.render(words)
-    noises = []
-    for x_t, t in ((low, 100), (high, 800)):
-        alpha, sigma = BAYES.alpha_sigma(torch.tensor([t]))
-        noises.append((x_t - alpha * x_0) / sigma)
-    assert torch.allclose(*noises, atol=1e-4)
-    assert not torch.equal(noisy_inputs(BAYES, WORLD, 6, 100, seed=4)[1], low)
+    for denoiser, t in ((BAYES, 100), (ProductDenoiser(WORLD, SCHEDULER), 800)):
+        x_t = noisy_inputs(denoiser, WORLD, 6, t, seed=3)
+        alpha, sigma = denoiser.alpha_sigma(torch.tensor([t]))
+        assert torch.allclose(x_t, alpha * x_0 + sigma * eps)
+    low = noisy_inputs(BAYES, WORLD, 6, 100, seed=3)
+    assert not torch.equal(noisy_inputs(BAYES, WORLD, 6, 100, seed=4), low)
+    assert not torch.equal(noisy_inputs(BAYES, WORLD, 6, 100, seed=3, block=1), low)
+    with pytest.raises(UsageError, match="t=1000 is outside 0 … 999"):
+        noisy_inputs(BAYES, WORLD, 6, 1000, seed=3)
 
 
 def test_larger_symbols_form_under_more_noise() -> None:

@@ -63,7 +63,7 @@ def test_known_mixtures_are_placed_exactly(gamma: float, mu: float) -> None:
         assert result.unexplained[known].max() < 1e-9
     if mu == 0:
         along = (1 - gamma) ** 2 * result.grammar_nats[0]
-        assert result.missed_along_nats == pytest.approx(along, abs=1e-9)
+        assert result.missed_along_nats[0] == pytest.approx(along, abs=1e-9)
         assert result.missed_nats[0] == pytest.approx(along, abs=1e-9)
 
 
@@ -85,7 +85,7 @@ def test_an_error_beside_the_axis_is_unexplained() -> None:
     mixture = Mixture([(0.5, product), (0.5, bayes)], constant=0.2)
     result = placement.measure(mixture, WORLD, replace(CONFIG, placement_images=512))
     assert result.mean_gamma[0] == pytest.approx(0.5, abs=4 * result.mean_gamma[1] + 1e-3)
-    assert result.missed_nats[0] > result.missed_along_nats
+    assert result.missed_nats[0] > result.missed_along_nats[0]
     assert result.unexplained[result.gamma.isfinite()].min() > 0
     assert result.mean_mu is None
 
@@ -126,7 +126,13 @@ def test_the_standard_error_is_the_spread_of_repetitions() -> None:
 
     fading = Fading([])
     runs = [placement.measure(fading, WORLD, replace(CONFIG, seed=s)) for s in range(40)]
-    for name in ("mean_gamma", "missed_nats", "grammar_nats"):
+    for name in (
+        "mean_gamma",
+        "mean_unexplained",
+        "missed_nats",
+        "missed_along_nats",
+        "grammar_nats",
+    ):
         values = torch.tensor([getattr(r, name) for r in runs])
         claimed, spread = values[:, 1].square().mean().sqrt(), values[:, 0].std()
         assert 0.65 < claimed / spread < 1.5, name

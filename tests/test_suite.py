@@ -1,30 +1,56 @@
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from PIL import Image
 
 from diffprobe.config import Config
-from diffprobe.datasets import build_dataset
-from diffprobe.errors import CheckpointError
-from diffprobe.models import list_checkpoints
-from diffprobe.probes import ProbeResults, dynamics, probe_checkpoint
+from diffprobe.datasets import SymbolImages, build_dataset
+from diffprobe.errors import UsageError
+from diffprobe.models import FunctionDenoiser, list_checkpoints
+from diffprobe.probes import ProbeResults, locality, open_subject, run_probes, subject_of
+from diffprobe.probes.trends import network_estimates
+from diffprobe.statistics import wilson
 from diffprobe.training import train
 
 
 @pytest.fixture(scope="module")
 def results(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> ProbeResults:
-    return probe_checkpoint(tiny_run, steps="all", out=tmp_path_factory.mktemp("probes"))
+    subject = open_subject(tiny_run)
+    return run_probes(subject, steps="all", out=tmp_path_factory.mktemp("probes"))
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Somebody's pipeline folder: a U-Net for images of the tiny run's shape."""
+    network = UNet2DModel(
+        sample_size=(8, 32),
+        in_channels=1,
+        out_channels=1,
+        block_out_channels=(8, 8),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        norm_num_groups=4,
+        attention_head_dim=4,
+    )
+    folder = tmp_path_factory.mktemp("foreign") / "somebodys"
+    DDPMPipeline(unet=network, scheduler=DDPMScheduler()).save_pretrained(folder)
+    return folder
 
 
 def test_every_number_and_figure_is_written(results: ProbeResults) -> None:
     names = {p.name for p in results.folder.iterdir()}
-    figures = {"ldr", "dependence", "placement", "attribution", "dynamics"}
+    figures = {"ldr", "dependence", "decay", "placement", "attribution", "dynamics"}
     assert {f"{f}.{e}" for f in figures for e in ("png", "svg")} <= names
-    records = {"locality", "placement", "attribution-network", "attribution-bayes", "dynamics"}
-    assert {f"{r}.json" for r in (*records, "summary")} <= names
+    records = {"locality", "placement", "attribution", "dynamics", "summary"}
+    assert {f"{r}.json" for r in records} <= names
     for figure in figures:
         image = Image.open(results.folder / f"{figure}.png")
         assert len(image.convert("L").getcolors() or []) > 10  # not an empty page
@@ -32,31 +58,46 @@ def test_every_number_and_figure_is_written(results: ProbeResults) -> None:
 
 def test_numbers_on_disk_are_the_results(results: ProbeResults) -> None:
     content = json.loads((results.folder / "locality.json").read_text())
-    assert set(content) == {"network", "bayes", "product", "excess_ldr"}
-    for name, result in results.locality.items():
+    assert set(content) == {"network", "bayes", "product", "empirical"}
+    # Training draws fresh words for ever: the optimum of the training set is the optimum.
+    assert content["empirical"] == content["bayes"]
+    for name, result in results.results["locality"].items():
         assert content[name]["t"] == result.t.tolist()
         stored = [float("nan") if v is None else v for v in content[name]["ldr"]]
         assert stored == pytest.approx(result.ldr.tolist(), nan_ok=True)
         assert content[name]["settings"]["images"] == 8
     summary = json.loads((results.folder / "summary.json").read_text())
     assert summary["step"] == 30
-    assert summary["levels"]["symbols_form"]["ldr"]["network"]["value"] == pytest.approx(
-        results.ldr[0]
+    assert summary["grammar_known"] is True
+    levels = summary["probes"]["locality"]["levels"]
+    network = results.results["locality"]["network"]
+    at = {row["t"]: row for row in levels}
+    assert at[summary["symbols_form_at"]]["ldr"]["network"]["value"] == pytest.approx(
+        network.ldr[network.at(summary["symbols_form_at"])].item()
     )
-    assert set(summary["gamma"]) == {"value", "standard_error"}
+    assert set(summary["probes"]["placement"]["gamma"]) == {"value", "standard_error"}
+
+
+def test_the_headline_is_told_in_words(results: ProbeResults) -> None:
+    text = "\n".join(results.lines())
+    assert "where symbols form" in text
+    assert "excess LDR" in text
+    assert "gamma" in text
+    assert "no grammar is known" not in text
 
 
 def test_dynamics_go_along_all_checkpoints(results: ProbeResults, tiny_run: Path) -> None:
     found = results.dynamics
     assert found is not None
-    assert found.steps == [c.step for c in list_checkpoints(tiny_run)]
-    assert found.t == results.grammar_at
-    assert len(found.ldr) == len(found.gamma) == len(found.legible) == 3
-    assert all(rate.n == 16 for rate in found.legible)
-    assert found.mu is None
+    assert [m.step for m in found.moments] == [c.step for c in list_checkpoints(tiny_run)]
+    assert found.t == results.subject.level
+    assert all(m.legible.n == 16 for m in found.moments)
+    assert all(m.mu is None for m in found.moments)
     # The last checkpoint was measured twice, on the same inputs.
-    network = results.locality["network"]
-    assert found.ldr[-1] == pytest.approx(network.ldr[network.at(found.t)].item())
+    network = results.results["locality"]["network"]
+    assert found.moments[-1].ldr[0] == pytest.approx(network.ldr[network.at(found.t)].item())
+    rows = results.summary()["dynamics"]
+    assert {"gamma", "unexplained", "missed_nats", "missed_along_nats"} <= set(rows[0])
 
 
 def test_a_finite_training_set_brings_the_empirical_oracle(
@@ -65,17 +106,178 @@ def test_a_finite_training_set_brings_the_empirical_oracle(
     config = replace(tiny_config, data=replace(tiny_config.data, training_words=3))
     run = train(config, tmp_path / "run", "cpu")
     shown = replace(config, probe=replace(config.probe, baseline_images=16))
-    results = probe_checkpoint(run.path, shown)
+    results = run_probes(open_subject(run.path, shown), ["locality", "placement"], steps="all")
     oracles = {"bayes", "product", "empirical", "wiener", "local-patch"}
-    assert set(results.locality) == {"network", *oracles}
-    assert results.placement.mean_mu is not None
+    assert set(results.results["locality"]) == {"network", *oracles}
+    assert results.results["placement"]["network"].mean_mu is not None
     assert results.folder == run.path / "probes" / "step-000030"
-    along = dynamics.measure(run.path, build_dataset(config), config, t=results.grammar_at)
-    assert along.mu is not None
-    assert len(along.mu) == 3
+    # Probes that are named go along training themselves, the last time from what was kept.
+    assert [m["step"] for m in results.along["placement"]] == [
+        c.step for c in list_checkpoints(run.path)
+    ]
+    assert (
+        results.along["placement"][-1]["gamma"] == results.summary()["probes"]["placement"]["gamma"]
+    )
+    assert (results.folder / "along-placement.png").exists()
 
 
-def test_a_checkpoint_without_a_run_is_refused(tiny_run: Path, tmp_path: Path) -> None:
-    shutil.copytree(tiny_run / "checkpoints" / "step-000030", tmp_path / "deep" / "er" / "foreign")
-    with pytest.raises(CheckpointError, match="its dataset is unknown"):
-        probe_checkpoint(tmp_path / "deep" / "er" / "foreign")
+def test_probes_are_measured_again_only_when_a_setting_changes(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    measure = locality.measure
+
+    def counted(*arguments: Any, **options: Any) -> locality.Locality:
+        calls.append(1)
+        return measure(*arguments, **options)
+
+    monkeypatch.setattr(locality, "measure", counted)
+    subject = open_subject(tiny_run)
+    run_probes(subject, ["locality"], out=tmp_path)
+    assert len(calls) == 3  # network, Bayes, product
+    run_probes(subject, ["locality"], out=tmp_path)
+    assert len(calls) == 3
+    config = subject.config
+    unrelated = replace(config, probe=replace(config.probe, spectrum_images=5))
+    run_probes(open_subject(tiny_run, unrelated), ["locality"], out=tmp_path)
+    assert len(calls) == 3
+    more = replace(config, probe=replace(config.probe, images=9))
+    run_probes(open_subject(tiny_run, more), ["locality"], out=tmp_path)
+    assert len(calls) == 6
+    grid = open_subject(tiny_run, regions="2x2")
+    run_probes(grid, ["locality"], out=tmp_path)
+    assert len(calls) == 9
+
+
+def test_an_interrupted_probe_goes_on_with_the_next_part(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[str] = []
+
+    def interrupting(iterable: Any, desc: str = "", **options: Any) -> Iterator[Any]:
+        measured.append(desc)
+        if desc == "locality, bayes" and measured.count(desc) == 1:
+            raise KeyboardInterrupt
+        return iter(iterable)
+
+    subject = replace(open_subject(tiny_run), progress=interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        run_probes(subject, ["locality"], out=tmp_path)
+    run_probes(subject, ["locality"], out=tmp_path)
+    assert measured.count("locality, network") == 1
+    assert measured.count("locality, bayes") == 2
+
+
+def test_all_probes_that_apply(tiny_run: Path, tmp_path: Path) -> None:
+    config = open_subject(tiny_run).config
+    quick = replace(
+        config.probe,
+        spectrum_images=2,
+        spectrum_values=2,
+        spectrum_iterations=2,
+        spectrum_projections=2,
+        intervention_images=4,
+        placement_levels=21,
+        detector_samples=24,
+        hidden_images=64,
+        hidden_samples=24,
+        hidden_features=16,
+        hidden_levels=3,
+    )
+    sampling = replace(config.sampling, steps=40)
+    subject = open_subject(tiny_run, replace(config, probe=quick, sampling=sampling))
+    results = run_probes(subject, ["all"], out=tmp_path)
+    assert set(results.skipped) == {"two-layer"}
+    assert "two-layer network" in results.skipped["two-layer"]
+    for name in results.results:
+        assert (tmp_path / f"{name}.json").exists()
+        assert name in results.summary()["probes"]
+    assert len(results.lines()) > 12
+    with pytest.raises(UsageError, match="the probe two-layer does not apply"):
+        run_probes(subject, ["two-layer"])
+    with pytest.raises(UsageError, match="did you mean 'spectrum'"):
+        run_probes(subject, ["spectrm"])
+
+
+def test_somebodys_pipeline_has_no_oracles_and_says_so(
+    foreign: Path, tiny_config: Config, tmp_path: Path
+) -> None:
+    subject = open_subject(foreign, tiny_config)
+    assert subject.dataset is None
+    assert subject.source == "its own samples (ddim, 4 steps)"
+    assert len(subject.regions) == 16
+    results = run_probes(subject, ["locality", "sensitivity"], out=tmp_path)
+    assert set(results.results["locality"]) == {"network", "wiener", "local-patch"}
+    text = "\n".join(results.lines())
+    assert "no grammar is known" in text
+    assert "excess LDR  unknown" in text
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["grammar_known"] is False
+    assert summary["architecture"] == "unet"
+    with pytest.raises(UsageError, match="placement does not apply: no grammar is known"):
+        run_probes(subject, ["placement"], out=tmp_path)
+    with pytest.raises(UsageError, match="not part of a run"):
+        run_probes(subject, ["locality"], steps="all", out=tmp_path)
+
+
+def test_somebodys_pipeline_on_pictures_and_on_a_known_grammar(
+    foreign: Path, tiny_config: Config, tmp_path: Path
+) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    random = np.random.default_rng(0)
+    for i in range(5):
+        Image.fromarray(random.integers(0, 255, (8, 32), np.uint8)).save(pictures / f"{i}.png")
+    subject = open_subject(foreign, tiny_config, images=pictures, regions="0,0,8,8;0,8,8,24")
+    assert subject.source == "pictures of pictures"
+    assert len(subject.regions) == 2
+    assert set(subject.oracles) == {"wiener", "local-patch"}
+    dataset = build_dataset(tiny_config)
+    known = open_subject(foreign, tiny_config, dataset=dataset)
+    assert {"bayes", "product"} <= set(known.oracles)
+    results = run_probes(known, ["placement"], out=tmp_path / "out")
+    assert results.results["placement"]["network"].settings["images"] == 8
+    wide = SymbolImages(dataset.grammar, dataset.glyphs, (2, 2))
+    with pytest.raises(UsageError, match=r"\(1, 16, 16\) \(C, H, W\); the denoiser takes"):
+        open_subject(foreign, tiny_config, dataset=wide)
+
+
+def test_a_function_is_probed_and_nothing_is_kept_of_it(
+    tiny_config: Config, tmp_path: Path
+) -> None:
+    dataset = build_dataset(tiny_config)
+    half = FunctionDenoiser(lambda x_t, t: x_t / 2, DDPMScheduler())
+    results = run_probes(subject_of(half, dataset, tiny_config), ["locality"], out=tmp_path)
+    assert results.results["locality"]["network"].ldr.tolist() == pytest.approx(
+        [1.0] * 6, nan_ok=True
+    )
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_level_outside_the_schedule_is_refused(tiny_run: Path, tiny_config: Config) -> None:
+    high = replace(tiny_config, probe=replace(tiny_config.probe, level=1000))
+    with pytest.raises(UsageError, match="t=1000 is outside 0 … 999"):
+        open_subject(tiny_run, high)
+    low = replace(tiny_config, probe=replace(tiny_config.probe, level=12))
+    assert open_subject(tiny_run, low).level == 12
+
+
+def test_a_checkpoint_outside_its_run_has_no_known_dataset(
+    tiny_run: Path, tiny_config: Config, tmp_path: Path
+) -> None:
+    folder = tmp_path / "deep" / "er" / "foreign"
+    shutil.copytree(tiny_run / "checkpoints" / "step-000030", folder)
+    assert open_subject(folder, tiny_config, dataset=build_dataset(tiny_config)).run is None
+
+
+def test_estimates_of_oracles_are_no_trend_of_the_network() -> None:
+    content = {
+        "share": {
+            "network": {"value": 0.5, "standard_error": 0.1},
+            "bayes": {"value": 0.9, "standard_error": 0.1},
+        },
+        "rate": wilson(1, 2),
+        "t": 3,
+    }
+    found = {label: value for label, value, _, _ in network_estimates(content)}
+    assert found == {"share": 0.5, "rate": 0.5}

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from diffprobe.cli import options as opt
-from diffprobe.cli.probe import describe
 
 
 @click.command()
@@ -37,7 +36,7 @@ def command(
     from diffprobe.datasets import build_dataset
     from diffprobe.devices import resolve_device
     from diffprobe.models import load_denoiser
-    from diffprobe.probes import probe_checkpoint
+    from diffprobe.probes import open_subject, run_probes
     from diffprobe.report import report_samples
     from diffprobe.sampling import sample, samples_name
     from diffprobe.training import train
@@ -50,9 +49,8 @@ def command(
     name = samples_name(config.training.steps, config.sampling)
     samples.save(run.path / "samples" / name)
     quick = replace(config, sampling=replace(config.sampling, steps=25))
-    results = probe_checkpoint(
-        run.path, quick, steps="all", device=chosen, progress=progress.terminal
-    )
+    subject = open_subject(run.path, quick, device=chosen, progress=progress.terminal)
+    results = run_probes(subject, steps="all")
     report = report_samples(
         samples.images,
         dataset,
@@ -61,13 +59,13 @@ def command(
         details={"sampler": dict(samples.sampler)},
         probes=results.folder,
     )
-    verdicts, summary = report.verdicts, results.summary()
+    verdicts = report.verdicts
     seconds = time.monotonic() - started
     if as_json:
         opt.print_json(
             {
                 **verdicts.summary(),
-                "probes": summary,
+                "probes": results.summary(),
                 "page": report.page,
                 "seconds": seconds,
             }
@@ -75,6 +73,8 @@ def command(
         return
     click.echo(f"legible       {verdicts.legible_rate}")
     click.echo(f"grammatical   {verdicts.grammatical_rate}; chance {verdicts.product_rate:.1%}")
-    click.echo(describe(summary))
+    for line in results.lines():
+        click.echo(line)
+    click.echo(f"figures       {results.folder}/*.png")
     click.echo(f"page          {report.page}")
     click.echo(f"{seconds:.0f} seconds", err=True)

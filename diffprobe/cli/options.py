@@ -3,13 +3,15 @@
 import json
 import logging
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from diffprobe.config import Config, resolve
+from diffprobe.config import Config, from_settings, preset_names, resolve
+from diffprobe.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -93,6 +95,25 @@ def resolve_config(
         environment=os.environ,
         assignments=[*assignments, *typed],
     )
+
+
+def dataset_config(name: str) -> Config:
+    """Return the configuration of a preset, of a TOML file, or of a run's config.json."""
+    if name in preset_names() or not name.endswith((".toml", ".json")):
+        return resolve_config(preset=name)
+    path = Path(name)
+    if path.suffix == ".json":
+        try:
+            return from_settings(json.loads(path.read_text("utf-8"))["config"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{path} is not the config.json of a run: {error}") from error
+    return resolve_config(file=path)
+
+
+def say(message: str) -> None:
+    """Say what is about to happen on stderr, where somebody is watching."""
+    if sys.stderr.isatty():
+        click.echo(message, err=True)
 
 
 def seed_flags(seed: int | None) -> dict[str, Any]:

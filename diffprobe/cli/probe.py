@@ -1,17 +1,29 @@
 """`diffprobe probe`."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import click
 
 from diffprobe.cli import options as opt
 from diffprobe.config import to_settings
-from diffprobe.errors import CheckpointError
 
 
 @click.command()
-@opt.options(opt.checkpoint_option)
+@click.option(
+    "--checkpoint",
+    metavar="RUN",
+    help="A run folder (its latest checkpoint), a checkpoint folder, any diffusers folder, or "
+    "hub:owner/name.",
+)
+@click.option(
+    "--probe",
+    "probes",
+    multiple=True,
+    metavar="NAME",
+    help="What to measure; may be repeated.  [default: locality, placement, attribution]",
+)
+@click.option("--list", "listing", is_flag=True, help="List the probes and stop.")
 @click.option(
     "--steps",
     type=click.Choice(["last", "all"]),
@@ -19,8 +31,14 @@ from diffprobe.errors import CheckpointError
     show_default=True,
     help="One checkpoint, or also along all of the run.",
 )
-@click.option("--images", type=int, metavar="N", help="Noisy images per noise level.")
+@click.option("--n", type=int, metavar="N", help="Noisy images per noise level.")
 @click.option("--levels", type=int, metavar="N", help="Noise levels.")
+@click.option(
+    "--level",
+    type=int,
+    metavar="T",
+    help="Timestep of the probes that look at one.  [default: where the grammar is worth most]",
+)
 @click.option(
     "--projections",
     type=int,
@@ -28,9 +46,17 @@ from diffprobe.errors import CheckpointError
     help="Random projections per region; 0 computes the Jacobian exactly.",
 )
 @click.option(
+    "--precision", type=float, metavar="X", help="Add images until the LDR's standard error is X."
+)
+@click.option(
     "--variant",
     type=click.Choice(["squared", "frobenius", "l1", "mean-of-ratios"]),
     help="Norm of the local dependency ratio.",
+)
+@click.option(
+    "--output",
+    type=click.Choice(["x0", "epsilon", "score"]),
+    help="Whose Jacobian: the estimate of the image, the noise or the score.",
 )
 @click.option(
     "--baseline-images",
@@ -38,7 +64,34 @@ from diffprobe.errors import CheckpointError
     metavar="N",
     help="Also show the Wiener and local-patch denoisers of N training images.",
 )
-@click.option("--cell", type=int, metavar="N", help="Cell whose output is attributed.")
+@click.option(
+    "--regions",
+    metavar="SPEC",
+    help="A grid (4x4), boxes (top,left,height,width;…) in pixels, or a mask image.  [default: "
+    "the dataset's cells]",
+)
+@click.option(
+    "--region", "--cell", type=int, metavar="N", help="Region whose output is looked into."
+)
+@click.option(
+    "--dataset",
+    metavar="PRESET_OR_FILE.toml",
+    help="What a foreign denoiser was trained on: brings the oracles.",
+)
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Pictures to probe a foreign denoiser on.  [default: its own samples]",
+)
+@click.option("--prompt", metavar="TEXT", help="Prompt that a conditional model is held at.")
+@click.option("--class-label", type=int, metavar="N", help="Class it is held at.")
+@click.option(
+    "--embeddings",
+    type=click.Path(path_type=Path),
+    metavar="FILE.safetensors",
+    help="Prompt embeddings it is held at.",
+)
 @click.option("--weights", type=click.Choice(["ema", "raw"]), help="Which weights.")
 @click.option(
     "--out",
@@ -50,14 +103,25 @@ from diffprobe.errors import CheckpointError
     opt.set_option, opt.device_option, opt.seed_option, opt.dry_run_option, opt.json_option
 )
 def command(
-    checkpoint: Path,
+    checkpoint: str | None,
+    probes: tuple[str, ...],
+    listing: bool,
     steps: Literal["last", "all"],
-    images: int | None,
+    n: int | None,
     levels: int | None,
+    level: int | None,
     projections: int | None,
+    precision: float | None,
     variant: str | None,
+    output: str | None,
     baseline_images: int | None,
-    cell: int | None,
+    regions: str | None,
+    region: int | None,
+    dataset: str | None,
+    images: Path | None,
+    prompt: str | None,
+    class_label: int | None,
+    embeddings: Path | None,
     weights: str | None,
     out: Path | None,
     assignments: tuple[str, ...],
@@ -66,94 +130,76 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Measure how local a denoiser is: LDR, dependence matrix, attribution; figures and JSON."""
+    """Measure how local a denoiser is beside the optimum, and draw the figures.
+
+    Anybody's denoiser can be probed: a run of diffprobe, or a diffusers folder of another
+    model. Where no grammar is known the oracle curves are absent. Results are kept in the
+    output folder and measured again only when a setting changes; after Ctrl-C the same
+    command goes on.
+    """
     from diffprobe import progress
+    from diffprobe.datasets import build_dataset
     from diffprobe.devices import resolve_device
-    from diffprobe.models import find_checkpoint
-    from diffprobe.probes import probe_checkpoint
+    from diffprobe.models import Condition, find_checkpoint
+    from diffprobe.probes import PROBES, dynamics, open_subject, run_probes
     from diffprobe.training.run_folder import run_of_checkpoint
 
-    found = find_checkpoint(checkpoint)
-    run = run_of_checkpoint(found.path)
-    if run is None:
-        raise CheckpointError(f"{checkpoint} is not part of a run folder of diffprobe train")
+    if listing:
+        for name, what in PROBES.items():
+            click.echo(f"{name:14} {what}")
+        return
+    if checkpoint is None:
+        raise click.UsageError("Missing option '--checkpoint'.")
+    run = None
+    if not checkpoint.startswith("hub:"):
+        run = run_of_checkpoint(find_checkpoint(Path(checkpoint)).path)
     flags = {
-        "probe.images": images,
+        "probe.images": n,
         "probe.levels": levels,
+        "probe.level": level,
         "probe.projections": projections,
+        "probe.precision": precision,
         "probe.variant": variant,
+        "probe.output": output,
         "probe.baseline_images": baseline_images,
-        "probe.attribution_cell": cell,
+        "probe.region": region,
         "probe.seed": seed,
         "sampling.weights": weights,
     }
+    world = opt.dataset_config(dataset) if dataset is not None else None
+    base = run.config() if run is not None else world
     config = opt.resolve_config(
-        base=to_settings(run.config()), assignments=assignments, flags=flags
+        base=to_settings(base) if base else None, assignments=assignments, flags=flags
     )
     if dry_run:
         opt.print_json(
-            {"checkpoint": str(found.path), "steps": steps, "probe": to_settings(config)["probe"]}
+            {
+                "checkpoint": checkpoint,
+                "probes": probes,
+                "steps": steps,
+                "probe": to_settings(config)["probe"],
+            }
         )
         return
     opt.show_warnings()
-    results = probe_checkpoint(
-        found.path,
+    subject = open_subject(
+        checkpoint,
         config,
-        steps=steps,
-        out=out,
+        dataset=build_dataset(world) if world else None,
+        images=images,
+        regions=regions,
+        condition=Condition(prompt=prompt, class_label=class_label, embeddings=embeddings),
         device=resolve_device(device),
         progress=progress.terminal,
     )
-    summary = results.summary()
+    opt.say(f"each noise level: {subject.cost()}")
+    results = run_probes(subject, probes or None, steps=steps, out=out)
     if as_json:
-        opt.print_json(summary)
-    else:
-        click.echo(describe(summary))
-        if summary["dynamics"] is not None:
-            click.echo("\n".join(along_training(summary["dynamics"])))
-
-
-def describe(summary: dict[str, Any]) -> str:
-    """Return the headline of the probes in words; ± is a 95 % interval."""
-    lines = []
-    for name, title in (("symbols_form", "symbols form"), ("grammar", "the grammar is worth most")):
-        level = summary["levels"][name]
-        oracles = ", ".join(
-            f"{who} {ldr['value']:.3f}" for who, ldr in level["ldr"].items() if who != "network"
-        )
-        lines += [
-            f"where {title} (log-SNR {level['log_snr']:.2f}, t = {level['t']})",
-            f"  LDR         {_interval(level['ldr']['network'])}; {oracles}",
-            f"  excess LDR  {_interval(level['excess_ldr'])} over Bayes",
-        ]
-    lines.append(f"gamma         {_interval(summary['gamma'])} (0 local, 1 optimal)")
-    if summary["mu"] is not None:
-        lines.append(f"mu            {_interval(summary['mu'])} (1 recalls its training set)")
-    exact = summary["total_correlation_nats"]
-    return "\n".join(
-        [
-            *lines,
-            f"missed        {summary['missed_along_nats']:.3f} nats of the grammar's "
-            f"{_interval(summary['grammar_nats'])} (exact: {exact:.3f})",
-            f"figures       {summary['folder']}/*.png",
-        ]
-    )
-
-
-def along_training(rows: list[dict[str, Any]]) -> list[str]:
-    """Return a table with a line for each checkpoint."""
-    lines = [f"{'step':>8}  {'LDR':15}  {'gamma':15}  {'mu':15}  legible  grammatical"]
-    for row in rows:
-        mu = _interval(row["mu"]) if row["mu"] else "-"
-        legible, grammatical = row["legible"], row["grammatical"]
-        share = "-" if grammatical.value is None else f"{grammatical.value:.1%}"
-        lines.append(
-            f"{row['step']:>8,}  {_interval(row['ldr']):15}  {_interval(row['gamma']):15}  "
-            f"{mu:15}  {legible.value:7.1%}  {share} ({grammatical.low:.1%} to "
-            f"{grammatical.high:.1%})"
-        )
-    return lines
-
-
-def _interval(estimate: dict[str, float]) -> str:
-    return f"{estimate['value']:.3f} ± {1.96 * estimate['standard_error']:.3f}"
+        opt.print_json(results.summary())
+        return
+    for line in results.lines():
+        click.echo(line)
+    click.echo(f"figures       {results.folder}/*.png")
+    if results.dynamics is not None:
+        for line in dynamics.lines(results.dynamics):
+            click.echo(line)

@@ -5,7 +5,6 @@ from pathlib import Path
 import click
 
 from diffprobe.cli import options as opt
-from diffprobe.config import Config, from_settings, preset_names
 from diffprobe.errors import UsageError
 
 
@@ -43,7 +42,7 @@ def command(source: Path, dataset: str | None, out: Path | None, as_json: bool) 
         file, run = source, run_of_checkpoint(source)
     samples = load_samples(file)
     if dataset is not None:
-        config = _dataset_config(dataset)
+        config = opt.dataset_config(dataset)
     elif run is not None:
         config = run.config()
     else:
@@ -88,17 +87,3 @@ def _newest_samples(run: Path) -> Path:
 def _newest_probes(run: Path) -> Path | None:
     found = sorted((run / "probes").glob("step-*"))
     return found[-1] if found else None
-
-
-def _dataset_config(name: str) -> Config:
-    if name in preset_names() or not name.endswith((".toml", ".json")):
-        return opt.resolve_config(preset=name)
-    path = Path(name)
-    if path.suffix == ".json":
-        import json
-
-        try:
-            return from_settings(json.loads(path.read_text("utf-8"))["config"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{path} is not the config.json of a run: {error}") from error
-    return opt.resolve_config(file=path)

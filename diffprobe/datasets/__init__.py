@@ -6,6 +6,7 @@ from diffprobe.datasets.catalog import Copy, DigitSum, Dyck, ModularSum, Palindr
 from diffprobe.datasets.context_free import ContextFree
 from diffprobe.datasets.glyphs import Glyphs
 from diffprobe.datasets.grammar import Grammar
+from diffprobe.datasets.image_set import ImageSet
 from diffprobe.datasets.images import SymbolImages, hypercube
 from diffprobe.datasets.split import WordSplit
 from diffprobe.datasets.word_list import WordList
@@ -18,6 +19,7 @@ __all__ = [
     "Dyck",
     "Glyphs",
     "Grammar",
+    "ImageSet",
     "ModularSum",
     "Palindrome",
     "Parity",

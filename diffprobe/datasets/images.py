@@ -60,6 +60,10 @@ class SymbolImages:
         uniform = torch.rand(words.shape, generator=generator, device=words.device)
         return self.render(words, (uniform * counts).long().clamp(max=counts - 1))
 
+    def draw_images(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw `n` images of words of the grammar: (n, 1, H, W)."""
+        return self.draw(self.grammar.sample(n, generator), generator)
+
     def render(self, words: Tensor, variants: Tensor | None = None) -> Tensor:
         """Draw words.
 

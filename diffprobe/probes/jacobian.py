@@ -1,12 +1,19 @@
-"""How strongly each region of a denoiser's output depends on each region of its input.
+"""The Jacobian engine: how a denoiser's output depends on its input, J = d x0_hat / d x_t.
 
-With J = d x0_hat / d x_t, the energies between regions i (output) and j (input) are
+Every probe of the derivative rests on two products with J at N inputs at once, each with its own J:
+
+    pull back     Jᵀ u   one reverse pass
+    push forward  J v    one reverse pass through the reverse pass (forward mode fails in attention)
+
+The energies between regions i (output) and j (input) are
 
     squared:  sum over p in i, q in j of J_pq²          l1:  sum of |J_pq|
 
-Exact mode takes one reverse pass per output pixel. The stochastic estimate of the squared energies
-takes one per region and Rademacher vector v on that region: E_v ‖(Jᵀ v)_j‖² = ‖J_ij‖_F².
-Memory: one forward graph of the batch, whatever the number of pixels.
+exactly by one pull-back per output pixel, or, the squared ones, estimated by one per region and
+Rademacher vector v on that region: E_v ‖(Jᵀ v)_j‖² = ‖J_ij‖_F² (Hutchinson's estimator).
+
+Memory: the forward graph of a batch of N inputs, and N × pixels × regions numbers, whatever the
+number of rows: rows are added up as they come.
 """
 
 from collections.abc import Iterator
@@ -14,9 +21,87 @@ from collections.abc import Iterator
 import torch
 from einops import rearrange
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from diffprobe.errors import UsageError
 from diffprobe.models.denoiser import Denoiser
+from diffprobe.probes.noise_levels import check_level
+
+
+class Linearisation:
+    """A denoiser near N inputs: x0_hat(x + d) ≈ x0_hat(x) + J d.
+
+    Args:
+        denoiser: Differentiable in x_t, inputs independent of each other.
+        x_t: (N, C, H, W).
+        t: Noise level.
+        twice: Keep what `push_forward` needs, about twice the memory.
+
+    Raises:
+        UsageError: If there is no such level, or the output is not finite.
+    """
+
+    def __init__(self, denoiser: Denoiser, x_t: Tensor, t: int, *, twice: bool = False) -> None:
+        check_level(denoiser, t)
+        self.x = x_t.detach().requires_grad_()
+        level = torch.full((len(x_t),), t, device=x_t.device)
+        with torch.enable_grad():
+            if twice:
+                # The fused attention kernels have no second derivative.
+                with sdpa_kernel(SDPBackend.MATH):
+                    self.output = denoiser(self.x, level)
+            else:
+                self.output = denoiser(self.x, level)
+            if not self.output.isfinite().all():
+                raise UsageError(f"the denoiser's output at t={t} is not finite")
+            if twice:
+                self._dual = torch.zeros_like(self.output, requires_grad=True)
+                # Jᵀ u is linear in u: its derivative along u is J.
+                self._linear = self._reverse(self._dual, create_graph=True)
+
+    def pull_back(self, u: Tensor) -> Tensor:
+        """Return Jᵀ u of each input, (N, C, H, W) from (N, C, H, W)."""
+        return self._reverse(u, create_graph=False)
+
+    def push_forward(self, v: Tensor) -> Tensor:
+        """Return J v of each input, (N, C, H, W) from (N, C, H, W); needs `twice`."""
+        (result,) = torch.autograd.grad(
+            self._linear, self._dual, v, retain_graph=True, materialize_grads=True
+        )
+        return result
+
+    def rows(self, pixels: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Yield each pixel of `pixels` (indices into C·H·W) and its row of J, (N, C·H·W)."""
+        for pixel in pixels.tolist():
+            one_hot = torch.zeros_like(self.output)
+            one_hot.view(len(self.x), -1)[:, pixel] = 1
+            yield pixel, self.pull_back(one_hot).flatten(1)
+
+    def _reverse(self, u: Tensor, create_graph: bool) -> Tensor:
+        (result,) = torch.autograd.grad(
+            self.output,
+            self.x,
+            u,
+            retain_graph=True,
+            create_graph=create_graph,
+            materialize_grads=True,
+        )
+        return result
+
+
+def exact_jacobian(denoiser: Denoiser, x_t: Tensor, t: int, pixels: Tensor | None = None) -> Tensor:
+    """Return rows of the Jacobian of each input.
+
+    Args:
+        denoiser, x_t, t: As for `Linearisation`.
+        pixels: (P,) output pixels as indices into C·H·W; all by default.
+
+    Returns:
+        (N, P, C·H·W): N·P·C·H·W numbers are held at once.
+    """
+    line = Linearisation(denoiser, x_t, t)
+    wanted = torch.arange(x_t[0].numel()) if pixels is None else pixels
+    return torch.stack([row for _, row in line.rows(wanted)], 1)
 
 
 def exact_energies(
@@ -25,26 +110,19 @@ def exact_energies(
     """Return the energies between all regions, exactly.
 
     Args:
-        denoiser: Differentiable in x_t, samples independent of each other.
-        x_t: (N, C, H, W).
-        t: Noise level.
+        denoiser, x_t, t: As for `Linearisation`.
         regions: (R, C, H, W) bool.
         power: 2 sums squares of the Jacobian's entries, 1 their absolute values.
 
     Returns:
         (N, R, R) float64, output region by input region.
     """
-    x, output = _forward(denoiser, x_t, t)
-    membership = rearrange(regions.to(x.device), "r c h w -> r (c h w)").to(x.dtype)
-    total = x.new_zeros(len(x), len(regions), len(regions), dtype=torch.float64)
-    pixels = membership.any(0).nonzero()[:, 0].tolist()
-    for position, pixel in enumerate(pixels):
-        cotangent = torch.zeros_like(output)
-        cotangent.view(len(x), -1)[:, pixel] = 1
-        row = _pull_back(output, x, cotangent, keep=position + 1 < len(pixels))
+    line = Linearisation(denoiser, x_t, t)
+    membership = _membership(regions, x_t)
+    total = x_t.new_zeros(len(x_t), len(regions), len(regions), dtype=torch.float64)
+    for pixel, row in line.rows(membership.any(0).nonzero()[:, 0]):
         to_regions = (row.abs() ** power) @ membership.T
-        for region in membership[:, pixel].nonzero()[:, 0].tolist():
-            total[:, region] += to_regions
+        total[:, membership[:, pixel] > 0] += to_regions[:, None]
     return total
 
 
@@ -66,18 +144,51 @@ def estimated_energies(
     Returns:
         (N, R, R) float64, the mean over projections.
     """
-    if projections < 1:
-        raise UsageError(f"projections must be at least 1, not {projections}")
-    x, output = _forward(denoiser, x_t, t)
-    membership = rearrange(regions.to(x.device), "r c h w -> r (c h w)").to(x.dtype)
-    total = x.new_zeros(len(x), len(regions), len(regions), dtype=torch.float64)
-    rounds = [(r, p) for p in range(projections) for r in range(len(regions))]
-    for position, (region, _) in enumerate(rounds):
-        signs = torch.randint(0, 2, output.shape, generator=generator).to(x) * 2 - 1
-        cotangent = signs * regions[region].to(x)
-        row = _pull_back(output, x, cotangent, keep=position + 1 < len(rounds))
-        total[:, region] += row.square() @ membership.T
+    line = Linearisation(denoiser, x_t, t)
+    membership = _membership(regions, x_t)
+    total = x_t.new_zeros(len(x_t), len(regions), len(regions), dtype=torch.float64)
+    for region, row in _projected_rows(line, regions, projections, generator):
+        total[:, region] += row @ membership.T
     return total / projections
+
+
+def pixel_energies(
+    denoiser: Denoiser,
+    x_t: Tensor,
+    t: int,
+    region: Tensor,
+    projections: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Return how strongly one region's output depends on each input pixel.
+
+        sum over p in the region of J_pq²
+
+    Args:
+        denoiser, x_t, t: As for `Linearisation`.
+        region: (C, H, W) bool.
+        projections: Random vectors; 0 is exact.
+        generator: On the CPU.
+
+    Returns:
+        (N, C, H, W) float64.
+    """
+    line = Linearisation(denoiser, x_t, t)
+    total = x_t.new_zeros(len(x_t), region.numel(), dtype=torch.float64)
+    if projections == 0:
+        for _, row in line.rows(region.flatten().nonzero()[:, 0]):
+            total += row.square()
+        return total.reshape(x_t.shape)
+    for _, row in _projected_rows(line, region[None], projections, generator):
+        total += row
+    return total.reshape(x_t.shape) / projections
+
+
+def reverse_passes(regions: Tensor, projections: int) -> int:
+    """Return how many reverse passes a batch costs, exactly (`projections` 0) or by projections."""
+    if projections == 0:
+        return int(regions.any(0).sum())
+    return len(regions) * projections
 
 
 def batches(x_t: Tensor, batch_size: int) -> Iterator[Tensor]:
@@ -87,15 +198,22 @@ def batches(x_t: Tensor, batch_size: int) -> Iterator[Tensor]:
     yield from x_t.split(batch_size)
 
 
-def _forward(denoiser: Denoiser, x_t: Tensor, t: int) -> tuple[Tensor, Tensor]:
-    if not 0 <= t < denoiser.timesteps:
-        raise UsageError(f"noise level t={t} is outside 0 … {denoiser.timesteps - 1}")
-    x = x_t.detach().requires_grad_()
-    with torch.enable_grad():
-        output = denoiser(x, torch.full((len(x),), t, device=x.device))
-    return x, output
+def rademacher(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw signs of the shape, type and device of `like`; the same ones on every device."""
+    return torch.randint(0, 2, like.shape, generator=generator).to(like) * 2 - 1
 
 
-def _pull_back(output: Tensor, x: Tensor, cotangent: Tensor, keep: bool) -> Tensor:
-    (row,) = torch.autograd.grad(output, x, cotangent, retain_graph=keep, materialize_grads=True)
-    return row.flatten(1)
+def _projected_rows(
+    line: Linearisation, regions: Tensor, projections: int, generator: torch.Generator
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield a region and the squares of (Jᵀ v) for a random v on it, (N, C·H·W)."""
+    if projections < 1:
+        raise UsageError(f"projections must be at least 1, not {projections}")
+    for _ in range(projections):
+        for index, region in enumerate(regions.to(line.output)):
+            signs = rademacher(line.output, generator)
+            yield index, line.pull_back(signs * region).flatten(1).square()
+
+
+def _membership(regions: Tensor, x_t: Tensor) -> Tensor:
+    return rearrange(regions.to(x_t), "r c h w -> r (c h w)")

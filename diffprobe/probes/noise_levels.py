@@ -5,7 +5,7 @@ from bisect import bisect_left
 import torch
 from torch import Tensor
 
-from diffprobe.datasets import SymbolImages
+from diffprobe.datasets import ImageSet, SymbolImages
 from diffprobe.errors import UsageError
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.seeding import generator
@@ -26,24 +26,42 @@ def spread_levels(denoiser: Denoiser, n: int) -> Tensor:
     return levels
 
 
-def noisy_inputs(
-    denoiser: Denoiser, dataset: SymbolImages, n: int, t: int, seed: int
+def clean_inputs(
+    images: SymbolImages | ImageSet, n: int, seed: int, block: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Return `n` images of valid words and their noisy versions at level `t`.
+    """Return `n` clean images and the noise that a probe adds to them, (n, C, H, W) each.
 
-    The words and the noise do not depend on the level or the denoiser, so that curves over levels
-    and differences between denoisers are measured on the same draws.
-
-    Returns:
-        words (n, L) long, and x_t (n, 1, H, W), on the denoiser's device.
+    Neither depends on the level or the denoiser, so that curves over levels and differences
+    between denoisers are measured on the same draws. Another `block` gives fresh ones.
     """
-    device = denoiser.device
-    random = generator(seed, "probe")
-    words = dataset.grammar.sample(n, random)
-    x_0 = dataset.draw(words, random).to(device)
-    eps = torch.randn(x_0.shape, generator=random).to(device)
-    alpha, sigma = denoiser.alpha_sigma(torch.tensor([t], device=device))
-    return words.to(device), alpha * x_0 + sigma * eps
+    random = generator(seed, "probe", block)
+    x_0 = images.draw_images(n, random)
+    return x_0, torch.randn(x_0.shape, generator=random)
+
+
+def noisy_inputs(
+    denoiser: Denoiser,
+    images: SymbolImages | ImageSet,
+    n: int,
+    t: int,
+    seed: int,
+    block: int = 0,
+) -> Tensor:
+    """Return the images of `clean_inputs` at noise level `t`: (n, C, H, W) on the device.
+
+    Raises:
+        UsageError: If the denoiser has no such level.
+    """
+    check_level(denoiser, t)
+    x_0, eps = (x.to(denoiser.device) for x in clean_inputs(images, n, seed, block))
+    alpha, sigma = denoiser.alpha_sigma(torch.tensor([t], device=denoiser.device))
+    return alpha * x_0 + sigma * eps
+
+
+def check_level(denoiser: Denoiser, t: int) -> None:
+    """Raise UsageError unless `t` is a noise level of the denoiser's schedule."""
+    if not 0 <= t < denoiser.timesteps:
+        raise UsageError(f"noise level t={t} is outside 0 … {denoiser.timesteps - 1}")
 
 
 def symbols_form_at(denoiser: Denoiser, dataset: SymbolImages, n: int = 256, seed: int = 0) -> int:
@@ -60,7 +78,7 @@ def symbols_form_at(denoiser: Denoiser, dataset: SymbolImages, n: int = 256, see
     half = torch.special.entr(marginals).sum(-1).mean().item() / 2
 
     def uncertainty(t: int) -> float:
-        _, x_t = noisy_inputs(denoiser, dataset, n, t, seed)
+        x_t = noisy_inputs(denoiser, dataset, n, t, seed)
         alpha, sigma = denoiser.alpha_sigma(torch.tensor([t], device=x_t.device))
         scores = dataset.evidence(x_t, alpha.flatten(), sigma.flatten())
         posterior = (scores + marginals.to(scores).log()).softmax(-1)

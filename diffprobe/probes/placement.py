@@ -16,7 +16,9 @@ is split into its part along the axis D_Bayes − D_product and the rest.
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from matplotlib.axes import Axes
@@ -25,12 +27,19 @@ from torch import Tensor
 from diffprobe.config import ProbeConfig
 from diffprobe.datasets import SymbolImages
 from diffprobe.errors import UsageError
-from diffprobe.figures import COLORS
+from diffprobe.figures import COLORS, figure
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probes.noise_levels import noisy_inputs, spread_levels
+from diffprobe.probes.ratio import standard_error
 from diffprobe.progress import Progress, silent
-from diffprobe.records import estimate
+from diffprobe.records import estimate, interval
+
+if TYPE_CHECKING:
+    from diffprobe.probes.cache import Keep
+    from diffprobe.probes.subject import Subject
+
+SETTINGS = ("placement_images", "placement_levels", "batch_size", "seed")
 
 # Levels with less than this share of the largest weight say nothing about gamma.
 NEGLIGIBLE = 0.01
@@ -47,7 +56,8 @@ class Placement:
             weight is negligible.
         mu, mu_error: (T,) share of the training set recalled; NaN without an empirical oracle,
             where it equals the Bayes oracle, or where the grammar's weight is negligible.
-        unexplained: (T,) share of E‖D_net − D_product‖² that the regression leaves.
+        unexplained, unexplained_error: (T,) share of E‖D_net − D_product‖² that the regression
+            leaves, and its standard error.
         weight: (T,) ½ snr E‖D_product − D_Bayes‖², nats per unit log-SNR the grammar is worth.
         memory_weight: (T,) ½ snr E‖D_empirical − D_Bayes‖², the same for the training set.
         missed: (T,) ½ snr E‖D_net − D_Bayes‖², nats per unit log-SNR.
@@ -55,9 +65,11 @@ class Placement:
         total_correlation: Of the grammar, in nats.
         mean_gamma: Gamma averaged over noise levels by weight, and its standard error.
         mean_mu: Mu likewise; None without an empirical oracle.
+        mean_unexplained: The unexplained share likewise.
         grammar_nats: ½ ∫ E‖D_product − D_Bayes‖² dsnr and its standard error.
         missed_nats: ½ ∫ E‖D_net − D_Bayes‖² dsnr and its standard error.
-        missed_along_nats: The part of it along the axis from product to Bayes.
+        missed_along_nats: The part of it along the axis from product to Bayes, and its standard
+            error.
         settings: Inputs and seed.
     """
 
@@ -68,6 +80,7 @@ class Placement:
     mu: Tensor
     mu_error: Tensor
     unexplained: Tensor
+    unexplained_error: Tensor
     weight: Tensor
     memory_weight: Tensor
     missed: Tensor
@@ -75,9 +88,10 @@ class Placement:
     total_correlation: float
     mean_gamma: tuple[float, float]
     mean_mu: tuple[float, float] | None
+    mean_unexplained: tuple[float, float]
     grammar_nats: tuple[float, float]
     missed_nats: tuple[float, float]
-    missed_along_nats: float
+    missed_along_nats: tuple[float, float]
     settings: dict[str, Any]
 
     def summary(self) -> dict[str, Any]:
@@ -85,10 +99,11 @@ class Placement:
         return {
             "gamma": estimate(*self.mean_gamma),
             "mu": estimate(*self.mean_mu) if self.mean_mu else None,
+            "unexplained": estimate(*self.mean_unexplained),
             "grammar_nats": estimate(*self.grammar_nats),
             "total_correlation_nats": self.total_correlation,
             "missed_nats": estimate(*self.missed_nats),
-            "missed_along_nats": self.missed_along_nats,
+            "missed_along_nats": estimate(*self.missed_along_nats),
         }
 
 
@@ -122,7 +137,7 @@ def measure(
     log_snr = denoiser.log_snr(levels).cpu()
     regressions = []
     for t in progress(levels.tolist(), desc="placement", unit="level"):
-        _, x_t = noisy_inputs(denoiser, dataset, n, t, config.seed)
+        x_t = noisy_inputs(denoiser, dataset, n, t, config.seed)
         products = [
             _inner_products(batch, t, denoiser, product, bayes, empirical)
             for batch in x_t.split(config.batch_size)
@@ -132,29 +147,34 @@ def measure(
     weight, weight_by_input = _density(half_snr, [r.gram[:, 1, 1] for r in regressions])
     missed, missed_by_input = _density(half_snr, [r.missed for r in regressions])
     memory_weight, _ = _density(half_snr, [r.gram[:, 2, 2] for r in regressions])
-    missed_along = half_snr * torch.stack([r.missed_along for r in regressions])
+    along_by_input = half_snr[:, None] * torch.stack([r.missed_along for r in regressions])
     gamma, gamma_influence = _coefficient(regressions, 0, weight)
     # By the grammar's weight as well: that of the training set grows without bound at low noise,
     # where a held-out word is impossible for the empirical oracle.
     mu, mu_influence = _coefficient(regressions, 1, weight)
+    unexplained, unexplained_influence = _unexplained(regressions)
     return Placement(
         t=levels,
         log_snr=log_snr,
         gamma=gamma,
-        gamma_error=_standard_error(gamma_influence),
+        gamma_error=standard_error(gamma_influence),
         mu=mu,
-        mu_error=_standard_error(mu_influence),
-        unexplained=torch.stack([r.unexplained for r in regressions]),
+        mu_error=standard_error(mu_influence),
+        unexplained=unexplained,
+        unexplained_error=standard_error(unexplained_influence),
         weight=weight,
         memory_weight=memory_weight,
         missed=missed,
-        missed_along=missed_along,
+        missed_along=along_by_input.mean(1),
         total_correlation=dataset.grammar.total_correlation(),
         mean_gamma=_weighted_mean(gamma, gamma_influence, weight),
         mean_mu=_weighted_mean(mu, mu_influence, weight) if empirical else None,
+        mean_unexplained=_weighted_mean(
+            torch.where(gamma.isfinite(), unexplained, math.nan), unexplained_influence, weight
+        ),
         grammar_nats=_integral(weight_by_input, log_snr),
         missed_nats=_integral(missed_by_input, log_snr),
-        missed_along_nats=_integral(missed_along[:, None], log_snr)[0],
+        missed_along_nats=_integral(along_by_input, log_snr),
         settings={
             "images": n,
             "seed": config.seed,
@@ -162,6 +182,25 @@ def measure(
             "empirical": empirical is not None,
         },
     )
+
+
+@torch.no_grad()
+def grammar_weight(
+    denoiser: Denoiser, dataset: SymbolImages, config: ProbeConfig, levels: Tensor
+) -> Tensor:
+    """Return ½ snr E‖D_product − D_Bayes‖² at each of `levels (T,)`: (T,).
+
+    On the inputs of a measurement; the denoiser lends its schedule and device.
+    """
+    bayes = BayesDenoiser(dataset, denoiser.scheduler).to(denoiser.device)
+    product = ProductDenoiser(dataset, denoiser.scheduler).to(denoiser.device)
+    found = []
+    for t in levels.tolist():
+        x_t = noisy_inputs(denoiser, dataset, config.placement_images, t, config.seed)
+        level = torch.full((len(x_t),), t, device=x_t.device)
+        square = (product(x_t, level) - bayes(x_t, level)).double().square()
+        found.append(square.sum((1, 2, 3)).mean())
+    return torch.stack(found).cpu() * denoiser.log_snr(levels).exp().cpu() / 2
 
 
 def plot(result: Placement, ax: Axes, label: str = "network", **style: Any) -> Axes:
@@ -257,16 +296,34 @@ class _Regression:
 
     @property
     def missed_along(self) -> Tensor:
-        """The part of its mean along a."""
+        """What each input adds to the part of that along a, to first order: (N,), mean exact."""
         mean = self.gram.mean(0)
-        return (mean[0, 1] - mean[1, 1]).square() / mean[1, 1].clamp(min=1e-300)
+        along, axis = mean[0, 1] - mean[1, 1], mean[1, 1].clamp(min=1e-300)
+        # (mean of (r - a)·a)² / mean of a·a
+        short = along / axis
+        by_input = self.gram[:, 0, 1] - self.gram[:, 1, 1]
+        return (
+            short * along + 2 * short * (by_input - along) - short**2 * (self.gram[:, 1, 1] - axis)
+        )
 
-    @property
-    def unexplained(self) -> Tensor:
-        """The share of E‖r‖² that the regression leaves."""
-        mean = self.gram.mean(0)
-        explained = (self.coefficients.nan_to_num() * mean[1:, 0]).sum()
-        return (1 - explained / mean[0, 0].clamp(min=1e-300)).clamp(min=0)
+
+def _unexplained(regressions: list[_Regression]) -> tuple[Tensor, Tensor]:
+    """Return the share of E‖r‖² that each regression leaves (T,), and its influences (T, N).
+
+    The coefficients are at the minimum of what is left, so their own errors change it in second
+    order only.
+    """
+    shares, influences = [], []
+    for regression in regressions:
+        used = regression.coefficients.nan_to_num()
+        residual = torch.cat([-used.new_ones(1), used])
+        left = torch.einsum("nij,i,j->n", regression.gram, residual, residual)
+        everything = regression.gram[:, 0, 0]
+        scale = everything.mean().clamp(min=1e-300)
+        share = (left.mean() / scale).clamp(min=0)
+        shares.append(share)
+        influences.append((left - share * everything) / scale)
+    return torch.stack(shares), torch.stack(influences)
 
 
 def _density(half_snr: Tensor, squares: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -286,16 +343,11 @@ def _coefficient(
     return value, torch.where(known[:, None], influence, math.nan)
 
 
-def _standard_error(influence: Tensor) -> Tensor:
-    n = influence.shape[-1]
-    return (influence.square().sum(-1) / (n * (n - 1))).sqrt()
-
-
 def _weighted_mean(value: Tensor, influence: Tensor, weight: Tensor) -> tuple[float, float]:
     """Mean over the levels where `value` is defined, and its error; levels share their inputs."""
     known = value.isfinite()
     share = weight[known] / weight[known].sum()
-    error = _standard_error((share[:, None] * influence[known]).sum(0))
+    error = standard_error((share[:, None] * influence[known]).sum(0))
     return float((share * value[known]).sum()), float(error)
 
 
@@ -304,3 +356,51 @@ def _integral(density_by_input: Tensor, log_snr: Tensor) -> tuple[float, float]:
     by_input = torch.trapezoid(density_by_input, log_snr, dim=0)
     n = len(by_input)
     return float(by_input.mean()), float(by_input.std() / n**0.5) if n > 1 else math.nan
+
+
+# ---- in the suite -------------------------------------------------------------------------------
+
+
+def probe(subject: "Subject", keep: "Keep") -> dict[str, Placement]:
+    """Place the network among the oracles."""
+    dataset = subject.dataset
+    if dataset is None:
+        raise UsageError("placement needs a dataset: without a grammar there is no optimum")
+    empirical = subject.oracles.get("empirical")
+    if empirical is subject.oracles["bayes"]:
+        empirical = None  # nothing lies between them
+    compute = partial(
+        measure,
+        subject.denoiser,
+        dataset,
+        subject.config.probe,
+        empirical=empirical,
+        progress=subject.progress,
+    )
+    return {"network": keep("network", Placement, compute)}
+
+
+def draw(results: dict[str, Placement], subject: "Subject", folder: Path) -> None:
+    """Gamma and mu over the weight of the grammar."""
+    name = subject.architecture
+    with figure(folder / "placement") as canvas:
+        ax = plot(results["network"], canvas.subplots(), label=name, color=COLORS[name])
+        ax.legend(loc="center left", bbox_to_anchor=(1.2, 0.5))
+
+
+def summary(results: dict[str, Placement]) -> dict[str, Any]:
+    """Return the numbers over all noise levels."""
+    return results["network"].summary()
+
+
+def lines(content: dict[str, Any], subject: "Subject") -> list[str]:
+    """Return gamma, mu and what is missed, in words."""
+    found = [f"gamma         {interval(content['gamma'])} (0 local, 1 optimal)"]
+    if content["mu"] is not None:
+        found.append(f"mu            {interval(content['mu'])} (1 recalls its training set)")
+    found.append(f"unexplained   {interval(content['unexplained'])} of what is not the product's")
+    found.append(
+        f"missed        {interval(content['missed_along_nats'])} nats of the grammar's "
+        f"{interval(content['grammar_nats'])} (exact: {content['total_correlation_nats']:.3f})"
+    )
+    return found

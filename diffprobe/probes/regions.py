@@ -1,14 +1,185 @@
-"""Regions: sets of output pixels whose dependence is asked about."""
+"""Regions: sets of pixels whose dependence on each other is asked about."""
 
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
 import torch
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from diffprobe.datasets import SymbolImages
+from diffprobe.datasets import ImageSet, SymbolImages
+from diffprobe.errors import UsageError
+
+Box = tuple[int, int, int, int]  # top, left, height, width
 
 
-def cell_regions(dataset: SymbolImages) -> Tensor:
-    """Return one region per cell of the dataset: (L, 1, H, W) bool, a partition of the image."""
-    length = dataset.grammar.length
-    height, width = dataset.glyphs.cell
-    owner = torch.eye(length, dtype=torch.bool)[:, :, None, None]
-    return dataset.image(owner.expand(-1, -1, height, width))
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """R regions of an image of shape (C, H, W), all channels of a pixel together.
+
+    Attributes:
+        masks: (R, C, H, W) bool.
+        names: R names, such as "cell 3".
+        boxes: Top, left, height and width of each region in pixels; None for one that is no box.
+    """
+
+    masks: Tensor
+    names: tuple[str, ...]
+    boxes: tuple[Box | None, ...]
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    @property
+    def centres(self) -> Tensor:
+        """(R, 2) centre of mass of each region: row and column, in pixels."""
+        weight = self.masks[:, 0].double()
+        rows, columns = torch.meshgrid(*map(torch.arange, weight.shape[1:]), indexing="ij")
+        places = torch.stack([rows, columns], -1).double()
+        return torch.einsum("rhw,hwx->rx", weight, places) / weight.sum((1, 2))[:, None]
+
+    def index(self, number: int, setting: str = "region") -> int:
+        """Return `number` if there is such a region.
+
+        Raises:
+            UsageError: If there is not.
+        """
+        if not 0 <= number < len(self):
+            raise UsageError(f"{setting}={number} is outside 0 … {len(self) - 1}")
+        return number
+
+    @classmethod
+    def cells(cls, dataset: SymbolImages) -> "Regions":
+        """Return one region per cell of a dataset: a partition of the image."""
+        rows, columns = dataset.grid
+        return cls.grid(dataset.image_shape, rows, columns, "cell")
+
+    @classmethod
+    def grid(
+        cls, image_shape: tuple[int, int, int], rows: int, columns: int, name: str = "block"
+    ) -> "Regions":
+        """Cut the image into rows × columns blocks, of sizes as equal as pixels allow.
+
+        Raises:
+            UsageError: If a block would be empty.
+        """
+        _, height, width = image_shape
+        if not (1 <= rows <= height and 1 <= columns <= width):
+            raise UsageError(
+                f"a grid of {rows}×{columns} regions does not fit an image of {height}×{width}"
+            )
+        tops = [round(i * height / rows) for i in range(rows + 1)]
+        lefts = [round(i * width / columns) for i in range(columns + 1)]
+        boxes = [
+            (tops[r], lefts[c], tops[r + 1] - tops[r], lefts[c + 1] - lefts[c])
+            for r in range(rows)
+            for c in range(columns)
+        ]
+        return cls.of_boxes(image_shape, boxes, name)
+
+    @classmethod
+    def of_boxes(
+        cls, image_shape: tuple[int, int, int], boxes: Sequence[Box], name: str = "box"
+    ) -> "Regions":
+        """Return rectangular regions.
+
+        Raises:
+            UsageError: If there is none, or one is empty or leaves the image.
+        """
+        channels, height, width = image_shape
+        if not boxes:
+            raise UsageError("there must be at least one region")
+        masks = torch.zeros(len(boxes), channels, height, width, dtype=torch.bool)
+        for mask, box in zip(masks, boxes, strict=True):
+            top, left, tall, wide = box
+            if tall < 1 or wide < 1:
+                raise UsageError(f"the region {top},{left},{tall},{wide} is empty")
+            if top < 0 or left < 0 or top + tall > height or left + wide > width:
+                raise UsageError(
+                    f"the region {top},{left},{tall},{wide} (top, left, height, width) leaves the "
+                    f"image of {height}×{width}"
+                )
+            mask[:, top : top + tall, left : left + wide] = True
+        return cls(masks, tuple(f"{name} {i}" for i in range(len(boxes))), tuple(boxes))
+
+    @classmethod
+    def of_picture(cls, image_shape: tuple[int, int, int], path: Path, scale: int = 1) -> "Regions":
+        """Return one region for each grey level of a picture except black.
+
+        Args:
+            image_shape: C, H, W in the denoiser's own space.
+            path: A picture of H·scale × W·scale pixels.
+            scale: Pixels of the picture along each side of a pixel of the denoiser.
+
+        Raises:
+            UsageError: If the picture cannot be read, has another size, or is all black.
+        """
+        channels, height, width = image_shape
+        try:
+            with Image.open(path) as picture:
+                levels = np.asarray(picture.convert("L"))
+        except FileNotFoundError as error:
+            raise UsageError(f"no mask image at {path}") from error
+        except (OSError, UnidentifiedImageError) as error:
+            raise UsageError(f"{path} cannot be read as an image: {error}") from error
+        if levels.shape != (height * scale, width * scale):
+            raise UsageError(
+                f"the mask {path} has {levels.shape[0]}×{levels.shape[1]} pixels; "
+                f"the images have {height * scale}×{width * scale}"
+            )
+        values = [v for v in np.unique(levels).tolist() if v]
+        if not values:
+            raise UsageError(f"the mask {path} is all black: there is no region in it")
+        blocks = levels.reshape(height, scale, width, scale)
+        masks = torch.from_numpy(np.stack([(blocks == v).any((1, 3)) for v in values]))
+        return cls(
+            masks[:, None].repeat(1, channels, 1, 1),
+            tuple(f"grey level {v}" for v in values),
+            (None,) * len(values),
+        )
+
+
+def parse_regions(text: str, image_shape: tuple[int, int, int], scale: int = 1) -> Regions:
+    """Return the regions that a command line names.
+
+    Args:
+        text: `4x4` for a grid; `top,left,height,width` in pixels, several separated by `;`; or the
+            path of a mask image, one region for each grey level except black.
+        image_shape: C, H, W in the denoiser's own space.
+        scale: Pixels along each side of a pixel of the denoiser: 1, or the factor of a latent
+            model's autoencoder. A latent belongs to a box that covers any of its pixels.
+
+    Raises:
+        UsageError: If it names none.
+    """
+    if match := re.fullmatch(r"(\d+)\s*[x×]\s*(\d+)", text.strip()):
+        return Regions.grid(image_shape, int(match[1]), int(match[2]))
+    if re.fullmatch(r"[\d\s,;-]+", text):
+        boxes = []
+        for part in filter(None, (p.strip() for p in text.split(";"))):
+            numbers = [int(n) for n in part.split(",") if re.fullmatch(r"\s*-?\d+\s*", n)]
+            if len(numbers) != 4 or part.count(",") != 3:
+                raise UsageError(f"a region is top,left,height,width in pixels, not {part!r}")
+            boxes.append(_in_latents((numbers[0], numbers[1], numbers[2], numbers[3]), scale))
+        return Regions.of_boxes(image_shape, boxes)
+    return Regions.of_picture(image_shape, Path(text), scale)
+
+
+def _in_latents(box: Box, scale: int) -> Box:
+    top, left, tall, wide = box
+    if tall < 1 or wide < 1:
+        return box  # refused by name where the regions are made
+    bottom, right = -(-(top + tall) // scale), -(-(left + wide) // scale)
+    first, second = top // scale, left // scale
+    return first, second, bottom - first, right - second
+
+
+def default_regions(images: SymbolImages | ImageSet) -> Regions:
+    """Return the cells of a dataset; of images without one, a grid of 4×4 blocks."""
+    if isinstance(images, SymbolImages):
+        return Regions.cells(images)
+    _, height, width = images.image_shape
+    return Regions.grid(images.image_shape, min(4, height), min(4, width))

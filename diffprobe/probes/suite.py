@@ -1,196 +1,257 @@
-"""All probes of a checkpoint at once, beside the oracles: numbers as JSON and figures."""
+"""The probes of one denoiser, beside the oracles: numbers as JSON, figures, and what is kept.
 
-from dataclasses import dataclass
+    FOLDER/summary.json         the headline numbers of every probe
+    FOLDER/NAME.json            all numbers of the probe NAME
+    FOLDER/*.png, *.svg         figures
+    FOLDER/cache/               what need not be measured again
+
+A probe is a module with `SETTINGS`, `probe`, `draw`, `summary` and `lines`; see `ProbeModule`.
+"""
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, cast
 
 import torch
 
-from diffprobe.config import Config
-from diffprobe.datasets import build_dataset
-from diffprobe.errors import CheckpointError
-from diffprobe.models.checkpoint import find_checkpoint, load_denoiser
-from diffprobe.models.denoiser import Denoiser
-from diffprobe.models.oracles import (
-    BayesDenoiser,
-    ProductDenoiser,
-    image_baselines,
-    training_oracle,
-)
-from diffprobe.probes import attribution, dynamics, locality, placement
-from diffprobe.probes.drawings import draw
-from diffprobe.probes.noise_levels import symbols_form_at
-from diffprobe.progress import Progress, silent
-from diffprobe.records import estimate, write_record
-from diffprobe.training.run_folder import run_of_checkpoint
+from diffprobe.config import to_settings
+from diffprobe.datasets import SymbolImages
+from diffprobe.errors import UsageError, unknown_name
+from diffprobe.models.checkpoint import list_checkpoints, load_denoiser
+from diffprobe.probes import dynamics
+from diffprobe.probes.cache import Keep, fingerprint
+from diffprobe.probes.dynamics import Dynamics
+from diffprobe.probes.subject import Subject
+from diffprobe.probes.trends import draw_trends
+from diffprobe.records import write_record
+from diffprobe.seeding import generator
+from diffprobe.training.run_folder import RunFolder
+
+# What each probe looks at, and what it needs: a grammar, or a run of a certain kind.
+PROBES = {
+    "locality": "LDR and excess LDR over noise levels, dependence matrix, decay with distance",
+    "placement": "gamma, mu, and the nats of the grammar that are missed",
+    "attribution": "six attribution methods for one region's output, and their agreement",
+    "sensitivity": "how strongly one region's output depends on every input pixel",
+    "spectrum": "singular values and vectors of the Jacobian, asymmetry, effective rank",
+    "intervention": "redraw the noise or the symbol in one cell, see what changes where",
+    "detectors": "can hallucinated samples be told from valid ones along the sampling path",
+    "hidden-states": "do the layers know what the output ignores",
+    "two-layer": "the neurons of a two-layer network on the hypercube, along training",
+}
+USUAL = ("locality", "placement", "attribution")
+NEED_A_GRAMMAR = ("placement", "detectors", "hidden-states", "two-layer")
+
+
+class ProbeModule(Protocol):
+    """What the suite asks of a probe's module."""
+
+    SETTINGS: tuple[str, ...]
+
+    def probe(self, subject: Subject, keep: Keep) -> dict[str, Any]:
+        """Measure the network and what it stands beside, each part through `keep`."""
+
+    def draw(self, results: dict[str, Any], subject: Subject, folder: Path) -> None:
+        """Store the figures in `folder`."""
+
+    def summary(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Return the headline numbers, estimates with their errors."""
+
+    def lines(self, content: dict[str, Any], subject: Subject) -> list[str]:
+        """Return a summary in words."""
 
 
 @dataclass(frozen=True)
 class ProbeResults:
-    """What the probes found at one checkpoint, and where it is written.
+    """What the probes found, and where it is written.
 
     Attributes:
-        folder: Holds a JSON file and figures for each probe.
-        architecture: Name of the network's architecture.
-        step: Training step of the checkpoint.
-        forms_at: The noise level at which symbols form.
-        grammar_at: The noise level at which the grammar is worth most.
-        locality: LDR and dependence of "network", "bayes" and "product", of "empirical" where the
-            training set is finite, and of "wiener" and "local-patch" if asked for, on the same
-            inputs, those two levels among them.
-        placement: Where the network stands among the oracles.
-        attribution: One cell's integrated gradients, of "network" and "bayes", at `grammar_at`.
-        dynamics: Along training, if asked for.
+        folder: Holds the records and figures.
+        subject: What was probed.
+        results: Probe -> part ("network", "bayes", …) -> result.
+        skipped: Probe -> why it does not apply.
+        along: Probe -> its summaries at each checkpoint, where asked for.
+        dynamics: The usual measurements along training, where asked for.
     """
 
     folder: Path
-    architecture: str
-    step: int | None
-    forms_at: int
-    grammar_at: int
-    locality: dict[str, locality.Locality]
-    placement: placement.Placement
-    attribution: dict[str, attribution.Attribution]
-    dynamics: dynamics.Dynamics | None
-
-    @property
-    def ldr(self) -> tuple[float, float]:
-        """The network's LDR where symbols form, and its standard error."""
-        network = self.locality["network"]
-        index = network.at(self.forms_at)
-        return network.ldr[index].item(), network.ldr_error[index].item()
+    subject: Subject
+    results: dict[str, dict[str, Any]]
+    skipped: dict[str, str] = field(default_factory=dict)
+    along: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    dynamics: Dynamics | None = None
 
     def summary(self) -> dict[str, Any]:
-        """Return the headline numbers and the files."""
-        network, bayes = self.locality["network"], self.locality["bayes"]
-        excess, excess_error = locality.excess(network, bayes)
-        levels = {}
-        for name, t in (("symbols_form", self.forms_at), ("grammar", self.grammar_at)):
-            index = network.at(t)
-            levels[name] = {
-                "t": t,
-                "log_snr": network.log_snr[index].item(),
-                "ldr": {
-                    who: estimate(result.ldr[index], result.ldr_error[index])
-                    for who, result in self.locality.items()
-                },
-                "excess_ldr": estimate(excess[index], excess_error[index]),
-            }
+        """Return the headline numbers of every probe, and the figures."""
+        subject = self.subject
+        log_snr = subject.denoiser.log_snr(torch.tensor([subject.level]))
         return {
             "folder": str(self.folder),
-            "architecture": self.architecture,
-            "step": self.step,
-            "variant": network.settings["variant"],
-            "images": network.settings["images"],
-            "levels": levels,
-            **self.placement.summary(),
-            "attribution_local_share": {
-                who: estimate(*result.mean_local_share) for who, result in self.attribution.items()
-            },
+            "denoiser": subject.name,
+            "architecture": subject.architecture,
+            "step": subject.step,
+            "level": {"t": subject.level, "log_snr": log_snr.item()},
+            "symbols_form_at": subject.forms_at,
+            "oracles": list(subject.oracles),
+            "grammar_known": subject.dataset is not None,
+            "inputs": subject.source,
+            "probes": {name: module(name).summary(result) for name, result in self.results.items()},
+            "skipped": self.skipped,
+            "along": self.along,
             "dynamics": self.dynamics.rows() if self.dynamics is not None else None,
             "figures": [str(p) for p in sorted(self.folder.glob("*.png"))],
         }
 
+    def lines(self) -> list[str]:
+        """Return what was found in words; ± is a 95 % interval."""
+        found = []
+        if self.subject.dataset is None:
+            found.append(f"no grammar is known: no oracle curves; inputs: {self.subject.source}")
+        for name, result in self.results.items():
+            found += module(name).lines(module(name).summary(result), self.subject)
+        found += [f"{name} does not apply: {why}" for name, why in self.skipped.items()]
+        return found
 
-def probe_checkpoint(
-    checkpoint: str | Path,
-    config: Config | None = None,
+
+def module(name: str) -> ProbeModule:
+    """Return the module of the probe called `name`, importing it when first asked for."""
+    found = importlib.import_module(f"diffprobe.probes.{name.replace('-', '_')}")
+    return cast(ProbeModule, found)
+
+
+def run_probes(
+    subject: Subject,
+    names: Sequence[str] | None = None,
     *,
     steps: Literal["last", "all"] = "last",
     out: Path | None = None,
-    device: torch.device | str = "cpu",
-    progress: Progress = silent,
 ) -> ProbeResults:
-    """Measure locality, placement and attribution of a checkpoint beside the oracles; draw them.
+    """Measure a subject with the named probes, write the numbers and draw the figures.
 
     Args:
-        checkpoint: A run folder (its latest checkpoint) or a checkpoint folder in one.
-        config: Settings of the probes and of the sampler; by default the run's own.
-        steps: "all" also goes along all checkpoints of the run.
-        out: Where to write; `probes/step-…/` in the run folder by default.
-        device: Where to work.
-        progress: Called as tqdm is.
+        subject: The denoiser and what it stands beside.
+        names: Keys of `PROBES`, or "all" for those that apply; by default the usual ones.
+        steps: "all" goes along the checkpoints of the subject's run too: with the probes that are
+            named, or with the usual measurements if none is.
+        out: Where to write; `probes/step-…/` in the run folder by default, or `probes/NAME/` here.
 
     Raises:
-        CheckpointError: If there is no such checkpoint, or it belongs to no run.
+        UsageError: If there is no such probe, or one that is named does not apply.
     """
-    found = find_checkpoint(Path(checkpoint))
-    run = run_of_checkpoint(found.path)
-    if run is None:
-        raise CheckpointError(
-            f"{checkpoint} is not part of a run folder of diffprobe train: its dataset is unknown"
-        )
-    config = config or run.config()
-    dataset, settings = build_dataset(config), config.probe
-    network = load_denoiser(found.path, config.sampling.weights, device)
-    oracles: dict[str, Denoiser] = {
-        "bayes": BayesDenoiser(dataset, network.scheduler).to(device),
-        "product": ProductDenoiser(dataset, network.scheduler).to(device),
+    chosen, skipped = _choose(subject, names)
+    folder = out or _default_folder(subject)
+    results = {name: _probe(name, subject, folder) for name in chosen}
+    along: dict[str, list[dict[str, Any]]] = {}
+    usual = None
+    if steps == "all":
+        if subject.run is None:
+            raise UsageError(f"{subject.name} is not part of a run: it has no other checkpoints")
+        if names is None and subject.dataset is not None:
+            usual = _dynamics(subject, subject.run, subject.dataset, folder)
+        elif names is not None:
+            along = _along(subject, subject.run, [n for n in chosen if n != "two-layer"], folder)
+    found = ProbeResults(folder, subject, results, skipped, along, usual)
+    for name, result in results.items():
+        write_record(folder / f"{name}.json", _without_influence(result))
+        module(name).draw(result, subject, folder)
+    for name, moments in along.items():
+        draw_trends(moments, folder / f"along-{name}", name)
+    if usual is not None:
+        write_record(folder / "dynamics.json", usual)
+        dynamics.draw(usual, folder, subject.architecture)
+    write_record(folder / "summary.json", found.summary())
+    return found
+
+
+def _choose(subject: Subject, names: Sequence[str] | None) -> tuple[list[str], dict[str, str]]:
+    wanted = list(USUAL) if names is None else list(dict.fromkeys(names))
+    everything = "all" in wanted
+    if everything:
+        wanted = list(PROBES)
+    for name in wanted:
+        if name not in PROBES:
+            raise unknown_name("probe", name, [*PROBES, "all"])
+    unfit = {name: why for name in wanted if (why := _unfit(name, subject))}
+    if unfit and not everything and names is not None:
+        name, why = next(iter(unfit.items()))
+        raise UsageError(f"the probe {name} does not apply: {why}")
+    return [name for name in wanted if name not in unfit], unfit
+
+
+def _unfit(name: str, subject: Subject) -> str | None:
+    """Return why a probe does not apply to a subject."""
+    if name in NEED_A_GRAMMAR and subject.dataset is None:
+        return "no grammar is known (give --dataset)"
+    if name == "two-layer":
+        if subject.architecture != "mlp" or subject.run is None:
+            return "it is for a run of the two-layer network (model.name = 'mlp')"
+        if subject.config.images.name != "pixels":
+            return "it is for the hypercube (images.name = 'pixels')"
+    return None
+
+
+def _default_folder(subject: Subject) -> Path:
+    if subject.run is None:
+        return Path("probes") / subject.name
+    return subject.run.path / "probes" / (f"step-{subject.step:06d}" if subject.step else "last")
+
+
+def _probe(name: str, subject: Subject, folder: Path) -> dict[str, Any]:
+    return module(name).probe(subject, _keep(name, module(name).SETTINGS, subject, folder))
+
+
+def _keep(name: str, fields: Sequence[str], subject: Subject, folder: Path) -> Keep:
+    settings = to_settings(subject.config)
+    key: dict[str, Any] = {
+        "probe": {k: settings["probe"][k] for k in fields if k in settings["probe"]},
+        "sampling": settings["sampling"] if "sampling" in fields else None,
+        "data": settings["data"],
+        "oracles": [settings["probe"]["baseline_images"], *subject.oracles],
+        "level": [subject.level, subject.forms_at],
+        "regions": fingerprint(subject.regions.masks),
+        "inputs": fingerprint(
+            subject.images.draw_images(64, generator(0, "fingerprint")), subject.source
+        ),
+        "denoiser": fingerprint(subject.denoiser),
     }
-    empirical = training_oracle(dataset, network.scheduler, config.data)
-    if empirical is not None:
-        oracles["empirical"] = empirical.to(device)
-    if settings.baseline_images:
-        baselines = image_baselines(
-            dataset, network.scheduler, config.data, settings.baseline_images, settings.seed
-        )
-        oracles |= {name: baseline.to(device) for name, baseline in baselines.items()}
+    # A function has no weights: nothing would tell it from another.
+    known = next(subject.denoiser.parameters(), None) is not None
+    return Keep(folder / "cache" if known else None, name, key)
 
-    placed = placement.measure(network, dataset, settings, empirical=empirical, progress=progress)
-    forms_at = symbols_form_at(network, dataset, seed=settings.seed)
-    grammar_at = int(placed.t[placed.weight.argmax()])
-    measured = {
-        name: locality.measure(
-            denoiser,
-            dataset,
-            settings,
-            include=(forms_at, grammar_at),
-            description=f"locality, {name}",
-            progress=progress,
-        )
-        for name, denoiser in {"network": network, **oracles}.items()
-    }
-    results = ProbeResults(
-        folder=out or run.path / "probes" / found.path.name,
-        architecture=config.model.name,
-        step=found.step,
-        forms_at=forms_at,
-        grammar_at=grammar_at,
-        locality=measured,
-        placement=placed,
-        attribution={
-            name: attribution.measure(denoiser, dataset, settings, t=grammar_at)
-            for name, denoiser in (("network", network), ("bayes", oracles["bayes"]))
-        },
-        dynamics=dynamics.measure(
-            run.path, dataset, config, t=grammar_at, device=device, progress=progress
-        )
-        if steps == "all"
-        else None,
+
+def _dynamics(subject: Subject, run: RunFolder, dataset: SymbolImages, folder: Path) -> Dynamics:
+    return dynamics.measure(
+        run.path,
+        dataset,
+        subject.config,
+        t=subject.level,
+        device=subject.denoiser.device,
+        keep=_keep("dynamics", dynamics.SETTINGS, subject, folder),
+        progress=subject.progress,
     )
-    _write(results)
-    draw(results, dataset)
-    write_record(results.folder / "summary.json", results.summary())
-    return results
 
 
-def _write(results: ProbeResults) -> None:
-    excess = locality.excess(results.locality["network"], results.locality["bayes"])
-    folder = results.folder
-    write_record(
-        folder / "locality.json",
-        {
-            **{name: _without_influence(result) for name, result in results.locality.items()},
-            "excess_ldr": {"value": excess[0], "standard_error": excess[1]},
-        },
-    )
-    write_record(folder / "placement.json", results.placement)
-    for name, result in results.attribution.items():
-        attribution.write(result, folder / f"attribution-{name}")
-    if results.dynamics is not None:
-        write_record(folder / "dynamics.json", results.dynamics)
+def _along(
+    subject: Subject, run: RunFolder, names: Sequence[str], folder: Path
+) -> dict[str, list[dict[str, Any]]]:
+    """Return each probe's summaries at every checkpoint of the run, at the same noise level."""
+    along: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    checkpoints = list_checkpoints(run.path)
+    for checkpoint in subject.progress(checkpoints, desc="along training", unit="checkpoint"):
+        weights, device = subject.config.sampling.weights, subject.denoiser.device
+        network = load_denoiser(checkpoint.path, weights, device)
+        then = replace(subject, denoiser=network, step=checkpoint.step)
+        for name in names:
+            results = _probe(name, then, folder.parent / checkpoint.path.name)
+            along[name].append({"step": checkpoint.step, **module(name).summary(results)})
+    return along
 
 
-def _without_influence(result: locality.Locality) -> dict[str, Any]:
+def _without_influence(results: dict[str, Any]) -> dict[str, Any]:
     # One number an input and level: what errors are made of, not a result.
-    return {key: value for key, value in result.__dict__.items() if key != "influence"}
+    return {
+        part: {k: v for k, v in result.__dict__.items() if k != "influence"}
+        for part, result in results.items()
+    }

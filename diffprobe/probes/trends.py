@@ -1,0 +1,89 @@
+"""Any probe's headline numbers along training."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffprobe.figures import LABELS, figure
+from diffprobe.statistics import Rate
+
+
+def draw_trends(moments: Sequence[Mapping[str, Any]], path: Path, name: str) -> None:
+    """Draw every estimate of the network in a probe's summaries against training step.
+
+    Of a probe that goes over noise levels, the excess LDR over step and level.
+
+    Args:
+        moments: Summaries, each with its "step".
+        path: Of the figure, without an ending.
+        name: What the figure is called.
+    """
+    if "levels" in moments[0]:
+        _draw_levels(moments, path)
+        return
+    curves: dict[str, list[tuple[int, float, float, float]]] = {}
+    for moment in moments:
+        for label, value, low, high in network_estimates(moment):
+            curves.setdefault(label, []).append((moment["step"], value, low, high))
+    with figure(path, 6.5, 3.5) as canvas:
+        ax = canvas.subplots()
+        for label, points in curves.items():
+            steps, values, lows, highs = zip(*points, strict=True)
+            below = [max(0.0, v - low) for v, low in zip(values, lows, strict=True)]
+            above = [max(0.0, high - v) for v, high in zip(values, highs, strict=True)]
+            ax.errorbar(
+                steps, values, yerr=[below, above], marker="o", markersize=3, capsize=2, label=label
+            )
+        ax.set(xscale="log", xlabel="training step", title=f"{name} along training, network")
+        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def _draw_levels(moments: Sequence[Mapping[str, Any]], path: Path) -> None:
+    known = moments[0]["levels"][0]["excess_ldr"] is not None
+    rows = [
+        [(row["excess_ldr"] if known else row["ldr"]["network"])["value"] for row in m["levels"]]
+        for m in moments
+    ]
+    log_snr = [row["log_snr"] for row in moments[0]["levels"]]
+    with figure(path, 6.0, 3.2) as canvas:
+        ax = canvas.subplots()
+        image = ax.pcolormesh(
+            log_snr,
+            range(len(rows)),
+            np.array(rows, float),
+            cmap="RdBu_r" if known else "viridis",
+            vmin=-1 if known else 0,
+            vmax=1,
+            shading="nearest",
+        )
+        ax.set(
+            xlabel="log-SNR (nats); white: the output depends on nothing" if known else "log-SNR",
+            ylabel="training step",
+            yticks=range(len(rows)),
+            yticklabels=[f"{m['step']:,}" for m in moments],
+        )
+        canvas.colorbar(image, ax=ax, label="excess LDR over Bayes" if known else "LDR")
+
+
+def network_estimates(
+    content: Any, path: tuple[str, ...] = ()
+) -> Iterator[tuple[str, float, float, float]]:
+    """Yield label, value and 95 % interval of each estimate or rate that is not an oracle's.
+
+    >>> list(network_estimates({"gain": {"network": {"value": 1.0, "standard_error": 0.0}}}))
+    [('gain', 1.0, 1.0, 1.0)]
+    """
+    label = ", ".join(p.replace("_", " ") for p in path if p != "network")
+    if isinstance(content, Rate):
+        if content.value is not None:
+            yield label, content.value, content.low, content.high
+    elif isinstance(content, Mapping):
+        if set(content) >= {"value", "standard_error"}:
+            half = 1.96 * content["standard_error"]
+            yield label, content["value"], content["value"] - half, content["value"] + half
+            return
+        for key, value in content.items():
+            if key not in LABELS:
+                yield from network_estimates(value, (*path, str(key)))

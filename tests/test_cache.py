@@ -1,0 +1,107 @@
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from diffprobe.probes.cache import Keep, fingerprint
+from diffprobe.statistics import Rate, wilson
+
+
+@dataclass(frozen=True)
+class Inner:
+    values: Tensor
+    rate: Rate
+
+
+@dataclass(frozen=True)
+class Outer:
+    scores: Tensor
+    pair: tuple[float, float]
+    names: tuple[str, ...]
+    parts: list[Inner]
+    by_name: dict[str, Tensor]
+    missing: tuple[float, float] | None
+    settings: dict[str, Any]
+
+
+RESULT = Outer(
+    scores=torch.tensor([[1.0, float("nan")], [-0.0, 1e-300]], dtype=torch.float64),
+    pair=(1.5, float("nan")),
+    names=("a", "b"),
+    parts=[Inner(torch.arange(3), wilson(2, 5)), Inner(torch.ones(0), wilson(0, 0))],
+    by_name={"x": torch.tensor(True)},
+    missing=None,
+    settings={"n": 3, "list": [1, 2]},
+)
+
+
+class Counted:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self) -> Outer:
+        self.calls += 1
+        return RESULT
+
+
+def test_a_result_is_computed_once_and_comes_back_whole(tmp_path: Path) -> None:
+    compute = Counted()
+    for _ in range(2):
+        found = Keep(tmp_path, "probe", {"images": 8})("network", Outer, compute)
+        assert compute.calls == 1
+        assert torch.equal(found.scores.isnan(), RESULT.scores.isnan())
+        assert torch.equal(found.scores.nan_to_num(), RESULT.scores.nan_to_num())
+        assert found.scores.dtype == torch.float64
+        assert found.pair[0] == 1.5
+        assert found.names == ("a", "b")
+        assert found.parts[0].rate == wilson(2, 5)
+        assert torch.equal(found.parts[0].values, torch.arange(3))
+        assert found.parts[1].rate.value is None
+        assert found.by_name["x"].item() is True
+        assert found.missing is None
+        assert found.settings == RESULT.settings
+
+
+def test_another_setting_part_or_probe_is_measured_again(tmp_path: Path) -> None:
+    compute = Counted()
+    Keep(tmp_path, "probe", {"images": 8})("network", Outer, compute)
+    Keep(tmp_path, "probe", {"images": 8})("bayes", Outer, compute)
+    Keep(tmp_path, "other", {"images": 8})("network", Outer, compute)
+    Keep(tmp_path, "probe", {"images": 9})("network", Outer, compute)
+    assert compute.calls == 4
+    Keep(None, "probe", {"images": 9})("network", Outer, compute)
+    assert compute.calls == 5
+
+
+@pytest.mark.parametrize("damage", [b"", b"no archive", None])
+def test_a_damaged_file_is_measured_again(tmp_path: Path, damage: bytes | None) -> None:
+    compute = Counted()
+    keep = Keep(tmp_path, "probe", {})
+    keep("network", Outer, compute)
+    path = tmp_path / "probe-network.npz"
+    path.write_bytes(path.read_bytes()[:-40] if damage is None else damage)
+    keep("network", Outer, compute)
+    assert compute.calls == 2
+    keep("network", Outer, compute)
+    assert compute.calls == 2
+
+
+def test_fingerprints_tell_values_shapes_and_weights_apart() -> None:
+    layer = nn.Linear(2, 2)
+    before = fingerprint(layer)
+    assert before == fingerprint(layer)
+    with torch.no_grad():
+        layer.bias[0] += 1e-6
+    assert fingerprint(layer) != before
+    ones = torch.ones(2, 3)
+    distinct = {
+        fingerprint(ones),
+        fingerprint(ones.reshape(3, 2)),
+        fingerprint(ones.double()),
+        fingerprint(ones, "text"),
+        fingerprint(ones > 0),
+    }
+    assert len(distinct) == 5

@@ -1,0 +1,101 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from diffprobe.config import NoiseConfig, ProbeConfig
+from diffprobe.datasets import Glyphs, ImageSet, Parity, SymbolImages, hypercube
+from diffprobe.errors import UsageError
+from diffprobe.models import Denoiser, noise_scheduler
+from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
+from diffprobe.probes import intervention, sensitivity
+from diffprobe.probes.jacobian import exact_jacobian
+from diffprobe.probes.noise_levels import noisy_inputs
+
+SCHEDULER = noise_scheduler(NoiseConfig())
+CUBE = hypercube(Parity(4))
+CONFIG = ProbeConfig(intervention_images=4000, batch_size=1000, images=16, projections=0)
+MATRIX = torch.tensor(
+    [[2.0, 1.0, 0.0, 0.0], [0.0, 3.0, 0.0, 0.0], [0.0, 0.0, -1.0, 2.0], [1.0, 1.0, 1.0, 1.0]]
+)
+
+
+class Linear(Denoiser):
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__(SCHEDULER)
+        self.matrix = matrix
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        return (x_t.flatten(1) @ self.matrix.T).reshape(x_t.shape)
+
+
+def test_a_linear_map_changes_as_its_matrix_says() -> None:
+    linear = Linear(MATRIX)
+    alpha, sigma = (a.item() for a in linear.alpha_sigma(torch.tensor([300])))
+    noise = intervention.measure(linear, CUBE, CONFIG, t=300)
+    expected = 2 * sigma**2 * MATRIX.square()
+    assert ((noise.matrix - expected).abs() <= 5 * noise.matrix_error + 1e-6).all()
+    assert noise.local_share == pytest.approx(15 / 23, abs=5 * noise.local_share_error)
+    # The other sign is always 2 away.
+    symbol = intervention.measure(linear, CUBE, CONFIG, t=300, kind="symbol")
+    assert torch.allclose(symbol.matrix.float(), 4 * alpha**2 * MATRIX.square(), rtol=1e-4)
+    assert symbol.local_share == pytest.approx(15 / 23, rel=1e-5)
+    assert symbol.settings["images"] == 4000
+
+
+def test_the_optimum_of_parity_answers_elsewhere_and_the_product_does_not() -> None:
+    world = SymbolImages(Parity(4), Glyphs.font("01", (4, 4), variants=2), (2, 2))
+    config = replace(CONFIG, intervention_images=100)
+    bayes = intervention.measure(
+        BayesDenoiser(world, SCHEDULER), world, config, t=250, kind="symbol"
+    )
+    product = intervention.measure(
+        ProductDenoiser(world, SCHEDULER), world, config, t=250, kind="symbol"
+    )
+    assert product.local_share == pytest.approx(1.0)
+    assert bayes.local_share < 0.95
+    # Batches are only a matter of memory.
+    one = intervention.measure(
+        BayesDenoiser(world, SCHEDULER), world, replace(config, batch_size=7), t=250, kind="symbol"
+    )
+    assert torch.allclose(one.matrix, bayes.matrix, rtol=1e-5)
+
+
+def test_symbols_need_a_dataset() -> None:
+    images = ImageSet(torch.zeros(2, 1, 4, 4), "blank")
+    with pytest.raises(UsageError, match="only where a dataset says"):
+        intervention.measure(Linear(torch.eye(16)), images, CONFIG, t=1, kind="symbol")
+    few = replace(CONFIG, intervention_images=1)
+    with pytest.raises(UsageError, match="intervention_images must be at least 2"):
+        intervention.measure(Linear(MATRIX), CUBE, few, t=1)
+    with pytest.raises(UsageError, match="t=-1 is outside"):
+        intervention.measure(Linear(MATRIX), CUBE, CONFIG, t=-1)
+
+
+def test_a_sensitivity_map_is_a_row_of_the_jacobian_squared() -> None:
+    world = SymbolImages(Parity(4), Glyphs.font("01", (4, 4)), (2, 2))
+    bayes = BayesDenoiser(world, SCHEDULER)
+    config = replace(CONFIG, region=2, batch_size=5)
+    result = sensitivity.measure(bayes, world, config, t=350)
+    x_t = noisy_inputs(bayes, world, 16, 350, 0)
+    rows = exact_jacobian(bayes, x_t, 350).reshape(16, 8, 8, 64)[:, 4:, :4]
+    squares = rows.double().square().sum((1, 2)).reshape(16, 8, 8)
+    assert torch.allclose(result.map, squares.mean(0), rtol=1e-4)
+    assert torch.allclose(result.map_error, squares.std(0) / 4, rtol=1e-4)
+    inside = squares[:, 4:, :4].sum() / squares.sum()
+    assert result.local_share == pytest.approx(inside.item(), rel=1e-5)
+    assert result.box == (4, 0, 4, 4)
+    estimated = sensitivity.measure(bayes, world, replace(config, projections=64), t=350)
+    assert estimated.local_share == pytest.approx(result.local_share, abs=0.1)
+    with pytest.raises(UsageError, match=r"probe\.region=4 is outside 0 … 3"):
+        sensitivity.measure(bayes, world, replace(config, region=4), t=350)
+    shown = sensitivity.plot(result, Figure().subplots()).images[0]
+    assert shown.get_array().max() == pytest.approx(result.map.max().item())
+
+
+def test_the_figure_divides_columns() -> None:
+    result = intervention.measure(Linear(MATRIX), CUBE, CONFIG, t=300)
+    shown = intervention.plot(result, Figure().subplots()).images[0].get_array()
+    assert torch.allclose(torch.as_tensor(shown).sum(0), torch.ones(4).double())

@@ -1,0 +1,107 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from diffprobe.config import NoiseConfig, ProbeConfig, TransformerConfig
+from diffprobe.datasets import Glyphs, Parity, SymbolImages, hypercube
+from diffprobe.errors import UsageError
+from diffprobe.models import Denoiser, NetworkDenoiser, build_network, noise_scheduler
+from diffprobe.models.oracles import BayesDenoiser
+from diffprobe.probes import spectrum
+from diffprobe.probes.jacobian import exact_jacobian
+
+SCHEDULER = noise_scheduler(NoiseConfig(prediction_type="v_prediction"))
+WORLD = SymbolImages(Parity(4), Glyphs.font("01", (4, 4)), (2, 2))
+CONFIG = ProbeConfig(
+    spectrum_images=3, spectrum_values=4, spectrum_iterations=30, spectrum_projections=400
+)
+
+
+class Linear(Denoiser):
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__(SCHEDULER)
+        self.matrix = matrix
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        return (x_t.flatten(1) @ self.matrix.T).reshape(x_t.shape)
+
+
+def transformer() -> Denoiser:
+    config = TransformerConfig(patch=(4, 4), width=16, depth=1, heads=2)
+    network = build_network(config, WORLD.image_shape)
+    random = torch.Generator().manual_seed(0)
+    for p in network.parameters():
+        p.data += 0.1 * torch.randn(p.shape, generator=random)
+    return NetworkDenoiser(network.eval(), SCHEDULER)
+
+
+@pytest.mark.parametrize("denoiser", [transformer(), BayesDenoiser(WORLD, SCHEDULER)])
+def test_the_top_of_the_spectrum_is_that_of_the_matrix(denoiser: Denoiser) -> None:
+    result = spectrum.measure(denoiser, WORLD, CONFIG, t=400)
+    matrix = exact_jacobian(denoiser, result.x_t, 400).double()
+    left, values, _ = torch.linalg.svd(matrix)
+    assert result.values.shape == (3, 4)
+    assert torch.allclose(result.values, values[:, :4], rtol=1e-3, atol=1e-5)
+    assert (result.value_residual < 0.02 * values[:, :1]).all()
+    for vectors in (result.inputs, result.outputs):
+        assert vectors.shape == (3, 4, 1, 8, 8)
+        assert torch.allclose(vectors.flatten(2).norm(dim=2), torch.ones(3, 4), atol=1e-4)
+    pushed = torch.einsum("npq,nkq->nkp", matrix.float(), result.inputs.flatten(2))
+    expected = result.values[..., None].float() * result.outputs.flatten(2)
+    assert torch.allclose(pushed, expected, atol=2e-3 * values.max().item())
+    # Leading vectors up to their sign, where the first value stands alone.
+    for i in range(3):
+        if values[i, 0] > 1.2 * values[i, 1]:
+            cosine = (left[i, :, 0].float() @ result.outputs[i, 0].flatten()).abs()
+            assert cosine > 0.99
+
+
+def test_moments_are_those_of_the_matrix() -> None:
+    random = torch.Generator().manual_seed(1)
+    matrix = torch.randn(4, 4, generator=random)
+    result = spectrum.measure(
+        Linear(matrix), hypercube(Parity(4)), replace(CONFIG, spectrum_projections=4000), t=400
+    )
+    squares = torch.linalg.svdvals(matrix).square()
+    energy = squares.sum().item()
+    antisymmetric = ((matrix - matrix.T) / 2).square().sum().item() / energy
+    assert result.energy.tolist() == pytest.approx([energy] * 3, rel=0.06)
+    assert result.asymmetry.tolist() == pytest.approx([antisymmetric] * 3, rel=0.1)
+    rank = energy**2 / squares.square().sum().item()
+    assert result.effective_rank.tolist() == pytest.approx([rank] * 3, rel=0.1)
+    value, error = result.mean("asymmetry")
+    assert value == pytest.approx(result.asymmetry.mean().item())
+    assert error >= 0
+
+
+def test_the_optimum_is_symmetric_and_a_rotation_is_not() -> None:
+    bayes = spectrum.measure(BayesDenoiser(WORLD, SCHEDULER), WORLD, CONFIG, t=500)
+    assert bayes.asymmetry.max() < 1e-8
+    turn = torch.tensor([[0.0, -1.0, 0, 0], [1, 0, 0, 0], [0, 0, 0, -1], [0, 0, 1, 0]])
+    rotation = spectrum.measure(Linear(turn), hypercube(Parity(4)), CONFIG, t=500)
+    assert rotation.asymmetry.tolist() == pytest.approx([1.0] * 3, abs=1e-5)
+    assert rotation.effective_rank.tolist() == pytest.approx([4.0] * 3, rel=1e-4)
+    assert rotation.values.flatten().tolist() == pytest.approx([1.0] * 12, rel=1e-4)
+
+
+def test_what_depends_on_nothing_has_no_rank() -> None:
+    result = spectrum.measure(Linear(torch.zeros(4, 4)), hypercube(Parity(4)), CONFIG, t=500)
+    assert (result.values == 0).all()
+    assert (result.effective_rank == 0).all()
+
+
+def test_bad_settings_are_refused_and_the_figure_shows_the_values() -> None:
+    linear, world = Linear(torch.eye(4)), hypercube(Parity(4))
+    for change, message in (
+        ({"spectrum_values": 5}, "must lie in 1 … 4"),
+        ({"spectrum_images": 1}, "spectrum_images must be at least 2"),
+        ({"spectrum_projections": 1}, "spectrum_projections must be at least 2"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            spectrum.measure(linear, world, replace(CONFIG, **change), t=1)
+    result = spectrum.measure(linear, world, CONFIG, t=500)
+    (line,) = spectrum.plot(result, Figure().subplots()).lines
+    assert line.get_ydata().tolist() == pytest.approx([1.0] * 4, rel=1e-4)
