@@ -14,6 +14,7 @@ from diffprobe.datasets import Glyphs, ModularSum, Parity, SymbolImages
 from diffprobe.errors import UsageError
 from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser, noise_scheduler
 from diffprobe.probes import detectors
+from diffprobe.probes.cache import Keep
 from diffprobe.probes.detectors import KNOWS, Detectors
 from diffprobe.probes.jacobian import exact_energies
 from diffprobe.probes.regions import Regions
@@ -260,6 +261,15 @@ def test_the_probe_of_a_subject(tmp_path: Path, measured: Detectors) -> None:
     text = "\n".join(detectors.lines(content, subject))
     assert str(area) in text
     assert "better than chance" in text
+
+
+def test_what_is_kept_is_what_was_measured(tmp_path: Path, measured: Detectors) -> None:
+    Keep(tmp_path, "detectors", {})("network", Detectors, lambda: measured)
+    kept = Keep(tmp_path, "detectors", {})("network", Detectors, lambda: pytest.fail("again"))
+    assert kept.auroc == measured.auroc
+    assert kept.invalid == measured.invalid
+    for name, score in measured.scores.items():
+        assert torch.equal(kept.scores[name], score), name
 
 
 def test_the_best_detector_knows_no_grammar(measured: Detectors) -> None:
