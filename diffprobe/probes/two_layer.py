@@ -268,8 +268,9 @@ def summary(results: dict[str, TwoLayer]) -> dict[str, Any]:
     }
 
 
-def lines(found: dict[str, Any]) -> list[str]:
-    """Return the headline in words."""
+def lines(content: dict[str, Any], subject: "Subject") -> list[str]:
+    """Return the summary in words."""
+    found = content
     gained, neurons = found["gained"], found["neurons"]
     plateau = found["plateau"]
     where = f"from step {plateau[0]:,} to {plateau[1]:,}" if plateau else "at no checkpoint"
