@@ -217,7 +217,7 @@ def test_a_run_is_probed_up_to_its_checkpoint(config: Config, tmp_path: Path) ->
     assert found["neurons"]["coordinate"]["plain"] == pytest.approx(
         float(alone.neurons.coordinate.mean()), abs=1e-6
     )
-    text = "\n".join(two_layer.lines(found))
+    text = "\n".join(two_layer.lines(found, subject))
     assert "all 8 words" in text
     assert f"at step {result.steps[int(result.distance.argmin())]:,}" in text
     two_layer.draw(results, subject, tmp_path)

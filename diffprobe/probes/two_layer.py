@@ -270,20 +270,18 @@ def summary(results: dict[str, TwoLayer]) -> dict[str, Any]:
 
 def lines(content: dict[str, Any], subject: "Subject") -> list[str]:
     """Return the summary in words."""
-    found = content
-    gained, neurons = found["gained"], found["neurons"]
-    plateau = found["plateau"]
+    gained, neurons, plateau = content["gained"], content["neurons"], content["plateau"]
     where = f"from step {plateau[0]:,} to {plateau[1]:,}" if plateau else "at no checkpoint"
-    nearest = found["nearest_product"]
+    nearest = content["nearest_product"]
     served, mixed = neurons["serving_coordinate_through"], neurons["serving_parity"]
     return [
-        f"population loss over all {found['words']:,} words: within {found['tolerance']:.0%} of "
-        f"the product oracle's (of its distance to the optimum) {where}",
+        f"population loss over all {content['words']:,} words: within {content['tolerance']:.0%} "
+        f"of the product oracle's (in terms of its distance to the optimum) {where}",
         f"nearest the product oracle at step {nearest['step']:,}: E‖D_net − D_product‖² is "
         f"{nearest['share_of_gap']:.1%} of E‖D_Bayes − D_product‖²",
         f"at the last step the loss has gone {gained['value']:.1%} ± "
         f"{1.96 * gained['standard_error']:.1%} of the way from product to optimum",
-        f"neurons that serve one coordinate, in and out (cosine ≥ {found['threshold']:g}): "
+        f"neurons that serve one coordinate, in and out (cosine ≥ {content['threshold']:g}): "
         f"{served['plain']:.1%} of them with {served['by_contribution']:.1%} of all contribution "
         f"(random directions {served['chance']:.2%})",
         f"neurons along a parity direction: {mixed['plain']:.1%} with "
@@ -302,8 +300,7 @@ def draw(results: dict[str, TwoLayer], subject: "Subject", folder: Path) -> None
         for index, ax in enumerate(panels):
             plot(result, ax, index)
             ax.label_outer()
-        handles, labels = panels[0].get_legend_handles_labels()
-        above.legend(handles[::-1], labels[::-1], loc="outside upper center", ncols=4)
+        above.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
         left, right = below.subplots(1, 2)
         plot_alignment(result, left)
         plot_shares(result, right)
