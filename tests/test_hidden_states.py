@@ -70,9 +70,7 @@ def test_a_layer_that_computes_the_parity_reaches_the_optimum() -> None:
     assert (pixels - 0.5).abs().max() < slack
     assert (output - 0.5).abs().max() < slack
     assert hidden[-1] == result.optimum[-1] == 1
-    row, level = result.best
-    assert row == 1
-    assert 0 < level < len(result.t) - 1
+    assert result.best == (1, len(result.t) - 2)
     assert ((result.low <= result.accuracy) & (result.accuracy <= result.high)).all()
     assert result.rate(1, 2).value == pytest.approx(float(hidden[2]))
 
@@ -128,6 +126,24 @@ def test_too_few_verdicts_give_no_number() -> None:
     subject = subject_of(blank, PAIR)
     assert "too few samples" in "\n".join(hidden_states.lines(found, subject))
     hidden_states.plot(result, Figure().subplots())
+
+
+def test_the_best_layer_is_chosen_on_the_validation_part() -> None:
+    result = hidden_states.measure(knowing(), PAIR, CONFIG)
+    shown = torch.tensor([[0.9, 0.9, 0.9], [0.6, 0.5, 0.9], [0.5, 0.7, 0.5], [0.9, 0.9, 0.9]])
+    result = replace(
+        result,
+        layers=("x_t", "first", "second", "x0_hat"),
+        t=torch.tensor([999, 100, 0]),
+        log_snr=torch.tensor([-10.0, 2, 9]),
+        validation=shown,
+        accuracy=torch.tensor([[0.5] * 3, [0.8] * 3, [0.652] * 3, [0.5] * 3]),
+        optimum=torch.tensor([0.5, 0.99, 1]),
+    )
+    found = hidden_states.summary({"word": result})["word"]
+    assert (found["layer"], found["t"]) == ("second", 100)
+    assert found["accuracy"].value == pytest.approx(0.652)
+    assert found["bayes"].value == pytest.approx(0.99, abs=0.002)
 
 
 # ---- the exact optimum -----------------------------------------------------------------------

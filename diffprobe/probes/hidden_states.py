@@ -111,14 +111,16 @@ class HiddenStates:
 
     @property
     def best(self) -> tuple[int, int]:
-        """Layer and level of the best hidden state, chosen on the validation part alone.
+        """The level at which the answer is all but certain, and the best hidden state there.
 
-        The ends of the schedule are passed over: there is nothing to know, or nothing to do.
+        That is the cleanest level but the end of the schedule, where a network has nothing to do.
+        The layer is chosen on the validation part alone.
+
+        Returns:
+            Indices of the layer and of the level.
         """
-        inner = slice(1, -1) if len(self.t) > 2 else slice(None)
-        hidden = self.validation[1:-1, inner].nan_to_num(-1)
-        row, level = divmod(int(hidden.argmax()), hidden.shape[1])
-        return row + 1, level + (inner.start or 0)
+        level = max(len(self.t) - 2, 0)
+        return int(self.validation[1:-1, level].nan_to_num(-1).argmax()) + 1, level
 
     def rate(self, row: int, level: int) -> Rate:
         """Return the accuracy of one layer at one level on the test part."""
@@ -232,7 +234,7 @@ def probe(subject: "Subject", keep: "Keep") -> dict[str, HiddenStates]:
 
 
 def summary(results: dict[str, HiddenStates]) -> dict[str, Any]:
-    """Return each question's best layer and level, chosen on the validation part."""
+    """Return what the best layer tells of each question where the answer is all but certain."""
     found = {}
     for question, result in results.items():
         row, level = result.best
