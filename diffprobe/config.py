@@ -292,7 +292,6 @@ class ProbeConfig:
     level: int = -1
     region: int = 0
     batch_size: int = 128
-    attribution_cell: int = 0
     attribution_images: int = 64
     attribution_methods: tuple[str, ...] = (
         "saliency",

@@ -279,5 +279,5 @@ def test_estimates_of_oracles_are_no_trend_of_the_network() -> None:
         "rate": wilson(1, 2),
         "t": 3,
     }
-    found = {label: value for label, value, _, _ in network_estimates(content)}
-    assert found == {"share": 0.5, "rate": 0.5}
+    found = {path: value for path, value, _, _ in network_estimates(content)}
+    assert found == {("share",): 0.5, ("rate",): 0.5}

@@ -1,9 +1,9 @@
 """The probes of one denoiser, beside the oracles: numbers as JSON, figures, and what is kept.
 
     FOLDER/summary.json         the headline numbers of every probe
-    FOLDER/NAME.json            all numbers of the probe NAME
+    FOLDER/NAME.json            the numbers of the probe NAME
     FOLDER/*.png, *.svg         figures
-    FOLDER/cache/               what need not be measured again
+    FOLDER/cache/               everything measured, so that it need not be measured again
 
 A probe is a module with `SETTINGS`, `probe`, `draw`, `summary` and `lines`; see `ProbeModule`.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 import torch
+from torch import Tensor
 
 from diffprobe.config import to_settings
 from diffprobe.datasets import SymbolImages
@@ -97,6 +98,11 @@ class ProbeResults:
             "oracles": list(subject.oracles),
             "grammar_known": subject.dataset is not None,
             "inputs": subject.source,
+            "regions": {
+                "names": subject.regions.names,
+                "boxes": subject.regions.boxes,
+                "image": subject.images.image_shape[1:],
+            },
             "probes": {name: module(name).summary(result) for name, result in self.results.items()},
             "skipped": self.skipped,
             "along": self.along,
@@ -154,7 +160,7 @@ def run_probes(
             along = _along(subject, subject.run, [n for n in chosen if n != "two-layer"], folder)
     found = ProbeResults(folder, subject, results, skipped, along, usual)
     for name, result in results.items():
-        write_record(folder / f"{name}.json", _without_influence(result))
+        write_record(folder / f"{name}.json", _numbers(result))
         module(name).draw(result, subject, folder)
     for name, moments in along.items():
         draw_trends(moments, folder / f"along-{name}", name)
@@ -243,15 +249,21 @@ def _along(
         weights, device = subject.config.sampling.weights, subject.denoiser.device
         network = load_denoiser(checkpoint.path, weights, device)
         then = replace(subject, denoiser=network, step=checkpoint.step)
+        place = folder.parent / checkpoint.path.name
         for name in names:
-            results = _probe(name, then, folder.parent / checkpoint.path.name)
+            results = _probe(name, then, place)
+            write_record(place / f"{name}.json", _numbers(results))
             along[name].append({"step": checkpoint.step, **module(name).summary(results)})
     return along
 
 
-def _without_influence(results: dict[str, Any]) -> dict[str, Any]:
-    # One number an input and level: what errors are made of, not a result.
+def _numbers(results: dict[str, Any]) -> dict[str, Any]:
+    """Leave out pictures, and what errors are made of, one number an input and level."""
     return {
-        part: {k: v for k, v in result.__dict__.items() if k != "influence"}
+        part: {
+            key: value
+            for key, value in result.__dict__.items()
+            if key != "influence" and not (isinstance(value, Tensor) and value.ndim > 3)
+        }
         for part, result in results.items()
     }

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from diffprobe.figures import LABELS, figure
-from diffprobe.statistics import Rate
+from diffprobe.statistics import Auroc, Rate
 
 
 def draw_trends(moments: Sequence[Mapping[str, Any]], path: Path, name: str) -> None:
@@ -23,21 +23,25 @@ def draw_trends(moments: Sequence[Mapping[str, Any]], path: Path, name: str) -> 
     if "levels" in moments[0]:
         _draw_levels(moments, path)
         return
-    curves: dict[str, list[tuple[int, float, float, float]]] = {}
+    # A panel for each quantity: shares, correlations and nats do not go on one axis.
+    panels: dict[str, dict[str, list[tuple[int, float, float, float]]]] = {}
     for moment in moments:
-        for label, value, low, high in network_estimates(moment):
-            curves.setdefault(label, []).append((moment["step"], value, low, high))
-    with figure(path, 6.5, 3.5) as canvas:
-        ax = canvas.subplots()
-        for label, points in curves.items():
-            steps, values, lows, highs = zip(*points, strict=True)
-            below = [max(0.0, v - low) for v, low in zip(values, lows, strict=True)]
-            above = [max(0.0, high - v) for v, high in zip(values, highs, strict=True)]
-            ax.errorbar(
-                steps, values, yerr=[below, above], marker="o", markersize=3, capsize=2, label=label
-            )
-        ax.set(xscale="log", xlabel="training step", title=f"{name} along training, network")
-        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        for parts, value, low, high in network_estimates(moment):
+            panel = panels.setdefault(parts[0], {})
+            label = ", ".join(parts[1:]) or "network"
+            panel.setdefault(label, []).append((moment["step"], value, low, high))
+    with figure(path, 6.5, 0.6 + 2.2 * len(panels)) as canvas:
+        axes = canvas.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+        for ax, (title, curves) in zip(axes, panels.items(), strict=True):
+            for label, points in curves.items():
+                steps, values, lows, highs = zip(*points, strict=True)
+                below = [max(0.0, v - low) for v, low in zip(values, lows, strict=True)]
+                above = [max(0.0, high - v) for v, high in zip(values, highs, strict=True)]
+                ax.errorbar(steps, values, [below, above], marker="o", ms=3, capsize=2, label=label)
+            ax.set(xscale="log", ylabel=title)
+            ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        axes[0].set_title(f"{name} along training")
+        axes[-1].set_xlabel("training step")
 
 
 def _draw_levels(moments: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -69,21 +73,21 @@ def _draw_levels(moments: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 def network_estimates(
     content: Any, path: tuple[str, ...] = ()
-) -> Iterator[tuple[str, float, float, float]]:
-    """Yield label, value and 95 % interval of each estimate or rate that is not an oracle's.
+) -> Iterator[tuple[tuple[str, ...], float, float, float]]:
+    """Yield name, value and 95 % interval of each estimate, rate or area that is not an oracle's.
 
     >>> list(network_estimates({"gain": {"network": {"value": 1.0, "standard_error": 0.0}}}))
-    [('gain', 1.0, 1.0, 1.0)]
+    [(('gain',), 1.0, 1.0, 1.0)]
     """
-    label = ", ".join(p.replace("_", " ") for p in path if p != "network")
-    if isinstance(content, Rate):
+    if isinstance(content, Rate | Auroc):
         if content.value is not None:
-            yield label, content.value, content.low, content.high
+            yield path, content.value, content.low, content.high
     elif isinstance(content, Mapping):
         if set(content) >= {"value", "standard_error"}:
             half = 1.96 * content["standard_error"]
-            yield label, content["value"], content["value"] - half, content["value"] + half
+            yield path, content["value"], content["value"] - half, content["value"] + half
             return
         for key, value in content.items():
             if key not in LABELS:
-                yield from network_estimates(value, (*path, str(key)))
+                more = () if key == "network" else (str(key).replace("_", " "),)
+                yield from network_estimates(value, (*path, *more))
