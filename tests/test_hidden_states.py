@@ -125,7 +125,8 @@ def test_too_few_verdicts_give_no_number() -> None:
     assert found["sample"]["accuracy"].value is None
     subject = subject_of(blank, PAIR)
     assert "too few samples" in "\n".join(hidden_states.lines(found, subject))
-    hidden_states.plot(result, Figure().subplots())
+    ax = hidden_states.plot(result, Figure().subplots())
+    assert ax.texts[0].get_text().startswith("too few")
 
 
 def test_the_best_layer_is_chosen_on_the_validation_part() -> None:

@@ -313,6 +313,8 @@ def plot(result: HiddenStates, ax: Axes) -> Axes:
             ms=3,
             label="exact optimum",
         )
+    if not result.accuracy.isfinite().any():
+        ax.text(0.5, 0.6, "too few of either answer", ha="center", transform=ax.transAxes)
     ax.axhline(CHANCE, color="0.3", ls=":", lw=1, label="chance")
     ax.set_xticks(places.tolist(), [f"{s:.1f}" for s in result.log_snr.tolist()])
     ax.set(
