@@ -279,7 +279,10 @@ class ProbeConfig:
     `baseline_images` training images make the Wiener and local-patch denoisers; 0 leaves them out.
     Attribution replaces cells by those of `attribution_baseline`; `attribution_output` "contrast"
     is the projection on the difference of a cell's two likeliest glyphs instead of a plain sum.
-    `detector_window` is the part of the sampling path, 0 noise and 1 image, whose variance is taken.
+    `detector_window` is the part of the sampling path (0 noise, 1 image) whose variance is taken.
+    `two_layer_draws` of the noise for each word make the population loss; `hidden_layers` are named
+    as PyTorch names modules (`:in` behind it: what the module is given), and the network's blocks
+    by default; of `hidden_images` and of `hidden_samples` half are for testing.
     """
 
     images: int = 128
