@@ -8,9 +8,12 @@ from scipy.stats import chisquare
 from diffprobe.datasets import (
     Automaton,
     ContextFree,
+    Copy,
     DigitSum,
+    Dyck,
     Grammar,
     ModularSum,
+    Palindrome,
     Parity,
     WordList,
 )
@@ -185,3 +188,54 @@ def test_bad_words_are_refused(words: torch.Tensor, message: str) -> None:
 def test_a_language_too_large_to_list() -> None:
     with pytest.raises(UsageError, match="more than the limit"):
         Parity(40).words()
+
+
+NEAREST = [
+    *GRAMMARS,
+    *WEIGHTED.values(),
+    Copy(4, 3),
+    Palindrome(5, 2),
+    Dyck(6, 2),
+]
+
+
+@pytest.mark.parametrize("grammar", NEAREST, ids=lambda g: type(g).__name__)
+def test_nearest_words_and_suspect_cells_are_those_found_by_looking_at_all(
+    grammar: Grammar,
+) -> None:
+    random = torch.Generator().manual_seed(0)
+    words = torch.randint(grammar.symbols, (300, grammar.length), generator=random)
+    differs = words[:, None] != grammar.words()[None]
+    distances = differs.sum(-1)
+    fewest = distances.amin(1)
+    nearest = grammar.nearest(words)
+    assert nearest.shape == words.shape
+    assert grammar.contains(nearest).all()
+    assert torch.equal((nearest != words).sum(1), fewest)
+    tied = distances == fewest[:, None]
+    assert torch.equal(grammar.suspects(words), (differs & tied[..., None]).any(1))
+    assert torch.equal(grammar.nearest(words), nearest)
+
+
+@pytest.mark.parametrize("grammar", [Parity(5), Dyck(6, 2), DigitSum()], ids=["parity", "dyck", ""])
+def test_each_nearest_word_is_drawn_where_several_are(grammar: Grammar) -> None:
+    word = torch.zeros(1, grammar.length, dtype=torch.long)
+    word[0, 0] = 1
+    drawn = grammar.nearest(word.expand(6000, -1))
+    valid = grammar.words()
+    distances = (valid != word).sum(-1)
+    tied = valid[distances == distances.min()]
+    counts = (drawn[:, None] == tied).all(-1).sum(0)
+    assert counts.sum() == 6000
+    assert (counts > 0).all()
+    if distances.min() == 1:  # evenly
+        assert chisquare(counts).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("grammar", NEAREST, ids=lambda g: type(g).__name__)
+def test_signed_sums_are_those_over_all_words(grammar: Grammar) -> None:
+    random = torch.Generator().manual_seed(1)
+    shape = (3, grammar.length, grammar.symbols)
+    factors = torch.randn(shape, generator=random, dtype=torch.float64)
+    expected = factors[:, torch.arange(grammar.length), grammar.words()].prod(-1).sum(-1)
+    assert torch.allclose(grammar.signed_sum(factors), expected)

@@ -17,6 +17,12 @@ from diffprobe.errors import UsageError
 # symbols. At one half no other symbol's glyph could be nearer; a third leaves a no man's land.
 TOLERANCE = 1 / 3
 
+# Of the training forms, each read with the other nine: the standard deviation per pixel at which
+# their labels are most likely (0.7 and 0.9 are worse), and the share that lies within the radius.
+HANDWRITING_BANDWIDTH = 0.8
+HANDWRITING_WITHIN = 0.99
+FORMS = 10  # in the training digits
+
 
 @dataclass(frozen=True, eq=False)
 class Glyphs:
@@ -28,14 +34,21 @@ class Glyphs:
         counts: (V,) long, the number of variants of each symbol.
         names: V printable names.
         radius: Root-mean-square distance per pixel within which a picture is still legible.
-        ambiguity: How near, relative to the nearest glyph of another symbol, it must be.
+        bandwidth: Standard deviation per pixel with which a reader allows for deviations.
+        shifted: Whether a reader also knows each picture moved by one pixel.
+        unseen: (M, h, w) other pictures of the symbols, to test a reader with; None where `images`
+            are all there are.
+        unseen_labels: (M,) long, their symbols.
     """
 
     images: Tensor
     counts: Tensor
     names: tuple[str, ...]
     radius: float
-    ambiguity: float = 1.0
+    bandwidth: float
+    shifted: bool = False
+    unseen: Tensor | None = None
+    unseen_labels: Tensor | None = None
 
     @property
     def cell(self) -> tuple[int, int]:
@@ -48,11 +61,19 @@ class Glyphs:
         """(V, K) bool: which variants are real and not padding."""
         return torch.arange(self.images.shape[1]) < self.counts[:, None]
 
+    @cached_property
+    def templates(self) -> tuple[Tensor, Tensor]:
+        """What a reader compares a picture with: (M, h, w) pictures, and (M,) their symbols."""
+        images = self.images[self.known]
+        labels = self.known.nonzero()[:, 0]
+        return _shifted(images, labels) if self.shifted else (images, labels)
+
     @classmethod
     def pixels(cls) -> "Glyphs":
         """Two symbols of one pixel each, -1 and +1: the corners of the hypercube."""
         images = torch.tensor([-1.0, 1.0]).reshape(2, 1, 1, 1)
-        return cls(images, torch.ones(2, dtype=torch.long), ("-", "+"), _symbol_radius(images))
+        radius = _symbol_radius(images)
+        return cls(images, torch.ones(2, dtype=torch.long), ("-", "+"), radius, radius)
 
     @classmethod
     def font(
@@ -85,17 +106,16 @@ class Glyphs:
         radius = _symbol_radius(images)
         if radius == 0:
             raise UsageError(f"{path.name} draws two of the symbols {list(symbols)} alike")
-        return cls(images, torch.full((len(symbols),), variants), tuple(symbols), radius)
+        return cls(images, torch.full((len(symbols),), variants), tuple(symbols), radius, radius)
 
     @classmethod
     def digits(cls, split: str = "train") -> "Glyphs":
         """Real handwritten digits 0 … 9, 8×8 pixels: scikit-learn's 1,797.
 
         The file is ordered by writers' forms: one sequence of labels recurs about every 130
-        digits. `"train"` is the first ten forms and `"held-out"` the rest, so no form is in both.
-        A picture is legible when it is as near to a training digit as 99 % of the held-out ones,
-        and not half-way to another: 0.95 times nearer than to any other class, which 97 % of the
-        held-out digits are, and one in three averages of two digits.
+        digits. `"train"` is the first ten forms and `"held-out"` the rest, so no form is in both;
+        those of the other split are `unseen`. The reader's radius and bandwidth come from the
+        training forms alone, each of them read with the other nine.
 
         Args:
             split: "train" or "held-out".
@@ -106,16 +126,23 @@ class Glyphs:
         train, held_out = _load_digits()
         if split not in ("train", "held-out"):
             raise UsageError(f"split must be 'train' or 'held-out', not {split!r}")
-        chosen = train if split == "train" else held_out
+        chosen, other = (train, held_out) if split == "train" else (held_out, train)
         per_symbol = [chosen[0][chosen[1] == v] for v in range(10)]
         counts = torch.tensor([len(p) for p in per_symbol])
         most = int(counts.max())
         images = torch.stack(
             [torch.cat([p, p[:1].expand(most - len(p), -1, -1)]) for p in per_symbol]
         )
-        nearest = torch.cdist(held_out[0].flatten(1), train[0].flatten(1)).amin(1) / 8
-        radius = nearest.quantile(0.99).item()
-        return cls(images, counts, tuple("0123456789"), radius, ambiguity=0.95)
+        return cls(
+            images,
+            counts,
+            tuple("0123456789"),
+            radius=_handwriting_radius(*train),
+            bandwidth=HANDWRITING_BANDWIDTH,
+            shifted=True,
+            unseen=other[0],
+            unseen_labels=other[1],
+        )
 
 
 def _symbol_radius(images: Tensor) -> float:
@@ -126,6 +153,31 @@ def _symbol_radius(images: Tensor) -> float:
     distance = torch.cdist(flat, flat) / math.sqrt(flat.shape[1])
     owner = torch.arange(symbols).repeat_interleave(variants)
     return TOLERANCE * distance[owner[:, None] != owner].min().item()
+
+
+def _handwriting_radius(images: Tensor, labels: Tensor) -> float:
+    """The radius that holds the digits of each form when the reader knows the other forms."""
+    form = torch.arange(len(images)) * FORMS // len(images)
+    nearest = [
+        torch.cdist(
+            images[form == f].flatten(1),
+            _shifted(images[form != f], labels[form != f])[0].flatten(1),
+        ).amin(1)
+        for f in range(FORMS)
+    ]
+    pixels = images[0].numel()
+    return (torch.cat(nearest) / math.sqrt(pixels)).quantile(HANDWRITING_WITHIN).item()
+
+
+def _shifted(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Pictures (M, h, w) with each moved by a pixel to four sides: (5M, h, w), (5M,)."""
+    height, width = images.shape[1:]
+    paper = torch.nn.functional.pad(images, (1, 1, 1, 1), value=-1.0)
+    moved = [
+        paper[:, top : top + height, left : left + width]
+        for top, left in ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))
+    ]
+    return torch.cat(moved), labels.repeat(5)
 
 
 def _default_font() -> Path:

@@ -22,15 +22,18 @@ from torch import Tensor
 
 from diffprobe.datasets.semiring import (
     LOG_ZERO,
+    BestSemiring,
     LogSemiring,
     MaxSemiring,
     ModularSemiring,
+    RealSemiring,
     SamplingSemiring,
     Semiring,
     from_remainders,
     primes_beyond,
 )
 from diffprobe.errors import UsageError
+from diffprobe.seeding import generator as seeded
 
 # Numbers held at once by a batched recursion, gradients included: 512 MiB in float64.
 CHUNK_ELEMENTS = 2**26
@@ -134,14 +137,16 @@ class Grammar(ABC):
             zeros = torch.zeros(1, self.length, self.symbols, device=generator.device)
             scores = zeros.expand(n, -1, -1)
         self._check_scores(scores)
-        semiring = SamplingSemiring(generator)
-        words = []
+        one_hot = self._gradient(scores.clamp(min=LOG_ZERO), SamplingSemiring(generator))
+        return one_hot.argmax(-1)
+
+    def _gradient(self, scores: Tensor, semiring: Semiring) -> Tensor:
+        rows = []
         for chunk in self.chunks(scores):
             with torch.enable_grad():
-                leaf = chunk.detach().clamp(min=LOG_ZERO).requires_grad_()
-                (one_hot,) = torch.autograd.grad(self.inside(leaf, semiring).sum(), leaf)
-            words.append(one_hot.argmax(-1))
-        return torch.cat(words)
+                leaf = chunk.detach().requires_grad_()
+                rows += torch.autograd.grad(self.inside(leaf, semiring).sum(), leaf)
+        return torch.cat(rows)
 
     def count(self) -> int:
         """Return the exact number of valid words, right to the last digit at any length."""
@@ -172,10 +177,54 @@ class Grammar(ABC):
         Returns:
             (N,) long.
         """
-        self.check_words(words)
+        return -self.best(self._costs(words)).round().long()
+
+    def _costs(self, words: Tensor) -> Tensor:
         # A symbol that differs from the word's costs one; the best valid word costs the distance.
-        costs = torch.nn.functional.one_hot(words, self.symbols).float() - 1.0
-        return -self.best(costs).round().long()
+        self.check_words(words)
+        return torch.nn.functional.one_hot(words, self.symbols).float() - 1.0
+
+    def nearest(self, words: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return a valid word the fewest substitutions away from each word.
+
+        Where several are equally near, one of them is drawn, so that no cell is blamed more often
+        for its place in the recursion: each has a chance, and the same where one substitution is
+        enough.
+
+        Args:
+            words: (N, L) long.
+            generator: For the draws; by default the same ones every time.
+
+        Returns:
+            (N, L) long.
+        """
+        random = generator or seeded(0, "nearest words", device=words.device)
+        costs = self._costs(words)
+        # A word's substitutions together get less than one more, which changes no distance.
+        noise = torch.rand(costs.shape, generator=random, device=words.device) / (self.length + 1)
+        return self._gradient(costs * (1 + noise), BestSemiring()).argmax(-1)
+
+    def suspects(self, words: Tensor) -> Tensor:
+        """Return the cells that any of the nearest valid words would change: (N, L) bool.
+
+        Args:
+            words: (N, L) long.
+        """
+        # The gradient of a maximum is shared by all that attain it.
+        shares = self._gradient(self._costs(words), MaxSemiring())
+        return shares.gather(-1, words[..., None])[..., 0] < 1 - 1e-5
+
+    def signed_sum(self, factors: Tensor) -> Tensor:
+        """Return the sum over valid words w of the product of `factors[b, i, w_i]`.
+
+        Args:
+            factors: (B, L, V), of either sign; weights of words do not count.
+
+        Returns:
+            (B,). Differentiable.
+        """
+        self._check_scores(factors)
+        return torch.cat([self.inside(c, RealSemiring()) for c in self.chunks(factors)])
 
     def contains(self, words: Tensor) -> Tensor:
         """Return whether each word of `words (N, L)` is valid: (N,) bool."""
@@ -232,6 +281,11 @@ class Grammar(ABC):
             log_total = self._log_sum(self._no_evidence(), LogSemiring(power))
             (mean_log_weight,) = torch.autograd.grad(log_total.sum(), power)
         return log_total.item() - mean_log_weight.item()
+
+    def collision_probability(self, draws: int = 2) -> float:
+        """Return the chance that independent words are all the same, sum over w of p_w^draws."""
+        each = self._log_sum(self._no_evidence(), LogSemiring(power=float(draws)))
+        return float((each - draws * self.log_partition(self._no_evidence())).exp())
 
     def total_correlation(self) -> float:
         """Return sum of the cells' marginal entropies minus the entropy, in nats.

@@ -13,6 +13,10 @@ from diffprobe.errors import UsageError
 # Distances held at once by the reader: 64 MiB in float32.
 CHUNK_ELEMENTS = 2**24
 
+# A cell is legible from this confidence on: of handwriting that the reader does not know 97 % then
+# are, and 1.8 % of those are read as another digit.
+LEGIBLE = 0.7
+
 
 class SymbolImages:
     """Words of a grammar drawn with glyphs on a grid.
@@ -101,11 +105,7 @@ class SymbolImages:
         return rearrange(images, "n 1 (r h) (c w) -> n (r c) h w", r=rows, c=columns)
 
     def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Read images back.
-
-        A cell is read as the symbol of the nearest glyph. It is legible when that glyph is within
-        `glyphs.radius`, and nearer than `glyphs.ambiguity` times the nearest glyph of any other
-        symbol.
+        """Read images back: the words, and the cells of which the reader is sure enough.
 
         Args:
             images: (N, 1, H, W), values nominally in [-1, 1].
@@ -114,11 +114,50 @@ class SymbolImages:
             words (N, L) long, and legible (N, L) bool. Where a cell is not legible its symbol is
             the best guess. A cell with a value that is not finite is never legible.
         """
-        distances = self.symbol_distances(images)
-        nearest, words = distances.min(-1)
-        others = distances.scatter(-1, words[..., None], math.inf).amin(-1)
-        near = nearest <= self.glyphs.radius
-        return words, near & (nearest <= self.glyphs.ambiguity * others)
+        words, confidence = self.recognise(images)
+        return words, confidence >= LEGIBLE
+
+    def recognise(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Read images back, and say how sure each symbol is.
+
+        A cell is read as the symbol under which it is most likely, and its confidence is that
+        symbol's posterior probability, all symbols equally likely before:
+
+            p(v | cell) ~ mean over the pictures g of v of N(cell; g, bandwidth² I)
+
+        It is 0 in a cell that has no picture within `glyphs.radius`: what is no symbol at all is
+        not one symbol rather than another. With fonts the radius decides alone.
+
+        Args:
+            images: (N, 1, H, W), values nominally in [-1, 1].
+
+        Returns:
+            words (N, L) long, and confidence (N, L) float32 in [0, 1].
+        """
+        self.check_images(images)
+        templates, labels = (t.to(images.device) for t in self.glyphs.templates)
+        per_cell = max(len(templates), templates[0].numel())
+        rows = max(1, CHUNK_ELEMENTS // (per_cell * self.grammar.length))
+        parts = [self._recognise(chunk, templates, labels) for chunk in images.split(rows)]
+        words, confidence = (torch.cat(p) for p in zip(*parts, strict=True))
+        return words, confidence
+
+    def _recognise(
+        self, images: Tensor, templates: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        cells = rearrange(self.cells(images).float(), "n l h w -> (n l) (h w)")
+        distances = torch.cdist(cells, templates.flatten(1))
+        nearest = distances.amin(1) / math.sqrt(cells.shape[1])
+        energies = distances.square_().div_(-2 * self.glyphs.bandwidth**2)
+        counts = labels.bincount().log()
+        scores = torch.stack(
+            [energies[:, labels == v].logsumexp(1) - c for v, c in enumerate(counts)], 1
+        )
+        confidence, words = scores.softmax(1).max(1)
+        # Where a value is not finite, neither is the distance: that is not near.
+        confidence = torch.where(nearest <= self.glyphs.radius, confidence, 0.0)
+        shape = len(images), self.grammar.length
+        return words.reshape(shape), confidence.reshape(shape)
 
     def symbol_distances(self, images: Tensor) -> Tensor:
         """Return each cell's distance to the nearest glyph of each symbol.

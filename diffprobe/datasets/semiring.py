@@ -59,7 +59,7 @@ class LogSemiring:
 
 
 class MaxSemiring(LogSemiring):
-    """The best score of any word, whatever its weight."""
+    """The best score of any word, whatever its weight; the gradient is shared by all such words."""
 
     def __init__(self) -> None:
         super().__init__(power=0.0)
@@ -67,6 +67,14 @@ class MaxSemiring(LogSemiring):
     def sum(self, x: Tensor, dim: int) -> Tensor:
         """Keep the best alternative."""
         return torch.amax(x, dim)
+
+
+class BestSemiring(MaxSemiring):
+    """The same, with a gradient that is one best word."""
+
+    def sum(self, x: Tensor, dim: int) -> Tensor:
+        """Keep the best alternative; of equal ones, one."""
+        return x.max(dim).values
 
 
 class SamplingSemiring(LogSemiring):
@@ -105,6 +113,24 @@ class _SampledLogSumExp(torch.autograd.Function):
         chosen = (x.double() - torch.log(-torch.log(uniform))).argmax(-1, keepdim=True)
         one_hot = torch.zeros_like(x).scatter_(-1, chosen, 1.0)
         return one_hot * grads[0].unsqueeze(-1), None
+
+
+class RealSemiring:
+    """Sums of signed numbers over the set, whatever the weights of its words."""
+
+    zero, one = 0.0, 1.0
+
+    def mul(self, a: Tensor, b: Tensor) -> Tensor:
+        """Multiply."""
+        return a * b
+
+    def sum(self, x: Tensor, dim: int) -> Tensor:
+        """Add."""
+        return x.sum(dim)
+
+    def weigh(self, x: Tensor, log_weights: Tensor | None) -> Tensor:
+        """Return `x`: a word counts once."""
+        return x
 
 
 class ModularSemiring:
