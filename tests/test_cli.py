@@ -312,6 +312,28 @@ def test_ctrl_c_anywhere(
     assert "interrupted; nothing already written was lost" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+    ],
+)
+def test_out_of_memory_says_what_to_make_smaller(
+    own_run: Path,
+    error: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def exhaust(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("diffprobe.sampling.sample", exhaust)
+    assert run(["sample", "--checkpoint", str(own_run)]) == FAILED
+    assert "out of memory: do less at once with --set probe.batch_size" in capsys.readouterr().err
+
+
 def _write_golden() -> None:
     os.environ["COLUMNS"] = "80"
     for command in ("", *COMMANDS):

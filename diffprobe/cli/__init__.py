@@ -23,6 +23,12 @@ COMMANDS = {
 }
 
 
+OUT_OF_MEMORY = (
+    "out of memory: do less at once with --set probe.batch_size=… (probe; 128 by default), "
+    "--batch-size (sample) or --set training.batch_size=… (train)"
+)
+
+
 class LazyGroup(click.Group):
     """A group whose commands are modules of this package, imported when one is called."""
 
@@ -87,7 +93,12 @@ def run(arguments: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted; nothing already written was lost", 1)
     except MemoryError:
-        return _fail("out of memory; lower the batch size", 1)
+        return _fail(OUT_OF_MEMORY, 1)
+    except RuntimeError as error:
+        # torch has a class of its own on a GPU, and none on a CPU.
+        if "out of memory" in str(error) or "can't allocate memory" in str(error):
+            return _fail(OUT_OF_MEMORY, 1)
+        raise
     except OSError as error:
         # A missing permission, a read-only folder, a closed pipe.
         return _fail(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), 1)
