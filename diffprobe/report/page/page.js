@@ -1,0 +1,37 @@
+// What gallery.js and explorer.js share. Text enters the page as text, never as markup.
+
+const DATA = JSON.parse(document.getElementById("data").textContent);
+document.documentElement.classList.add("scripted");
+
+const find = (id) => document.getElementById(id);
+
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value !== null) element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+const make = (tag, attributes = {}, ...children) =>
+  fill(document.createElement(tag), attributes, children);
+
+const draw = (tag, attributes = {}, ...children) =>
+  fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+
+const grouped = (n) => n.toLocaleString("en-GB");
+const fixed = (x, digits) => x.toFixed(digits).replace("-", "−");
+const signed = (x, digits) => (x < 0 ? "" : "+") + fixed(x, digits);
+
+// One item of a group is in the tab order; arrow keys move on, as `next(index, key)` says.
+function rove(group, items, next, choose) {
+  group.addEventListener("keydown", (event) => {
+    const from = items().indexOf(document.activeElement);
+    const to = from < 0 ? null : next(from, event.key);
+    if (to === null || to === undefined) return;
+    event.preventDefault();
+    items()[to].focus();
+    choose(to);
+  });
+}

@@ -1,0 +1,110 @@
+"""Renders the page: numbers as text, data for the scripts as JSON, everything inlined.
+
+A Content-Security-Policy in the page allows the scripts and the style that are in it, by their
+hashes, and pictures that are in it; anything else, and any request, is refused by the browser.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any, TypedDict
+
+import jinja2
+from markupsafe import Markup
+
+from diffprobe.figures import COLORS
+from diffprobe.records import plain
+from diffprobe.report.page.gallery import Gallery
+
+SCRIPTS = ("page.js", "gallery.js", "explorer.js")
+
+
+class Figure(TypedDict):
+    """A picture for the page."""
+
+    name: str
+    caption: str
+    source: str  # a data URI
+
+
+def render(
+    content: dict[str, Any],
+    gallery: Gallery,
+    explorer: dict[str, Any] | None = None,
+    figures: Sequence[Figure] = (),
+) -> str:
+    """Return the page.
+
+    Args:
+        content: What report.json holds.
+        gallery: The samples.
+        explorer: What `explorer_data` returns.
+        figures: Pictures with captions.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"percent": percent, "count": "{:,}".format, "number": number}
+    style = _colors() + _own("style.css")
+    script = '"use strict";\n' + "\n".join(map(_own, SCRIPTS))
+    data = {"gallery": {"columns": gallery.columns, **gallery.content}, "explorer": explorer}
+    return environment.from_string(_own("template.html")).render(
+        report=plain(content),
+        sprite=gallery.source,
+        shown=len(gallery.content["words"]),
+        kinds=gallery.content["kinds"],
+        explorer=explorer,
+        figures=figures,
+        details=json.dumps(plain(content)["details"], indent=2, ensure_ascii=False),
+        data=_embedded(data),
+        style=Markup(style),
+        script=Markup(script),
+        policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
+        f"script-src {_hash(script)}; base-uri 'none'; form-action 'none'",
+    )
+
+
+def percent(share: float | None) -> str:
+    """Return a share in per cent, with more digits where it is small.
+
+    >>> percent(0.0712), percent(0.00012), percent(0), percent(None)
+    ('7.1 %', '0.012 %', '0 %', 'undefined')
+    """
+    if share is None:
+        return "undefined"
+    digits = 1 if share >= 0.001 or share == 0 else 3
+    return "0 %" if share == 0 else f"{100 * share:.{digits}f} %"
+
+
+def number(value: float | None) -> str:
+    """Return a number as text reads best: three digits behind the point, a true minus sign.
+
+    >>> number(-0.12345), number(3), number(None)
+    ('−0.123', '3', 'undefined')
+    """
+    if value is None:
+        return "undefined"
+    text = f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+    return text.replace("-", "−")
+
+
+def _own(name: str) -> str:
+    return (files("diffprobe.report.page") / name).read_text("utf-8")
+
+
+def _colors() -> str:
+    """The colours of the figures as custom properties, for style.css."""
+    properties = "".join(f"--{name}: {color}; " for name, color in COLORS.items())
+    return f":root {{ {properties}}}\n"
+
+
+def _embedded(data: Any) -> Markup:
+    """JSON that no content can close: without `<` there is no end tag and no comment."""
+    text = json.dumps(plain(data), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c"))
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,0 +1,633 @@
+"""The report's page: what is in the file, and what a browser makes of it."""
+
+import base64
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from browser import Browser, find_browser
+from PIL import Image
+
+from diffprobe.datasets import Glyphs, ModularSum, SymbolImages
+from diffprobe.probes import open_subject, run_probes
+from diffprobe.report.page import Gallery, explorer, explorer_data, gallery, render
+from diffprobe.statistics import wilson
+
+# Symbols, kinds and names that would be markup if they were not escaped.
+SYMBOLS = '<>&"'
+WORLD = SymbolImages(ModularSum(4, 4, 4), Glyphs.font(SYMBOLS), (2, 2))
+KINDS = ("</script><b>&amp;", 'off by "two"')
+TITLE = "<script>alert(1)</script> & \"quotes\" 'too'"
+VERDICTS = ("valid-novel", "valid-memorised", "invalid", "illegible")
+
+STEPS, LEVELS, T = (10, 200), (999, 400, 3), 3
+
+
+def planted(n: int = 100) -> tuple[torch.Tensor, SimpleNamespace]:
+    """Images and verdicts: of each ten, 4 valid, 1 memorised, 3 invalid (2 + 1), 2 illegible."""
+    random = torch.Generator().manual_seed(0)
+    words = WORLD.grammar.sample(n, random)
+    place = torch.arange(n) % 10
+    verdict = [VERDICTS[int(i)] for i in torch.tensor([0, 0, 0, 0, 1, 2, 2, 2, 3, 3])[place]]
+    invalid, illegible = (place >= 5) & (place < 8), place >= 8
+    nearest = words.clone()
+    words[invalid, 1] = (words[invalid, 1] + 1) % 4
+    legible = torch.ones(n, 4, dtype=torch.bool)
+    legible[illegible, 2] = False
+    return WORLD.render(words), SimpleNamespace(
+        words=words,
+        nearest=nearest,
+        distance=invalid.long(),
+        wrong_cells=words != nearest,
+        legible_cells=legible,
+        confidence=1 - 0.001 * torch.rand(n, 4, generator=random, dtype=torch.float64),
+        verdict=verdict,
+        violations={KINDS[0]: invalid & (place < 7), KINDS[1]: place == 7},
+    )
+
+
+def content(n: int = 100) -> dict[str, Any]:
+    return {
+        "diffprobe": "0.1.0",
+        "title": TITLE,
+        "samples": n,
+        "legible": wilson(8 * n // 10, n),
+        "grammatical": wilson(n // 2, 8 * n // 10),
+        "chance": {"product": 0.25, "uniform": 0.2},
+        "violations": {
+            KINDS[0]: wilson(2 * n // 10, 8 * n // 10),
+            KINDS[1]: wilson(n // 10, 8 * n // 10),
+        },
+        "memorisation": None,
+        "findings": [f"A finding about {SYMBOLS}."],
+        "details": {"sampler": {"note": "</pre><b>"}},
+    }
+
+
+def write_probes(probes: Path) -> dict[int, Any]:
+    """What the probe of locality leaves behind, with numbers at random; also returned."""
+    random = np.random.default_rng(0)
+    written, along = {}, []
+    bayes: Any = None
+    for step in STEPS:
+        parts = {}
+        for name in ("network", "bayes", "product"):
+            energy = random.uniform(0.1, 1, (T, 4, 4)) + 3 * np.eye(4)
+            ldr: list[float | None] = random.uniform(0.3, 1, T).tolist()
+            if name != "network":
+                energy[2] = 0  # at low noise an oracle depends on nothing
+                ldr[2] = None
+            parts[name] = {
+                "t": list(LEVELS),
+                "log_snr": [-9.0, -1.25, 8.0],
+                "inputs": [128, 128, 128],
+                "ldr": ldr,
+                "ldr_error": random.uniform(0.001, 0.02, T).tolist(),
+                "dependence": energy.tolist(),
+                "dependence_error": (energy / 20).tolist(),
+                "settings": {"variant": "squared", "output": "x0", "seed": 0},
+            }
+        bayes = parts["bayes"] = bayes or parts["bayes"]
+        excess = [
+            {"value": a - b if b else None, "standard_error": 0.004}
+            for a, b in zip(parts["network"]["ldr"], bayes["ldr"], strict=True)
+        ]
+        along.append({"step": step, "levels": [{"excess_ldr": e} for e in excess]})
+        written[step] = parts
+        folder = probes / f"step-{step:06d}"
+        folder.mkdir(parents=True)
+        (folder / "locality.json").write_text(json.dumps(parts))
+    summary = {
+        "architecture": "transformer",
+        "step": STEPS[-1],
+        "level": {"t": 400},
+        "regions": {
+            "names": [f"cell {i}" for i in range(4)],
+            "boxes": [[0, 0, 8, 8], [0, 8, 8, 8], [8, 0, 8, 8], [8, 8, 8, 8]],
+            "image": [16, 16],
+        },
+        "probes": {"locality": along[-1]},
+        "along": {"locality": along},
+    }
+    (probes / f"step-{STEPS[-1]:06d}" / "summary.json").write_text(json.dumps(summary))
+    return written
+
+
+class Elements(HTMLParser):
+    """Counts the elements of a page, and keeps its scripts and styles."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.text: dict[str, list[str]] = {"script": [], "style": []}
+        self.attributes: list[tuple[str, str | None]] = []
+        self._inside: str | None = None
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+        self.attributes += attrs
+        self._inside = tag if tag in self.text else None
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = None
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.text[self._inside].append(data)
+
+
+@pytest.fixture(scope="module")
+def probes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, Any]]:
+    folder = tmp_path_factory.mktemp("run") / "probes"
+    return folder, write_probes(folder)
+
+
+@pytest.fixture(scope="module")
+def page(probes: tuple[Path, dict[int, Any]]) -> str:
+    images, verdicts = planted()
+    return render(content(), Gallery.of(images, verdicts, WORLD), explorer_data(probes[0]))
+
+
+# ---- the file -----------------------------------------------------------------------------------
+
+
+def test_the_policy_names_what_is_in_the_page_and_nothing_else(page: str) -> None:
+    found = Elements(page)
+    data, script = found.text["script"]
+    (style,) = found.text["style"]
+    policy = dict(found.attributes)["content"]
+    policies = [v for k, v in found.attributes if k == "content" and v and "default-src" in v]
+    assert len(policies) == 1, policy
+    for text in (script, style):
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policies[0]
+    assert policies[0].startswith("default-src 'none'; img-src data:;")
+    assert "unsafe" not in policies[0]
+    assert json.loads(data)["gallery"]["symbols"] == list(SYMBOLS)
+
+
+def test_no_text_becomes_markup(page: str) -> None:
+    """The same page with harmless words has the same elements."""
+    images, verdicts = planted()
+    harmless = {**content(), "title": "title", "findings": ["a finding"], "details": {}}
+    harmless["violations"] = dict(zip("ab", harmless["violations"].values(), strict=True))
+    verdicts.violations = dict(zip("ab", verdicts.violations.values(), strict=True))
+    plain = SymbolImages(WORLD.grammar, Glyphs.font("0123"), (2, 2))
+    other = render(harmless, Gallery.of(images, verdicts, plain))
+    explored = re.sub(r'<section id="explorer".*?</section>', "", page, flags=re.DOTALL)
+    explored = explored.replace('<li><a href="#explorer">Explorer</a></li>', "")
+    assert Elements(explored).names == Elements(other).names
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &#34;quotes&#34;" in page
+
+
+def test_the_picture_holds_every_sample() -> None:
+    images, verdicts = planted(23)
+    images[3, 0, 0, :3] = torch.tensor([torch.nan, 9.0, -9.0])
+    made = Gallery.of(images, verdicts, WORLD)
+    picture = np.asarray(Image.open(io.BytesIO(made.picture)))
+    for i, image in enumerate(images):
+        row, column = divmod(i, made.columns)
+        found = picture[16 * row : 16 * row + 16, 16 * column : 16 * column + 16]
+        wanted = 127.5 * (1 - image[0].nan_to_num(0).clamp(-1, 1).numpy())
+        assert np.abs(found - wanted).max() <= 0.5
+    assert made.content["verdict"] == [VERDICTS.index(v) for v in verdicts.verdict]
+    assert made.content["wrong"][5] == [1]
+    assert made.content["unreadable"][8] == [2]
+    assert made.content["violations"][5:8] == [[0], [0], [1]]
+
+
+@pytest.mark.parametrize("side", [16, 64])
+def test_a_page_of_noise_stays_small(side: int) -> None:
+    """Noise is what compresses worst; large images mean fewer samples, and the page says so."""
+    world = SymbolImages(WORLD.grammar, Glyphs.font("0123", (side // 2, side // 2)), (2, 2))
+    images = torch.rand(1200, 1, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    _, verdicts = planted(1200)
+    made = Gallery.of(images, verdicts, world)
+    shown = len(made.content["words"])
+    assert shown == min(gallery.LARGEST, gallery.PIXELS // side**2)
+    assert made.content["total"] == 1200
+    assert len(render(content(1200), made).encode()) < 5_000_000
+
+
+# ---- the explorer's data ------------------------------------------------------------------------
+
+
+def test_the_explorer_reads_what_the_probe_wrote(tiny_run: Path, tmp_path: Path) -> None:
+    subject = open_subject(tiny_run)
+    folder = tmp_path / "probes" / f"step-{subject.step:06d}"
+    results = run_probes(subject, ["locality"], steps="all", out=folder)
+    found = explorer_data(tmp_path / "probes")
+    assert found is not None
+    network, bayes = (results.results["locality"][name] for name in ("network", "bayes"))
+    assert found["steps"][-1] == subject.step
+    assert len(found["steps"]) == len(results.along["locality"]) == 3
+    assert found["t"] == network.t.tolist()
+    assert found["t"][found["start"]] == subject.level
+    assert found["regions"]["boxes"] == [[0, 8 * i, 8, 8] for i in range(4)]
+    for name, result in (("network", network), ("bayes", bayes)):
+        part = found["parts"][name]
+        moment = part["moments"][part["at"][-1]]
+        total = result.dependence.sum(-1, keepdim=True)
+        whole = (result.dependence / total * found["whole"]).tolist()
+        for level, row in np.ndindex(*total.shape[:2]):
+            share = moment["shares"][level][row]
+            if total[level, row] <= 1e-6:
+                assert share is None
+            else:
+                assert share == pytest.approx(whole[level][row], abs=0.51)
+        assert moment["shares"][0][0] is not None
+        assert moment["ldr"][0] == pytest.approx(result.ldr[0].item())
+    assert len(found["parts"]["bayes"]["moments"]) == 1  # the optimum does not learn
+    excess = found["excess"][-1][0]["value"]
+    assert excess == pytest.approx((network.ldr[0] - bayes.ldr[0]).item())
+
+
+def test_the_error_of_an_own_share_is_that_of_simulated_energies() -> None:
+    random = torch.Generator().manual_seed(0)
+    mean = torch.tensor([[4.0, 1, 0.5], [1, 2, 1], [0.2, 0.3, 5]], dtype=torch.float64)
+    error = mean * torch.tensor([0.02, 0.05, 0.03], dtype=torch.float64)
+    noise = torch.randn(20_000, 3, 3, generator=random, dtype=torch.float64)
+    draws = mean + error * noise
+    wanted = (draws.diagonal(dim1=1, dim2=2) / draws.sum(-1)).std(0)
+    record = {"dependence": [mean.tolist()], "dependence_error": [error.tolist()]}
+    found = torch.tensor(explorer._shares(record, [0])["own_error"][0]) / explorer.WHOLE
+    torch.testing.assert_close(found.double(), wanted, rtol=0.03, atol=1e-4)
+
+
+def test_what_does_not_fit_is_left_out(
+    probes: tuple[Path, dict[int, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert explorer_data(tmp_path) is None
+    written = write_probes(tmp_path / "probes")
+    first = tmp_path / "probes" / "step-000010" / "locality.json"
+    written[10]["network"]["settings"]["variant"] = "l1"
+    first.write_text(json.dumps(written[10]))
+    found = explorer_data(tmp_path / "probes")
+    assert found is not None
+    assert found["steps"] == [200]
+
+    monkeypatch.setattr(explorer, "SHARES", 2 * 16 * 2)  # two matrices of each denoiser
+    found = explorer_data(probes[0])
+    assert found is not None
+    assert (found["steps"], found["t"], found["start"]) == ([200], [400, 3], 0)
+    network, bayes = (probes[1][200][name]["ldr"][1] for name in ("network", "bayes"))
+    assert found["excess"][0][0]["value"] == pytest.approx(network - bayes)
+    assert found["parts"]["network"]["moments"][0]["ldr"][0] == network
+
+
+# ---- in a browser -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    program = find_browser()
+    if program is None:
+        message = "there is no Chromium; install Debian's: make browser"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    with Browser(program, tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def file(page: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_text(page, "utf-8")
+    return path
+
+
+@pytest.fixture
+def desktop(browser: Browser, file: Path) -> Iterator[Browser]:
+    """The page in a desktop's window; afterwards nothing was complained of, nothing fetched."""
+    browser.open(file)
+    browser.wait("document.querySelectorAll('.sample').length > 0")
+    yield browser
+    assert browser.value("performance.getEntriesByType('resource').map((e) => e.name)") == []
+    assert browser.log == []
+    assert browser.requests == [file.as_uri()]
+
+
+def texts(browser: Browser, selector: str) -> list[str]:
+    found: list[str] = browser.value(
+        f"[...document.querySelectorAll({json.dumps(selector)})].map((e) => e.textContent.trim())"
+    )
+    return found
+
+
+def test_filters_show_exactly_the_samples_of_a_kind(desktop: Browser) -> None:
+    images, verdicts = planted()
+    assert texts(desktop, "#shown") == ["60 of 100 samples shown"]
+    for verdict, n in zip(VERDICTS, (40, 10, 30, 20), strict=True):
+        desktop.click(f"input[value={verdict}]")
+        assert texts(desktop, "#shown") == [f"{n} of {n} samples shown"]
+        shown = desktop.value(
+            "[...document.querySelectorAll('.sample')].map((e) => Number(e.dataset.sample))"
+        )
+        assert shown == [i for i, v in enumerate(verdicts.verdict) if v == verdict]
+    assert desktop.value("document.querySelectorAll('#gallery path.unreadable').length") == 20
+
+    desktop.click("input[value=invalid]")
+    assert desktop.value("document.querySelectorAll('#gallery rect.wrong').length") == 30
+    assert texts(desktop, "input[name=kind] + span") == [
+        "any or none100",
+        f"{KINDS[0]}20",
+        f"{KINDS[1]}10",
+    ]
+    desktop.click("input[name=kind][value='1']")
+    assert texts(desktop, "#shown") == ["10 of 10 samples shown"]
+    desktop.click("input[value=illegible]")
+    assert texts(desktop, "#shown") == ["No sample is like this"]
+    desktop.click("input[name=verdict][value='']")
+    desktop.click("input[name=kind][value='']")
+    desktop.click("#more")
+    assert texts(desktop, "#shown") == ["100 of 100 samples shown"]
+    assert desktop.value("document.activeElement.dataset.sample") == "60"
+
+    # The pixels on the page are the sample's.
+    pixels = desktop.value(
+        """(() => {
+            const canvas = document.querySelectorAll(".sample canvas")[17];
+            const data = canvas.getContext("2d").getImageData(0, 0, 16, 16).data;
+            return [...data].filter((_, i) => i % 4 === 0);
+        })()"""
+    )
+    wanted = 127.5 * (1 - images[17, 0].flatten().double())
+    assert np.abs(np.array(pixels) - wanted.numpy()).max() <= 0.5
+
+
+def test_a_sample_is_looked_into_by_pointer_and_by_keys(desktop: Browser) -> None:
+    _, verdicts = planted()
+
+    def said(i: int) -> None:
+        cells = texts(desktop, "#inspector .read")
+        for c, cell in enumerate(cells):
+            word = SYMBOLS[verdicts.words[i, c]]
+            if not verdicts.legible_cells[i, c]:
+                word += "?"
+            elif verdicts.wrong_cells[i, c]:
+                word += f" → {SYMBOLS[verdicts.nearest[i, c]]}"
+            assert cell == word
+        assert texts(desktop, "#inspector .sure") == [
+            f"{100 * round(c, 3):.{0 if c > 0.9995 else 1}f} %"
+            for c in verdicts.confidence[i].tolist()
+        ]
+        assert texts(desktop, "#inspector h3") == [f"Sample {i}"]
+
+    desktop.click(".sample", 5)
+    said(5)
+    assert texts(desktop, "#inspector .tag") == [f"invalid: {KINDS[0]}"]
+    label = desktop.value("document.activeElement.getAttribute('aria-label')")
+    spelled = [" ".join(SYMBOLS[s] for s in w[5]) for w in (verdicts.words, verdicts.nearest)]
+    assert label == (
+        f"Sample 5: invalid: {KINDS[0]}. Read {spelled[0]}. Nearest valid word {spelled[1]}."
+    )
+    desktop.press("ArrowRight", 3)
+    said(8)
+    across = len(
+        desktop.value(
+            "getComputedStyle(document.getElementById('gallery')).gridTemplateColumns"
+        ).split()
+    )
+    desktop.press("ArrowDown")
+    said(8 + across)
+    desktop.press("ArrowUp")
+    desktop.press("ArrowLeft")
+    said(7)
+    desktop.press("End")
+    said(59)
+    desktop.press("ArrowRight")  # there is none
+    said(59)
+    desktop.press("Home")
+    said(0)
+    # A mouse that moves chooses without a click.
+    box = "document.querySelectorAll('.sample')[2].getBoundingClientRect()"
+    x, y = desktop.value(f"[{box}.x + 5, {box}.y + 5]")
+    for shift in (0, 3):
+        desktop.send("Input.dispatchMouseEvent", type="mouseMoved", x=x + shift, y=y)
+    said(2)
+    assert desktop.value("document.querySelectorAll('.sample[tabindex=\"0\"]').length") == 1
+
+
+def numbers(probes: dict[int, Any], step: int, level: int, cell: int) -> list[list[str]]:
+    """The explorer's table as the probe's record has it."""
+    parts = [probes[step][name] for name in ("network", "bayes")]
+
+    def row(values: list[tuple[float | None, float]]) -> list[str]:
+        return [
+            "depends on nothing" if v is None else f"{v:.3f} ± {1.96 * e:.3f}" for v, e in values
+        ]
+
+    ldr = row([(p["ldr"][level], p["ldr_error"][level]) for p in parts])
+    shares = []
+    for part in parts:
+        energy, error = (np.array(part[k][level][cell]) for k in ("dependence", "dependence_error"))
+        if energy.sum() == 0:
+            shares.append((None, 0.0))
+            continue
+        share = energy[cell] / energy.sum()
+        gradient = -share * np.ones(4)
+        gradient[cell] += 1
+        spread = np.sqrt((gradient**2 * error**2).sum()) / energy.sum()
+        shares.append((round(share, 4), round(spread, 4)))
+    first, second = (p["ldr"][level] for p in parts)
+    excess = "undefined" if second is None else f"{first - second:+.3f} ± {1.96 * 0.004:.3f}"
+    return [ldr, row(shares), [excess.replace("-", "−")]]
+
+
+def shown_numbers(browser: Browser) -> list[list[str]]:
+    found: list[list[str]] = browser.value(
+        "[...document.querySelectorAll('#numbers tbody tr')]"
+        ".map((row) => [...row.querySelectorAll('td')].map((e) => e.textContent))"
+    )
+    return found
+
+
+def test_the_explorer_follows_sliders_clicks_and_keys(
+    desktop: Browser, probes: tuple[Path, dict[int, Any]]
+) -> None:
+    written = probes[1]
+    assert shown_numbers(desktop) == numbers(written, 200, 1, 0)
+    assert texts(desktop, "#level-value") == ["log-SNR −1.25 nats, t = 400"]
+
+    desktop.click(".heat.network .cell", 2)
+    assert shown_numbers(desktop) == numbers(written, 200, 1, 2)
+    desktop.press("ArrowRight")
+    assert shown_numbers(desktop) == numbers(written, 200, 1, 3)
+    desktop.press("ArrowUp")
+    assert shown_numbers(desktop) == numbers(written, 200, 1, 1)
+    desktop.press("ArrowUp")  # there is none
+    assert shown_numbers(desktop) == numbers(written, 200, 1, 1)
+    assert desktop.value("document.activeElement.getAttribute('aria-checked')") == "true"
+    for name in ("network", "bayes"):
+        energy = np.array(written[200][name]["dependence"][1][1])
+        shares = [f"{100 * s:.0f}" for s in (energy / energy.sum()).round(4)]
+        assert texts(desktop, f".heat.{name} .cell") == shares
+
+    desktop.value("document.getElementById('level').focus()")
+    desktop.press("ArrowRight")
+    assert texts(desktop, "#level-value") == ["log-SNR 8.00 nats, t = 3"]
+    assert shown_numbers(desktop) == numbers(written, 200, 2, 1)
+    assert texts(desktop, ".heat.bayes .cell") == ["–"] * 4
+    assert "depends on nothing" in " ".join(texts(desktop, ".own"))
+
+    desktop.press("Home")
+    desktop.value("document.getElementById('step').focus()")
+    desktop.press("ArrowLeft")
+    assert texts(desktop, "#step-value") == ["10 of 200"]
+    assert shown_numbers(desktop) == numbers(written, 10, 0, 1)
+    desktop.wait("document.getElementById('heard').textContent.includes('step 10:')")
+
+    desktop.click("#curve")  # its middle is nearest the middle level
+    assert texts(desktop, "#level-value") == ["log-SNR −1.25 nats, t = 400"]
+
+
+def test_the_summary_says_what_the_report_says(desktop: Browser) -> None:
+    assert texts(desktop, "h1") == [TITLE]
+    assert texts(desktop, ".number .big") == ["80.0 %", "62.5 %"]
+    legible, grammatical = texts(desktop, ".number > p.soft")
+    assert legible.endswith("80 of 100")
+    low, high = wilson(50, 80).low, wilson(50, 80).high
+    assert grammatical == f"95 % interval {100 * low:.1f} % to {100 * high:.1f} %50 of 80"
+    assert [t[-6:] for t in texts(desktop, ".number .key li")] == ["25.0 %", "20.0 %"]
+    assert texts(desktop, "#violations tbody th") == list(KINDS)
+    # The chance line stands where the number says.
+    assert desktop.value("document.querySelector('.bar .product').x1.baseVal.value") == 25
+    assert texts(desktop, ".findings li") == [f"A finding about {SYMBOLS}."]
+
+
+def test_tab_reaches_everything_and_shows_where_it_is(desktop: Browser) -> None:
+    desktop.value("document.activeElement.blur()")
+    reached = []
+    for _ in range(40):
+        desktop.press("Tab")
+        reached.append(
+            desktop.value(
+                """(() => {
+                    const e = document.activeElement;
+                    const ring = e.type === "radio" ? e.nextSibling : e;
+                    const visible = getComputedStyle(ring).outlineStyle !== "none";
+                    return [e.name || e.id || e.className || e.tagName, visible];
+                })()"""
+            )
+        )
+        if reached[-1][0] == "SUMMARY":
+            break
+    names = [name for name, _ in reached]
+    wanted = ["skip", "verdict", "kind", "order", "sample valid-novel", "more", "level", "step"]
+    assert [n for n in names if n in wanted] == wanted
+    assert sum(n.startswith("cell") for n in names) == 2  # one in either panel
+    assert all(visible for _, visible in reached)
+    assert names[-1] == "SUMMARY"
+
+
+def test_everything_that_can_be_used_has_a_name(desktop: Browser) -> None:
+    desktop.send("Accessibility.enable")
+    nodes = desktop.send("Accessibility.getFullAXTree")["nodes"]
+    desktop.send("Accessibility.disable")
+    roles = {"radio", "slider", "option", "button", "link", "listbox", "radiogroup", "combobox"}
+    used = [
+        (node["role"]["value"], node.get("name", {}).get("value"))
+        for node in nodes
+        if not node["ignored"] and node["role"]["value"] in roles
+    ]
+    assert {role for role, _ in used} >= {"radio", "slider", "option", "button", "listbox"}
+    assert [role for role, name in used if not name] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_it_fits_and_reads_well(browser: Browser, file: Path, width: int, scheme: str) -> None:
+    browser.open(file, width, 844, scheme)
+    browser.wait("document.querySelectorAll('.sample').length > 0")
+    assert browser.value("document.documentElement.scrollWidth") <= width
+    contrasts = browser.value(
+        """(() => {
+            const context = document.createElement("canvas")
+                .getContext("2d", { willReadFrequently: true });
+            const light = (color) => {
+                context.fillStyle = color;
+                context.fillRect(0, 0, 1, 1);
+                const linear = [...context.getImageData(0, 0, 1, 1).data].slice(0, 3)
+                    .map((v) => v / 255)
+                    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+                return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+            };
+            const behind = (e) => {
+                const color = getComputedStyle(e).backgroundColor;
+                return color === "rgba(0, 0, 0, 0)" ? behind(e.parentElement) : color;
+            };
+            const one = (selector) => {
+                const found = [...document.querySelectorAll(selector)].map((element) => {
+                    const pair = [light(getComputedStyle(element).color), light(behind(element))];
+                    return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+                });
+                return Math.min(...found);
+            };
+            const all = ["h1", "header .soft", ".number .soft", ".number h3", ".sure", ".tag",
+                "input:checked + span b", "input:enabled + span b", "caption",
+                "#level-value", ".heat .cell span", "footer"];
+            return Object.fromEntries(all.map((s) => [s, one(s)]));
+        })()"""
+    )
+    assert {k: v for k, v in contrasts.items() if v < 4.5} == {}
+    assert browser.log == []
+    assert browser.requests == [file.as_uri()]
+
+
+def test_it_prints(browser: Browser, file: Path) -> None:
+    browser.open(file)
+    browser.wait("document.querySelectorAll('.sample').length > 0")
+    pdf = base64.b64decode(
+        browser.send("Page.printToPDF", paperWidth=8.27, paperHeight=11.7)["data"]
+    )
+    assert pdf.startswith(b"%PDF")
+    assert 1 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 6
+    browser.send("Emulation.setEmulatedMedia", media="print")
+    hidden = [browser.value(f"document.querySelector('{s}').offsetHeight") for s in ("form", "nav")]
+    browser.send("Emulation.setEmulatedMedia", media="")
+    assert hidden == [0, 0]
+    assert browser.log == []
+
+
+def test_without_scripts_the_summary_and_the_samples_are_there(
+    browser: Browser, file: Path
+) -> None:
+    browser.send("Emulation.setScriptExecutionDisabled", value=True)
+    browser.open(file)
+    shown = [
+        browser.value(f"document.querySelector('{s}').getBoundingClientRect().height")
+        for s in (".number", ".findings", "#sprite", "#violations table", "form", "#gallery")
+    ]
+    browser.send("Emulation.setScriptExecutionDisabled", value=False)
+    assert all(height > 10 for height in shown[:4])
+    assert shown[4:] == [0, 0]
+
+
+def test_the_policy_holds(browser: Browser, file: Path) -> None:
+    browser.open(file)
+    refused = browser.value(
+        """new Promise((resolve) => {
+            const found = [];
+            document.addEventListener("securitypolicyviolation", (event) => {
+                found.push(event.effectiveDirective);
+                if (found.length === 3) resolve(found.sort());
+            });
+            fetch("http://127.0.0.1:9/").catch(() => {});
+            new Image().src = "http://127.0.0.1:9/x.png";
+            document.body.append(Object.assign(document.createElement("script"), { text: "1" }));
+        })"""
+    )
+    assert refused == ["connect-src", "img-src", "script-src-elem"]
+    assert browser.requests == [file.as_uri()]
