@@ -329,8 +329,8 @@ class ProbeConfig:
     two_layer_tolerance: float = 0.1
     hidden_layers: tuple[str, ...] = ()
     hidden_levels: int = 7
-    hidden_images: int = 8192
-    hidden_samples: int = 2048
+    hidden_images: int = 4096
+    hidden_samples: int = 1024
     hidden_features: int = 1024
     seed: int = 0
 

@@ -92,6 +92,15 @@ from diffprobe.config import to_settings
     metavar="FILE.safetensors",
     help="Prompt embeddings it is held at.",
 )
+@click.option(
+    "--guidance", type=float, default=1.0, metavar="X", help="Classifier-free guidance; 1 is none."
+)
+@click.option(
+    "--size",
+    type=(int, int),
+    metavar="H W",
+    help="Pixels of a foreign model's images.  [default: the model's own]",
+)
 @click.option("--weights", type=click.Choice(["ema", "raw"]), help="Which weights.")
 @click.option(
     "--out",
@@ -122,6 +131,8 @@ def command(
     prompt: str | None,
     class_label: int | None,
     embeddings: Path | None,
+    guidance: float,
+    size: tuple[int, int] | None,
     weights: str | None,
     out: Path | None,
     assignments: tuple[str, ...],
@@ -188,7 +199,8 @@ def command(
         dataset=build_dataset(world) if world else None,
         images=images,
         regions=regions,
-        condition=Condition(prompt=prompt, class_label=class_label, embeddings=embeddings),
+        condition=Condition(prompt, class_label, embeddings, guidance),
+        size=size,
         device=resolve_device(device),
         progress=progress.terminal,
     )

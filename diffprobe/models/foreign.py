@@ -88,6 +88,8 @@ class ConditionedDenoiser(NetworkDenoiser):
         image_shape, latents: As for every denoiser.
     """
 
+    guidance: Tensor
+
     def __init__(
         self,
         network: nn.Module,
@@ -98,9 +100,26 @@ class ConditionedDenoiser(NetworkDenoiser):
         **space: Any,
     ) -> None:
         super().__init__(network, scheduler, **space)
-        self.condition = condition
-        self.empty = empty
-        self.guidance = guidance
+        # As buffers they go where the network goes, and belong to what tells two denoisers apart.
+        self.names = {"condition": list(condition), "empty": None if empty is None else list(empty)}
+        for kind, arguments in (("condition", condition), ("empty", empty or {})):
+            for name, value in arguments.items():
+                self.register_buffer(f"{kind}_{name}", value)
+        self.register_buffer("guidance", torch.tensor(guidance))
+
+    @property
+    def condition(self) -> Arguments:
+        """What the network is told besides x_t and t, each (1, ...)."""
+        return self._held("condition") or {}
+
+    @property
+    def empty(self) -> Arguments | None:
+        """The same without a condition, where there is guidance."""
+        return self._held("empty")
+
+    def _held(self, kind: str) -> Arguments | None:
+        names = self.names[kind]
+        return None if names is None else {n: getattr(self, f"{kind}_{n}") for n in names}
 
     def predict(self, x_t: Tensor, timestep: Tensor) -> Tensor:
         """Return what the network predicts; see `PredictionDenoiser.predict`."""

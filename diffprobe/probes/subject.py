@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -13,6 +13,7 @@ from diffprobe.datasets.image_set import read_images
 from diffprobe.errors import UsageError
 from diffprobe.models.checkpoint import find_checkpoint, load_denoiser
 from diffprobe.models.denoiser import Denoiser
+from diffprobe.models.foreign import Condition
 from diffprobe.models.oracles import (
     BayesDenoiser,
     LocalPatchDenoiser,
@@ -28,9 +29,6 @@ from diffprobe.probes.regions import Regions, default_regions, parse_regions
 from diffprobe.progress import Progress, silent
 from diffprobe.sampling import sample
 from diffprobe.training.run_folder import RunFolder, run_of_checkpoint
-
-if TYPE_CHECKING:
-    from diffprobe.models import Condition
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +159,8 @@ def open_subject(
     dataset: SymbolImages | None = None,
     images: Path | None = None,
     regions: str | None = None,
-    condition: "Condition | None" = None,
+    condition: Condition | None = None,
+    size: tuple[int, int] | None = None,
     device: torch.device | str = "cpu",
     progress: Progress = silent,
 ) -> Subject:
@@ -175,6 +174,7 @@ def open_subject(
             denoiser's own samples.
         regions: As `parse_regions` reads it; by default the cells, or a grid of 4×4.
         condition: Prompt, class or embeddings that a conditional model is held at.
+        size: Height and width in pixels of a foreign model's images, instead of its own.
         device: Where to work.
         progress: Called as tqdm is.
 
@@ -190,7 +190,9 @@ def open_subject(
         config = config or run.config()
         dataset = dataset or build_dataset(config)
     config = config or Config()
-    denoiser = load_denoiser(checkpoint, config.sampling.weights, device, condition=condition)
+    denoiser = load_denoiser(
+        checkpoint, config.sampling.weights, device, condition=condition, size=size
+    )
     source: SymbolImages | ImageSet
     if images is not None:
         source = _pictures(denoiser, images)
@@ -199,7 +201,7 @@ def open_subject(
     else:
         source = _own_samples(denoiser, config, progress)
     shape = source.image_shape
-    if run is None and shape != denoiser.image_shape:
+    if shape != denoiser.image_shape:
         raise UsageError(
             f"the dataset's images are {shape} (C, H, W); the denoiser takes {denoiser.image_shape}"
         )

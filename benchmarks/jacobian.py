@@ -1,0 +1,178 @@
+"""The Jacobian engine against what one would write without it: time, values, memory, coverage."""
+
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from captum.attr import Saliency
+from torch import Tensor
+
+from diffprobe.config import MLPConfig, NoiseConfig, ProbeConfig, TransformerConfig, UNetConfig
+from diffprobe.datasets import Glyphs, Parity, SymbolImages
+from diffprobe.models import Denoiser, NetworkDenoiser, build_network, noise_scheduler
+from diffprobe.probes import locality
+from diffprobe.probes.jacobian import estimated_energies, exact_energies, exact_jacobian
+from diffprobe.probes.noise_levels import noisy_inputs
+from diffprobe.probes.regions import Regions
+
+SCHEDULER = noise_scheduler(NoiseConfig(prediction_type="v_prediction"))
+LEVEL = 400
+
+
+def network(config: MLPConfig | UNetConfig | TransformerConfig, world: SymbolImages) -> Denoiser:
+    """Return a network with weights away from their initial zeros."""
+    found = build_network(config, world.image_shape).eval()
+    random = torch.Generator().manual_seed(0)
+    for p in found.parameters():
+        p.data += 0.02 * torch.randn(p.shape, generator=random)
+    return NetworkDenoiser(found, SCHEDULER).requires_grad_(False)
+
+
+def timed(work: Callable[[], Tensor]) -> tuple[float, Tensor]:
+    begun = time.perf_counter()
+    result = work()
+    return time.perf_counter() - begun, result
+
+
+def pixel_loop(denoiser: Denoiser, x_t: Tensor, regions: Tensor, pixels: list[int]) -> Tensor:
+    """One input at a time, one forward and backward pass for each output pixel."""
+    flat = regions.flatten(1).float()
+    rows = []
+    for image in x_t:
+        for pixel in pixels:
+            x = image[None].clone().requires_grad_()
+            output = denoiser(x, torch.tensor([LEVEL])).flatten()[pixel]
+            (row,) = torch.autograd.grad(output, x)
+            rows.append(row.flatten().square() @ flat.T)
+    return torch.stack(rows).reshape(len(x_t), len(pixels), len(regions))
+
+
+def captum_loop(denoiser: Denoiser, x_t: Tensor, regions: Tensor, pixels: list[int]) -> Tensor:
+    """The same by captum, a saliency map for each output pixel."""
+    flat = regions.flatten(1).float()
+    saliency = Saliency(lambda x: denoiser(x, torch.full((len(x),), LEVEL)).flatten(1))
+    rows = []
+    for image in x_t:
+        for pixel in pixels:
+            x = image[None].clone().requires_grad_()
+            row = saliency.attribute(x, target=pixel, abs=False)
+            rows.append(row.detach().flatten().square() @ flat.T)
+    return torch.stack(rows).reshape(len(x_t), len(pixels), len(regions))
+
+
+def all_cells_to_a_precision() -> None:
+    """LDR over all cells to a standard error of 0.01, each way on as many inputs as that takes."""
+    world = SymbolImages(Parity(16), Glyphs.font("01"), (4, 4))
+    denoiser = network(UNetConfig(), world)
+    size = sum(p.numel() for p in denoiser.parameters())
+    regions = Regions.cells(world)
+    config = ProbeConfig(images=8, batch_size=64, projections=1, precision=0.01)
+    levels = torch.tensor([LEVEL])
+    print(f"U-Net, {size:,} parameters, 32×32 pixels, 16 cells: LDR to a standard error of 0.01")
+    seconds, _ = timed(lambda: locality.measure(denoiser, world, config, levels=levels).ldr)
+    result = locality.measure(denoiser, world, config, levels=levels)
+    inputs = int(result.inputs)
+    print(
+        f"  engine         {seconds:8.2f} s  LDR {result.ldr.item():.4f} ± "
+        f"{result.ldr_error.item():.4f}, {inputs} inputs"
+    )
+    # The exact energies of each input have no error of projection, so fewer inputs might do: the
+    # loops are given those that their own spread asks for, two at the least.
+    x_t = noisy_inputs(denoiser, world, 8, LEVEL, 0)
+    exact = exact_energies(denoiser, x_t, LEVEL, regions.masks)
+    share = exact.diagonal(dim1=1, dim2=2).sum(1) / exact.sum((1, 2))
+    needed = max(2, int((share.std() / 0.01).square().ceil()))
+    # A part of the pixels is timed and the time scaled: the work is the same for each.
+    timed_pixels = list(range(0, 1024, 16))
+    for name, loop in (("autograd loop", pixel_loop), ("captum loop", captum_loop)):
+        loop(denoiser, x_t[:1], regions.masks, timed_pixels[:2])  # a warm-up
+        part, rows = timed(lambda loop=loop: loop(denoiser, x_t[:1], regions.masks, timed_pixels))
+        total = part * 16 * needed
+        expected = exact_jacobian(denoiser, x_t[:1], LEVEL, torch.tensor(timed_pixels))
+        by_region = expected.square() @ regions.masks.flatten(1).float().T
+        off = ((rows - by_region).abs() / by_region.abs().max()).max().item()
+        print(
+            f"  {name:14} {total:8.2f} s  ({needed} inputs × 1,024 pixels, from 64 pixels timed); "
+            f"engine {total / seconds:.0f} times faster; values off by {off:.1e}"
+        )
+
+
+def whole_jacobian() -> None:
+    """All rows for 16 inputs, beside torch's own function and a loop written by hand."""
+    world = SymbolImages(Parity(4), Glyphs.font("01"), (2, 2))
+    denoiser = network(UNetConfig(channels=(16, 32), attention=(False, True)), world)
+    x_t = noisy_inputs(denoiser, world, 16, LEVEL, 0)
+
+    def functional() -> Tensor:
+        parts = []
+        for image in x_t:
+            rows = torch.autograd.functional.jacobian(
+                lambda x: denoiser(x, torch.tensor([LEVEL])), image[None]
+            )
+            parts.append(rows.reshape(256, 256))
+        return torch.stack(parts)
+
+    def by_hand() -> Tensor:
+        x = x_t.clone().requires_grad_()
+        output = denoiser(x, torch.full((16,), LEVEL)).flatten(1).sum(0)
+        rows = [
+            torch.autograd.grad(output[p], x, retain_graph=True)[0].flatten(1) for p in range(256)
+        ]
+        return torch.stack(rows, 1)
+
+    print("whole Jacobian of a U-Net, 16×16 pixels, 16 inputs")
+    exact_jacobian(denoiser, x_t, LEVEL, torch.arange(4))  # a warm-up
+    ours = [timed(lambda: exact_jacobian(denoiser, x_t, LEVEL)) for _ in range(3)]
+    seconds, jacobian = min(ours, key=lambda run: run[0])
+    print(f"  engine                           {seconds:6.2f} s")
+    for name, work in (("functional.jacobian, one by one", functional), ("loop by hand", by_hand)):
+        theirs = [timed(work) for _ in range(3)]
+        other, values = min(theirs, key=lambda run: run[0])
+        off = (values - jacobian).abs().max().item()
+        print(f"  {name:32} {other:6.2f} s  ratio {other / seconds:.2f}, values off by {off:.1e}")
+
+
+def memory() -> None:
+    """Peak memory of the estimate, on images of ever more pixels but the same number of values."""
+    print("peak memory of the estimate, batches of the same number of pixels in all")
+    for grid, images in (((2, 2), 64), ((4, 4), 16), ((8, 8), 4)):
+        world = SymbolImages(Parity(grid[0] * grid[1]), Glyphs.font("01"), grid)
+        denoiser = network(UNetConfig(), world)
+        config = ProbeConfig(images=images, projections=1)
+        regions = replace(Regions.grid(world.image_shape, 2, 2))
+        locality.measure(denoiser, world, config, regions=regions, levels=torch.tensor([LEVEL]))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        _, height, width = world.image_shape
+        print(f"  {height}×{width} pixels, {images:2} images: {peak:.2f} GiB so far")
+
+
+def coverage() -> None:
+    """How often the 95 % interval of the projections contains the exact value, in 400 repeats."""
+    world = SymbolImages(Parity(4), Glyphs.font("01", (4, 4)), (2, 2))
+    regions = Regions.cells(world).masks
+    print("95 % intervals of 32 projections, 400 repeats")
+    for config in (
+        MLPConfig(width=64),
+        UNetConfig(channels=(8, 8), layers_per_block=1, attention=(False, True), norm_groups=4),
+        TransformerConfig(patch=(4, 4), width=16, depth=1, heads=2),
+    ):
+        denoiser = network(config, world)
+        x_t = noisy_inputs(denoiser, world, 1, LEVEL, 0)
+        exact = exact_energies(denoiser, x_t, LEVEL, regions)[0].sum()
+        random, same = torch.Generator().manual_seed(0), x_t.expand(32, -1, -1, -1)
+        covered = 0
+        for _ in range(400):
+            totals = estimated_energies(denoiser, same, LEVEL, regions, 1, random).sum((1, 2))
+            half = 2.04 * totals.std() / 32**0.5  # Student's t, 31 degrees of freedom
+            covered += bool((totals.mean() - exact).abs() <= half)
+        print(f"  {config.name:12} {covered / 400:.1%}")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    all_cells_to_a_precision()
+    whole_jacobian()
+    coverage()
+    memory()
