@@ -28,6 +28,9 @@ COLORS = {
     "illegible": "#888888",
 }
 
+# For what has no colour of its own, such as samplers: Paul Tol's muted palette.
+SERIES = ("#332288", "#117733", "#AA4499", "#DDAA33", "#44AA99", "#661100", "#6699CC", "#888888")
+
 # Solid where nothing is said; dashed, what may lie on another curve.
 LINES = {"empirical": "--", "wiener": "--", "local-patch": ":"}
 

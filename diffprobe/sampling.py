@@ -29,6 +29,7 @@ SAMPLERS = {
     "ddpm": "DDPMScheduler",
     "ddim": "DDIMScheduler",
     "dpm-solver++": "DPMSolverMultistepScheduler",
+    "dpm": "DPMSolverMultistepScheduler",
     "euler": "EulerDiscreteScheduler",
 }
 FLOW_SAMPLERS = ("ddim", "euler", "FlowMatchEulerDiscreteScheduler")
@@ -144,6 +145,15 @@ def make_sampler(name: str, training_scheduler: Any) -> Any:
     return scheduler
 
 
+def has_eta(name: str, training_scheduler: Any) -> bool:
+    """Whether a sampler, named as in `make_sampler`, has an eta to set.
+
+    Raises:
+        UsageError: If there is no such sampler.
+    """
+    return _has_eta(make_sampler(name, training_scheduler))
+
+
 def load_samples(path: Path) -> Samples:
     """Read images from an `.npz`: the array `images`, or the only array in the file.
 
@@ -208,10 +218,14 @@ def _fixed_variance(config: Mapping[str, Any]) -> dict[str, str]:
 
 def _step_options(scheduler: Any, eta: float, random: torch.Generator) -> dict[str, Any]:
     accepted = inspect.signature(scheduler.step).parameters
-    if eta and "eta" not in accepted:
+    if eta and not _has_eta(scheduler):
         raise UsageError(f"sampler {type(scheduler).__name__} has no eta; leave sampling.eta at 0")
     options: dict[str, Any] = {"generator": random} if "generator" in accepted else {}
-    return {**options, "eta": eta} if "eta" in accepted else options
+    return {**options, "eta": eta} if _has_eta(scheduler) else options
+
+
+def _has_eta(scheduler: Any) -> bool:
+    return "eta" in inspect.signature(scheduler.step).parameters
 
 
 def _describe(scheduler: Any, config: SamplingConfig) -> dict[str, Any]:

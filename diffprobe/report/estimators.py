@@ -1,0 +1,275 @@
+"""Estimates of how far samples are from a language, without the bias of plug-in estimators.
+
+Three kinds of distance cover what is asked of words.
+
+*Squared distances between mean features.* With features phi of a word and the reference mean mu,
+
+    tau = ‖E phi − mu‖²,    U = (n² ‖mean phi − mu‖² − sum_i ‖phi_i − mu‖²) / (n (n − 1)),
+
+U being unbiased at any n. With Sigma the covariance of phi,
+
+    Var U = 4 rho tau / n + 2 tr(Sigma²) / (n (n − 1)),    rho = deltaᵀ Sigma delta / ‖delta‖²,
+
+and its interval holds every tau that this variance cannot reject, as Wilson's does for a rate:
+it neither collapses nor swells where tau is 0. Estimates are not clamped: below 0 they say that
+there is less to see than chance alone shows on average.
+
+*Entropies*, corrected as Miller and Madow did, where nearly all words that occur have been seen.
+
+*Total variation*, bounded from below by the words that one half of the samples has too often,
+counted in the other half.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffprobe.statistics import Z95, wilson
+
+UNSEEN = 0.01  # the most that words seen once may be of the samples for an entropy to be told
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval, and what it would be with nothing to find.
+
+    Attributes:
+        value: None where it cannot be told; then the interval is all that is known.
+        low, high: The interval.
+        n: Samples it rests on.
+        language: What exact sampling of the language would give, on average.
+        floor: Central 95 % of the estimates from n samples in which there is nothing to find.
+    """
+
+    value: float | None
+    low: float
+    high: float
+    n: int
+    language: float | None
+    floor: tuple[float, float] | None
+
+    def contains(self, value: float) -> bool:
+        """Whether the interval contains `value`."""
+        return self.low <= value <= self.high
+
+    def root(self) -> "Estimate":
+        """Return the square root of a squared distance; what is below 0 becomes 0.
+
+        >>> Estimate(0.04, -0.01, 0.09, 10, 0.0, (-0.01, 0.01)).root().high
+        0.3
+        """
+        floor = self.floor and (_root(self.floor[0]), _root(self.floor[1]))
+        return Estimate(
+            None if self.value is None else _root(self.value),
+            _root(self.low),
+            _root(self.high),
+            self.n,
+            None if self.language is None else _root(self.language),
+            floor,
+        )
+
+    def __str__(self) -> str:
+        value = "undefined" if self.value is None else _digits(self.value)
+        text = f"{value} (95 % interval {_digits(self.low)} to {_digits(self.high)}, n = {self.n:,}"
+        if self.language is not None:
+            text += f"; language {_digits(self.language)}"
+        if self.floor is not None:
+            text += f"; noise floor {_digits(self.floor[0])} to {_digits(self.floor[1])}"
+        return text + ")"
+
+
+def squared_distance(
+    projections: Tensor, norm: float, spread: float, language: float, null_spread: float
+) -> Estimate:
+    """Estimate tau = ‖E phi − mu‖² without bias.
+
+    Args:
+        projections: (n,) <phi_i − mu, mean phi − mu>.
+        norm: Mean of ‖phi_i − mu‖².
+        spread: tr(Sigma²) of the samples, as `spread` estimates it.
+        language: tau of the language.
+        null_spread: tr(Sigma²) where there is nothing to find; sets the noise floor.
+
+    Reference:
+        Serfling, "Approximation theorems of mathematical statistics", 1980, section 5.2;
+        Gretton et al., "A kernel two-sample test", 2012, for U as a squared mean discrepancy.
+    """
+    n = len(projections)
+    plug_in = float(projections.mean())
+    rho = float(projections.var(correction=0)) / plug_in if plug_in > 0 else 0.0
+    value = (n * plug_in - norm) / (n - 1)
+    pairs = n * (n - 1)
+    low, high = score_interval(value, 4 * rho / n, 2 * spread / pairs)
+    edge = Z95 * math.sqrt(2 * null_spread / pairs)
+    return Estimate(value, low, high, n, language, (-edge, edge))
+
+
+def score_interval(value: float, slope: float, constant: float) -> tuple[float, float]:
+    """Return all tau with (value − tau)² <= z² (slope · tau + constant): the ends at 95 %."""
+    square = Z95 * Z95
+    centre = value + square * slope / 2
+    margin = math.sqrt(max(0.0, centre * centre - value * value + square * constant))
+    return centre - margin, centre + margin
+
+
+def spread(gram: Tensor) -> float:
+    """Estimate tr(Sigma²) without bias from inner products of m independent features.
+
+    Args:
+        gram: (m, m) <phi_i, phi_j>, m at least 4.
+
+    Reference:
+        Chen & Qin, "A two-sample test for high-dimensional data", 2010; the U-statistic of
+        G_12² − 2 G_12 G_23 + G_12 G_34.
+    """
+    m = len(gram)
+    # Less what all have in common, which cancels but would cost digits.
+    g = gram.double() - gram.double().mean()
+    g.fill_diagonal_(0)
+    pairs, rows = float(g.square().sum()), g.sum(1)
+    chains = float(rows.square().sum()) - pairs
+    disjoint = float(rows.sum()) ** 2 - 2 * pairs - 4 * chains
+    found = pairs / math.perm(m, 2) - 2 * chains / math.perm(m, 3) + disjoint / math.perm(m, 4)
+    return max(0.0, found)
+
+
+def relative_entropy(
+    counts: Tensor, log_reference: Tensor, language: float | None, support: int | None = None
+) -> Estimate:
+    """Estimate KL(p ‖ q) = E_p log(p / q) in nats from how often each word occurs.
+
+        sum_w p̂ log(p̂ / q) − (D − 1) / 2n,    Var = rho KL / n + (D − 1) / 2n²,
+
+    with D the words that occur and rho = Var_p̂(log(p̂ / q)) / KL(p̂ ‖ q), which is 2 near q. The
+    interval is wider than need be where p / q takes few values only, such as 0 and 2. Where
+    words seen once are more than 1 % of the samples, unseen words may hold any part of it: then
+    only the upper end is known, for the sum is biased upwards.
+
+    Args:
+        counts: (D,) positive.
+        log_reference: (D,) log q of these words.
+        language: Its value for the language.
+        support: Words that q gives any probability; sets the noise floor about 0.
+
+    Reference:
+        Miller, "Note on the bias of information estimates", 1955; Good, "The population
+        frequencies of species", 1953, for the share of unseen words.
+    """
+    n = int(counts.sum())
+    if n == 0:
+        return Estimate(None, 0.0, math.inf, 0, language, None)
+    p = counts.double() / n
+    log_ratio = p.log() - log_reference.double()
+    plug_in = float(p @ log_ratio)
+    variance = float(p @ (log_ratio - plug_in).square())
+    degrees = len(counts) - 1
+    if int((counts == 1).sum()) > UNSEEN * n:
+        high = plug_in + Z95 * math.sqrt(variance / n + degrees / (2 * n * n))
+        return Estimate(None, 0.0, high, n, language, None)
+    value = plug_in - degrees / (2 * n)
+    rho = variance / plug_in if plug_in > 0 else 0.0
+    low, high = score_interval(value, rho / n, degrees / (2 * n * n))
+    edge = None if support is None else Z95 * math.sqrt((support - 1) / 2) / n
+    return Estimate(value, low, high, n, language, None if edge is None else (-edge, edge))
+
+
+def effective_words(counts: Tensor, words: int, collision: float, third: float) -> Estimate:
+    """Estimate the effective number of words 1 / sum_w p_w², from pairs of equal samples.
+
+    That many equally likely words would collide as often. It can be told from a sample of about
+    the square root of their number, where no entropy can. Without a collision only `low` is known.
+    With K words in the language and u = 1 / K,
+
+        tau = sum_w c (c − 1) / (n (n − 1)) − u,    Var = 4 rho tau / n + 2 (1 − u) (tau + u) / n²,
+
+    which is the squared distance from the uniform distribution, the second part that of pairs that
+    collide by chance.
+
+    Args:
+        counts: (D,) positive, of valid words.
+        words: K.
+        collision: sum_w q_w² of the language.
+        third: sum_w q_w³ of the language.
+
+    Reference:
+        Arora & Zhang, "Do GANs actually learn the distribution?", arXiv:1706.08224.
+    """
+    n, u = int(counts.sum()), 1 / words
+    if n < 2:
+        return Estimate(None, 1.0, float(words), n, 1 / collision, None)
+    c = counts.double()
+    value = float((c * (c - 1)).sum()) / math.perm(n, 2)
+    share = c / n
+    plug_in = float(share @ share)
+    rho = float(share @ (share - plug_in).square()) / (plug_in - u) if plug_in > u else 0.0
+    chance = 2 * (1 - u) / n**2
+    low, high = (tau + u for tau in score_interval(value - u, 4 * rho / n + chance, chance * u))
+    edge = Z95 * math.sqrt(4 * max(0.0, third - collision**2) / n + chance * collision)
+    floor = (1 / (collision + edge), 1 / (collision - edge) if collision > edge else math.inf)
+    return Estimate(
+        1 / value if value else None,
+        1 / high,
+        1 / low if low > 0 else math.inf,
+        n,
+        1 / collision,
+        floor,
+    )
+
+
+def total_variation(halves: Tensor, reference: Tensor) -> Estimate:
+    """Bound TV(p, q) = max over sets A of p(A) − q(A) from below.
+
+    A holds the words that q cannot give, and those that one half of the samples has too often; p(A)
+    is counted in the other half, which knows nothing of the choice. The interval is that of the
+    bound, which is close to TV itself where words are seen often, and never above it but for the
+    noise.
+
+    Args:
+        halves: (2, D) counts of each distinct word in the halves.
+        reference: (D,) q of these words.
+    """
+    chosen = (halves[0] / halves[0].sum() > reference) | (reference == 0)
+    found = wilson(int(halves[1][chosen].sum()), int(halves[1].sum()))
+    expected = float(reference[chosen].sum())
+    edge = Z95 * math.sqrt(expected * max(0.0, 1 - expected) / found.n)
+    return Estimate(
+        found.count / found.n - expected,
+        found.low - expected,
+        found.high - expected,
+        found.n,
+        None,
+        (-edge, edge),
+    )
+
+
+def expected_distinct(probabilities: Tensor, words: Tensor, n: int) -> tuple[float, float]:
+    """Return how many distinct words n draws show: the mean and the standard deviation.
+
+        mean = sum_w 1 − (1 − q_w)^n,    Var = sum_w e_w (1 − e_w) − n (sum_w q_w e_w)²
+
+    with e_w = exp(−n q_w), as for the coupon collector with unequal coupons.
+
+    Args:
+        probabilities: (M,) q of a word of each kind.
+        words: (M,) how many words of this kind are looked for.
+        n: Draws of the whole language.
+
+    Reference:
+        Holst, "On birthday, collectors', occupancy and other classical urn problems", 1986.
+    """
+    q, words = probabilities.double().clamp(max=1 - 1e-15), words.double()
+    log_missed = n * torch.log1p(-q)
+    missed = log_missed.exp()
+    mean = float(words @ -torch.expm1(log_missed))
+    variance = float(words @ (missed * (1 - missed))) - n * float(words @ (q * missed)) ** 2
+    return mean, math.sqrt(max(0.0, variance))
+
+
+def _root(square: float) -> float:
+    return math.sqrt(max(0.0, square))
+
+
+def _digits(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
