@@ -5,7 +5,7 @@ from pathlib import Path
 from diffprobe.config import DataConfig, NoiseConfig, ProbeConfig
 from diffprobe.datasets import Dyck, Glyphs, Parity, SymbolImages
 from diffprobe.figures import COLORS, LINES, figure
-from diffprobe.models import BayesDenoiser, ProductDenoiser, noise_scheduler
+from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser, noise_scheduler
 from diffprobe.models.oracles import image_baselines
 from diffprobe.probes import locality, placement
 
@@ -20,7 +20,7 @@ with figure(Path("docs/figures/oracles"), 7.5, 5.0) as canvas:
     axes = canvas.subplots(2, 2, sharex=True, sharey="row")
     for (name, world), (above, below) in zip(worlds.items(), axes.T, strict=True):
         product = ProductDenoiser(world, scheduler)
-        oracles = {"bayes": BayesDenoiser(world, scheduler), "product": product}
+        oracles: dict[str, Denoiser] = {"bayes": BayesDenoiser(world, scheduler), "product": product}
         oracles |= image_baselines(world, scheduler, DataConfig(), n=64)
         for who, oracle in oracles.items():
             result = locality.measure(oracle, world, config)

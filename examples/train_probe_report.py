@@ -3,7 +3,7 @@
 from diffprobe.config import resolve
 from diffprobe.datasets import build_dataset
 from diffprobe.models import load_denoiser
-from diffprobe.probes import probe_checkpoint
+from diffprobe.probes import open_subject, run_probes
 from diffprobe.report import report_samples
 from diffprobe.sampling import sample
 from diffprobe.training import train
@@ -14,10 +14,10 @@ run = train(config, "runs/example")
 
 samples = sample(load_denoiser(run.path), dataset.image_shape, config.sampling)
 report = report_samples(samples.images, dataset, run.path / "report")
-results = probe_checkpoint(run.path)
+results = run_probes(open_subject(run.path), ["locality", "placement"])
 
 print("legible:    ", report.verdicts.legible_rate)
 print("grammatical:", report.verdicts.grammatical_rate)
-print("LDR where symbols form: {:.3f} ± {:.3f} (standard error)".format(*results.ldr))
-print("gamma: {:.3f} ± {:.3f}".format(*results.placement.mean_gamma))
+for line in results.lines():
+    print(line)
 print("figures:", results.folder)

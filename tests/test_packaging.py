@@ -85,7 +85,7 @@ def test_the_example_runs_and_is_short(installed: Path, tmp_path: Path) -> None:
     assert small.count("training.steps=20") == 1
     (tmp_path / "example.py").write_text(small)
     output = run(installed, tmp_path, "example.py")
-    for line in ("legible:", "grammatical:", "LDR where symbols form:", "gamma:", "figures:"):
+    for line in ("legible:", "grammatical:", "where symbols form", "gamma ", "figures:"):
         assert line in output
 
 

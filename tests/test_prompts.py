@@ -5,26 +5,23 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import torch
-from torch import Tensor
-
-from diffprobe.errors import CheckpointError
-from diffprobe.models import Condition, load_denoiser
-
-transformers = pytest.importorskip("transformers", reason="pip install 'diffprobe[text]'")
-
-import diffusers  # noqa: E402
-from diffusers import (  # noqa: E402
+import transformers
+from diffusers import (
     DDIMScheduler,
     FluxPipeline,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
 )
-from safetensors.torch import load_file, save_file  # noqa: E402
-from test_foreign import KINDS  # noqa: E402
+from pipelines import KINDS
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-from diffprobe.models.foreign import unpack  # noqa: E402
+from diffprobe.errors import CheckpointError
+from diffprobe.models import Condition, load_denoiser
+from diffprobe.models.foreign import unpack
 
 WORDS = ["ca", "cat</w>", "do", "dog</w>", "<|startoftext|>", "<|endoftext|>"]
 
