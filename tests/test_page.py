@@ -1,6 +1,7 @@
 """The report's page: what is in the file, and what a browser makes of it."""
 
 import base64
+import dataclasses
 import hashlib
 import io
 import json
@@ -9,7 +10,6 @@ import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,60 +18,49 @@ import torch
 from browser import Browser, find_browser
 from PIL import Image
 
-from diffprobe.datasets import Glyphs, ModularSum, SymbolImages
+from diffprobe.datasets import Glyphs, ModularSum, SymbolImages, WordSplit
 from diffprobe.probes import open_subject, run_probes
+from diffprobe.report import Report, report_samples
 from diffprobe.report.page import Gallery, explorer, explorer_data, gallery, render
 from diffprobe.statistics import wilson
+from diffprobe.verdicts import Verdicts, judge
 
 # Symbols, kinds and names that would be markup if they were not escaped.
 SYMBOLS = '<>&"'
 WORLD = SymbolImages(ModularSum(4, 4, 4), Glyphs.font(SYMBOLS), (2, 2))
+SPLIT = WordSplit(WORLD.grammar, 32, 0)
 KINDS = ("</script><b>&amp;", 'off by "two"')
 TITLE = "<script>alert(1)</script> & \"quotes\" 'too'"
 VERDICTS = ("valid-novel", "valid-memorised", "invalid", "illegible")
+# Of each ten samples: what is planted in them.
+TEN = (0, 0, 0, 0, 1, 2, 2, 2, 3, 3)
 
 STEPS, LEVELS, T = (10, 200), (999, 400, 3), 3
 
 
-def planted(n: int = 100) -> tuple[torch.Tensor, SimpleNamespace]:
-    """Images and verdicts: of each ten, 4 valid, 1 memorised, 3 invalid (2 + 1), 2 illegible."""
-    random = torch.Generator().manual_seed(0)
-    words = WORLD.grammar.sample(n, random)
+def planted(n: int = 100) -> torch.Tensor:
+    """Of each ten, 4 new words, 1 training word, 2 off by one, 1 off by two, 2 with a grey cell."""
+    assert SPLIT.training is not None
+    training, every = SPLIT.training, WORLD.grammar.words()
+    new = every[~SPLIT.is_training(every)]
     place = torch.arange(n) % 10
-    verdict = [VERDICTS[int(i)] for i in torch.tensor([0, 0, 0, 0, 1, 2, 2, 2, 3, 3])[place]]
-    invalid, illegible = (place >= 5) & (place < 8), place >= 8
-    nearest = words.clone()
-    words[invalid, 1] = (words[invalid, 1] + 1) % 4
-    legible = torch.ones(n, 4, dtype=torch.bool)
-    legible[illegible, 2] = False
-    return WORLD.render(words), SimpleNamespace(
-        words=words,
-        nearest=nearest,
-        distance=invalid.long(),
-        wrong_cells=words != nearest,
-        legible_cells=legible,
-        confidence=1 - 0.001 * torch.rand(n, 4, generator=random, dtype=torch.float64),
-        verdict=verdict,
-        violations={KINDS[0]: invalid & (place < 7), KINDS[1]: place == 7},
+    words = torch.where(
+        (place == 4)[:, None], training[torch.arange(n) % 32], new[torch.arange(n) * 7 % 32]
     )
+    words[:, 1] += torch.tensor([0, 0, 0, 0, 0, 1, 1, 2, 0, 0])[place]
+    images = WORLD.render(words % 4)
+    images[place >= 8, :, 8:, :8] = 0
+    return images
 
 
-def content(n: int = 100) -> dict[str, Any]:
-    return {
-        "diffprobe": "0.1.0",
-        "title": TITLE,
-        "samples": n,
-        "legible": wilson(8 * n // 10, n),
-        "grammatical": wilson(n // 2, 8 * n // 10),
-        "chance": {"product": 0.25, "uniform": 0.2},
-        "violations": {
-            KINDS[0]: wilson(2 * n // 10, 8 * n // 10),
-            KINDS[1]: wilson(n // 10, 8 * n // 10),
-        },
-        "memorisation": None,
-        "findings": [f"A finding about {SYMBOLS}."],
-        "details": {"sampler": {"note": "</pre><b>"}},
-    }
+def renamed(report: Report, kinds: tuple[str, ...], title: str) -> tuple[dict[str, Any], Verdicts]:
+    """The report with other words: what a user may have called things."""
+    names = dict(zip(("off by 1", "off by 2"), kinds, strict=True))
+    content = {**report.content, "title": title, "findings": [f"A finding about {title}."]}
+    content["details"] = {"sampler": {"note": title}}
+    content["violations"] = {names.get(k, k): r for k, r in content["violations"].items()}
+    found = {names.get(kind, kind): v for kind, v in report.verdicts.violations.items()}
+    return content, dataclasses.replace(report.verdicts, violations=found)
 
 
 def write_probes(probes: Path) -> dict[int, Any]:
@@ -154,9 +143,15 @@ def probes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, An
 
 
 @pytest.fixture(scope="module")
-def page(probes: tuple[Path, dict[int, Any]]) -> str:
-    images, verdicts = planted()
-    return render(content(), Gallery.of(images, verdicts, WORLD), explorer_data(probes[0]))
+def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    out = tmp_path_factory.mktemp("report")
+    return report_samples(planted(), WORLD, out, split=SPLIT)
+
+
+@pytest.fixture(scope="module")
+def page(report: Report, probes: tuple[Path, dict[int, Any]]) -> str:
+    content, verdicts = renamed(report, KINDS, TITLE)
+    return render(content, Gallery.of(planted(), verdicts, WORLD), explorer_data(probes[0]))
 
 
 # ---- the file -----------------------------------------------------------------------------------
@@ -177,14 +172,14 @@ def test_the_policy_names_what_is_in_the_page_and_nothing_else(page: str) -> Non
     assert json.loads(data)["gallery"]["symbols"] == list(SYMBOLS)
 
 
-def test_no_text_becomes_markup(page: str) -> None:
+def test_no_text_becomes_markup(report: Report, page: str) -> None:
     """The same page with harmless words has the same elements."""
-    images, verdicts = planted()
-    harmless = {**content(), "title": "title", "findings": ["a finding"], "details": {}}
-    harmless["violations"] = dict(zip("ab", harmless["violations"].values(), strict=True))
-    verdicts.violations = dict(zip("ab", verdicts.violations.values(), strict=True))
+    content, verdicts = renamed(report, ("a", "b"), "title")
+    text = json.dumps(content)
+    for symbol, harmless in zip(SYMBOLS, "0123", strict=True):
+        text = text.replace(json.dumps(symbol), json.dumps(harmless))
     plain = SymbolImages(WORLD.grammar, Glyphs.font("0123"), (2, 2))
-    other = render(harmless, Gallery.of(images, verdicts, plain))
+    other = render(json.loads(text), Gallery.of(planted(), verdicts, plain))
     explored = re.sub(r'<section id="explorer".*?</section>', "", page, flags=re.DOTALL)
     explored = explored.replace('<li><a href="#explorer">Explorer</a></li>', "")
     assert Elements(explored).names == Elements(other).names
@@ -192,32 +187,33 @@ def test_no_text_becomes_markup(page: str) -> None:
 
 
 def test_the_picture_holds_every_sample() -> None:
-    images, verdicts = planted(23)
+    images = planted(23)
     images[3, 0, 0, :3] = torch.tensor([torch.nan, 9.0, -9.0])
-    made = Gallery.of(images, verdicts, WORLD)
+    made = Gallery.of(images, judge(WORLD, images, SPLIT), WORLD)
     picture = np.asarray(Image.open(io.BytesIO(made.picture)))
     for i, image in enumerate(images):
         row, column = divmod(i, made.columns)
         found = picture[16 * row : 16 * row + 16, 16 * column : 16 * column + 16]
         wanted = 127.5 * (1 - image[0].nan_to_num(0).clamp(-1, 1).numpy())
         assert np.abs(found - wanted).max() <= 0.5
-    assert made.content["verdict"] == [VERDICTS.index(v) for v in verdicts.verdict]
-    assert made.content["wrong"][5] == [1]
+    assert made.content["verdict"] == [3 if i == 3 else TEN[i % 10] for i in range(23)]
+    assert made.content["unreadable"][3] == [0]
     assert made.content["unreadable"][8] == [2]
-    assert made.content["violations"][5:8] == [[0], [0], [1]]
+    kinds = [made.content["kinds"].index(f"off by {k}") for k in (1, 1, 2)]
+    assert made.content["violations"][5:8] == [[k] for k in kinds]
+    assert [len(cells) for cells in made.content["wrong"][4:9]] == [0, 1, 1, 1, 0]
 
 
 @pytest.mark.parametrize("side", [16, 64])
-def test_a_page_of_noise_stays_small(side: int) -> None:
+def test_a_page_of_noise_stays_small(report: Report, side: int) -> None:
     """Noise is what compresses worst; large images mean fewer samples, and the page says so."""
     world = SymbolImages(WORLD.grammar, Glyphs.font("0123", (side // 2, side // 2)), (2, 2))
     images = torch.rand(1200, 1, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    _, verdicts = planted(1200)
-    made = Gallery.of(images, verdicts, world)
+    made = Gallery.of(images, judge(world, images), world)
     shown = len(made.content["words"])
     assert shown == min(gallery.LARGEST, gallery.PIXELS // side**2)
     assert made.content["total"] == 1200
-    assert len(render(content(1200), made).encode()) < 5_000_000
+    assert len(render({**report.content, "samples": 1200}, made).encode()) < 5_000_000
 
 
 # ---- the explorer's data ------------------------------------------------------------------------
@@ -327,7 +323,6 @@ def texts(browser: Browser, selector: str) -> list[str]:
 
 
 def test_filters_show_exactly_the_samples_of_a_kind(desktop: Browser) -> None:
-    images, verdicts = planted()
     assert texts(desktop, "#shown") == ["60 of 100 samples shown"]
     for verdict, n in zip(VERDICTS, (40, 10, 30, 20), strict=True):
         desktop.click(f"input[value={verdict}]")
@@ -335,7 +330,7 @@ def test_filters_show_exactly_the_samples_of_a_kind(desktop: Browser) -> None:
         shown = desktop.value(
             "[...document.querySelectorAll('.sample')].map((e) => Number(e.dataset.sample))"
         )
-        assert shown == [i for i, v in enumerate(verdicts.verdict) if v == verdict]
+        assert shown == [i for i in range(100) if VERDICTS[TEN[i % 10]] == verdict]
     assert desktop.value("document.querySelectorAll('#gallery path.unreadable').length") == 20
 
     desktop.click("input[value=invalid]")
@@ -345,7 +340,7 @@ def test_filters_show_exactly_the_samples_of_a_kind(desktop: Browser) -> None:
         f"{KINDS[0]}20",
         f"{KINDS[1]}10",
     ]
-    desktop.click("input[name=kind][value='1']")
+    desktop.click("input[name=kind]", 2)
     assert texts(desktop, "#shown") == ["10 of 10 samples shown"]
     desktop.click("input[value=illegible]")
     assert texts(desktop, "#shown") == ["No sample is like this"]
@@ -363,12 +358,12 @@ def test_filters_show_exactly_the_samples_of_a_kind(desktop: Browser) -> None:
             return [...data].filter((_, i) => i % 4 === 0);
         })()"""
     )
-    wanted = 127.5 * (1 - images[17, 0].flatten().double())
+    wanted = 127.5 * (1 - planted()[17, 0].flatten().double())
     assert np.abs(np.array(pixels) - wanted.numpy()).max() <= 0.5
 
 
-def test_a_sample_is_looked_into_by_pointer_and_by_keys(desktop: Browser) -> None:
-    _, verdicts = planted()
+def test_a_sample_is_looked_into_by_pointer_and_by_keys(desktop: Browser, report: Report) -> None:
+    verdicts = report.verdicts
 
     def said(i: int) -> None:
         cells = texts(desktop, "#inspector .read")
@@ -493,18 +488,28 @@ def test_the_explorer_follows_sliders_clicks_and_keys(
     assert texts(desktop, "#level-value") == ["log-SNR −1.25 nats, t = 400"]
 
 
-def test_the_summary_says_what_the_report_says(desktop: Browser) -> None:
+def test_the_summary_says_what_the_report_says(desktop: Browser, report: Report) -> None:
     assert texts(desktop, "h1") == [TITLE]
     assert texts(desktop, ".number .big") == ["80.0 %", "62.5 %"]
     legible, grammatical = texts(desktop, ".number > p.soft")
     assert legible.endswith("80 of 100")
     low, high = wilson(50, 80).low, wilson(50, 80).high
     assert grammatical == f"95 % interval {100 * low:.1f} % to {100 * high:.1f} %50 of 80"
-    assert [t[-6:] for t in texts(desktop, ".number .key li")] == ["25.0 %", "20.0 %"]
-    assert texts(desktop, "#violations tbody th") == list(KINDS)
+    shares = texts(desktop, ".shares b")
+    assert shares == ["40.0 %", "10.0 %", "30.0 %", "20.0 %"]
+    widths = "[...document.querySelectorAll('.verdicts rect')].map((e) => e.width.baseVal.value)"
+    assert desktop.value(widths) == [40, 10, 30, 20]
+    # The sum of uniform digits is 0 mod 4 in one of four words.
+    assert [t[-6:] for t in texts(desktop, ".number .key li")] == ["25.0 %", "25.0 %"]
+    assert texts(desktop, "#violations > table tbody th") == list(KINDS)
+    assert texts(desktop, "#violations > table .tally")[1:] == ["20", "10"]
+    positions = [str(rate["count"]) for rate in report.content["positions"]]
+    found = texts(desktop, "#violations .beside table:nth-of-type(2) td.tally")
+    assert found == positions
+    assert sum(map(int, positions)) == 30
     # The chance line stands where the number says.
     assert desktop.value("document.querySelector('.bar .product').x1.baseVal.value") == 25
-    assert texts(desktop, ".findings li") == [f"A finding about {SYMBOLS}."]
+    assert texts(desktop, ".findings li") == [f"A finding about {TITLE}."]
 
 
 def test_tab_reaches_everything_and_shows_where_it_is(desktop: Browser) -> None:
@@ -593,7 +598,7 @@ def test_it_prints(browser: Browser, file: Path) -> None:
         browser.send("Page.printToPDF", paperWidth=8.27, paperHeight=11.7)["data"]
     )
     assert pdf.startswith(b"%PDF")
-    assert 1 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 6
+    assert 1 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 8
     browser.send("Emulation.setEmulatedMedia", media="print")
     hidden = [browser.value(f"document.querySelector('{s}').offsetHeight") for s in ("form", "nav")]
     browser.send("Emulation.setEmulatedMedia", media="")

@@ -155,13 +155,13 @@
   // ---- filters ----
 
   function choices(name, legend, options) {
-    const set = make("fieldset", {}, make("legend", {}, legend));
+    const chips = make("div", { class: "chips" });
     for (const [value, text, count] of options) {
       const input = make("input", { type: "radio", name, value, checked: value === "", disabled: !count });
       const swatch = name === "verdict" && value ? [make("i", { class: `swatch ${value}` })] : [];
-      set.append(make("label", { class: "chip" }, input, make("span", {}, ...swatch, text, make("b", {}, grouped(count)))));
+      chips.append(make("label", { class: "chip" }, input, make("span", {}, ...swatch, text, make("b", {}, grouped(count)))));
     }
-    return set;
+    return make("fieldset", {}, make("legend", {}, legend), chips);
   }
 
   const tally = (like) => everything.filter(like).length;

@@ -19,6 +19,7 @@ from diffprobe.records import plain
 from diffprobe.report.page.gallery import Gallery
 
 SCRIPTS = ("page.js", "gallery.js", "explorer.js")
+TOLD = 8  # pairs and substitutions in a table; report.json has more
 
 
 class Figure(TypedDict):
@@ -47,6 +48,13 @@ def render(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"percent": percent, "count": "{:,}".format, "number": number}
+    environment.globals |= {
+        "percent": percent,
+        "lines_of": _chance_lines,
+        "numbered": lambda rates: list(enumerate(rates)),
+        "paired": lambda rates, what: [(" and ".join(map(str, r[what])), r) for r in rates[:TOLD]],
+        "named": lambda rates, a, b, by: [(f"{r[a]}{by}{r[b]}", r) for r in rates[:TOLD]],
+    }
     style = _colors() + _own("style.css")
     script = '"use strict";\n' + "\n".join(map(_own, SCRIPTS))
     data = {"gallery": {"columns": gallery.columns, **gallery.content}, "explorer": explorer}
@@ -79,15 +87,22 @@ def percent(share: float | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """Return a number as text reads best: three digits behind the point, a true minus sign.
+    """Return a number as text reads best: up to three digits behind the point, a true minus sign.
 
-    >>> number(-0.12345), number(3), number(None)
-    ('−0.123', '3', 'undefined')
+    >>> number(-0.12345), number(139.37), number(3), number(None)
+    ('−0.123', '139.4', '3', 'undefined')
     """
     if value is None:
         return "undefined"
-    text = f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
-    return text.replace("-", "−")
+    digits = 0 if isinstance(value, int) else 3 if abs(value) < 10 else 1
+    return f"{value:,.{digits}f}".replace("-", "−")
+
+
+def _chance_lines(chance: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"kind": name, "name": f"chance ({name})", "value": chance[name]["value"]}
+        for name in ("product", "uniform")
+    ]
 
 
 def _own(name: str) -> str:
