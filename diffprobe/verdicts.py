@@ -5,14 +5,19 @@ rate is the share of valid words among the legible samples.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from diffprobe.datasets import SymbolImages
+from diffprobe.datasets import SymbolImages, WordSplit
+from diffprobe.datasets.images import LEGIBLE
 from diffprobe.errors import UsageError
 from diffprobe.statistics import Rate, wilson
+
+# What a sample can be; the numbers in `Verdicts.labels`.
+VERDICTS = ("valid-novel", "valid-memorised", "invalid", "illegible")
 
 
 @dataclass(frozen=True)
@@ -21,21 +26,52 @@ class Verdicts:
 
     Attributes:
         words: (N, L) long, the best reading of each cell.
+        confidence: (N, L) float in [0, 1], how sure each symbol is.
         legible_cells: (N, L) bool.
         legible: (N,) bool, all cells legible.
+        finite: (N,) bool, no pixel that is not a number or infinite.
         grammatical: (N,) bool, legible and valid.
+        memorised: (N,) bool, grammatical and in the finite training set, where there is one.
         violations: Kind -> (N,) bool, among the legible.
+        nearest: (N, L) long, a nearest valid word of each legible sample; elsewhere as read.
+        distance: (N,) long, substitutions to it; -1 for illegible samples.
         uniform_rate: Chance of validity for uniform independent symbols.
         product_rate: Chance for independent symbols of the grammar's own marginals.
     """
 
     words: Tensor
+    confidence: Tensor
     legible_cells: Tensor
     legible: Tensor
+    finite: Tensor
     grammatical: Tensor
+    memorised: Tensor
     violations: dict[str, Tensor]
+    nearest: Tensor
+    distance: Tensor
     uniform_rate: float
     product_rate: float
+
+    @cached_property
+    def wrong_cells(self) -> Tensor:
+        """(N, L) bool: where a legible sample's word differs from the nearest valid word."""
+        return self.words != self.nearest
+
+    @cached_property
+    def invalid(self) -> Tensor:
+        """(N,) bool: legible and not valid."""
+        return self.legible & ~self.grammatical
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """(N,) long: each sample's verdict, a place in `VERDICTS`."""
+        legible = torch.where(self.grammatical, self.memorised.long(), 2)
+        return torch.where(self.legible, legible, 3)
+
+    @property
+    def verdict(self) -> list[str]:
+        """Each sample's verdict in words."""
+        return [VERDICTS[label] for label in self.labels.tolist()]
 
     @property
     def legible_rate(self) -> Rate:
@@ -47,6 +83,14 @@ class Verdicts:
         """Share of valid words among the legible samples."""
         return wilson(int(self.grammatical.sum()), int(self.legible.sum()))
 
+    def shares(self) -> dict[str, Rate]:
+        """Return each verdict's share of all samples."""
+        counts = self.labels.bincount(minlength=len(VERDICTS)).tolist()
+        return {
+            name: wilson(count, len(self.labels))
+            for name, count in zip(VERDICTS, counts, strict=True)
+        }
+
     def violation_rates(self) -> dict[str, Rate]:
         """Return each kind's share among the legible samples, most frequent first."""
         n = int(self.legible.sum())
@@ -57,20 +101,27 @@ class Verdicts:
         """Return rates, counts and chance lines."""
         return {
             "samples": len(self.words),
+            "not_finite": int((~self.finite).sum()),
+            "verdicts": self.shares(),
             "legible": self.legible_rate,
             "legible_cells": wilson(int(self.legible_cells.sum()), self.legible_cells.numel()),
             "grammatical": self.grammatical_rate,
-            "chance": {"uniform": self.uniform_rate, "product": self.product_rate},
+            "chance": {
+                "uniform": self.uniform_rate,
+                "product": self.product_rate,
+                "ideal": 1.0,
+            },
             "violations": self.violation_rates(),
         }
 
 
-def judge(dataset: SymbolImages, images: Tensor) -> Verdicts:
+def judge(dataset: SymbolImages, images: Tensor, split: WordSplit | None = None) -> Verdicts:
     """Read samples and judge the words.
 
     Args:
         dataset: Whose glyphs and grammar to judge by.
         images: (N, 1, H, W) float.
+        split: Whose training set, if it is finite, counts as memorised.
 
     Raises:
         UsageError: If there are no images, or they do not fit the dataset.
@@ -78,16 +129,32 @@ def judge(dataset: SymbolImages, images: Tensor) -> Verdicts:
     dataset.check_images(images)
     if len(images) == 0:
         raise UsageError("there are no samples to judge")
-    words, legible_cells = dataset.read(images)
+    words, confidence = dataset.recognise(images)
+    legible_cells = confidence >= LEGIBLE
     legible = legible_cells.all(1)
     kinds = dataset.grammar.violations(words)
     wrong = torch.stack(list(kinds.values())).any(0)
+    invalid, grammatical = legible & wrong, legible & ~wrong
+    nearest = words.clone()
+    nearest[invalid] = dataset.grammar.nearest(words[invalid])
+    distance = (nearest != words).sum(1)
     return Verdicts(
         words=words,
+        confidence=confidence,
         legible_cells=legible_cells,
         legible=legible,
-        grammatical=legible & ~wrong,
+        finite=images.flatten(1).isfinite().all(1),
+        grammatical=grammatical,
+        memorised=torch.zeros_like(legible) if split is None else _known(split, words, grammatical),
         violations={kind: found & legible for kind, found in kinds.items()},
+        nearest=nearest,
+        distance=torch.where(legible, distance, -1),
         uniform_rate=dataset.grammar.uniform_rate(),
         product_rate=dataset.grammar.product_rate(),
     )
+
+
+def _known(split: WordSplit, words: Tensor, grammatical: Tensor) -> Tensor:
+    known = torch.zeros_like(grammatical)
+    known[grammatical] = split.is_training(words[grammatical])
+    return known

@@ -1,11 +1,90 @@
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from diffprobe.datasets import DigitSum, Glyphs, Parity, SymbolImages
+from diffprobe.datasets import (
+    Automaton,
+    ContextFree,
+    Copy,
+    DigitSum,
+    Dyck,
+    Glyphs,
+    Grammar,
+    ModularSum,
+    Palindrome,
+    Parity,
+    SymbolImages,
+    WordList,
+    WordSplit,
+)
 from diffprobe.errors import UsageError
-from diffprobe.verdicts import judge
+from diffprobe.sampling import load_samples
+from diffprobe.verdicts import VERDICTS, judge
+
+GRAMMARS = {
+    "parity": Parity(6),
+    "modular-sum": ModularSum(3, 10, 10),
+    "digit-sum": DigitSum(),
+    "copy": Copy(6, 3),
+    "palindrome": Palindrome(5, 3),
+    "dyck": Dyck(6, 2),
+    "own-rules": ContextFree.parse('S -> "a" S "b" | "c"', 5),
+    "own-automaton": Automaton([[0, 1], [0, -1]], [0, 1], length=6),
+    "own-words": WordList(torch.tensor([[0, 1, 2], [2, 1, 0], [1, 1, 1]])),
+}
+
+
+@pytest.mark.parametrize("grammar", GRAMMARS.values(), ids=GRAMMARS)
+def test_planted_violations_of_every_kind_come_back_in_those_counts(
+    grammar: Grammar, tmp_path: Path
+) -> None:
+    random = torch.Generator().manual_seed(0)
+    pool = torch.randint(grammar.symbols, (20_000, grammar.length), generator=random)
+    pool = pool[~grammar.contains(pool)]
+    kinds = grammar.violations(pool)
+    kinds = {kind: found for kind, found in kinds.items() if found.any()}
+    # Of each kind some words, a different number each; a word may be of several kinds.
+    chosen = [pool[found][: 2 + i % 5] for i, found in enumerate(kinds.values())]
+    invalid = torch.cat(chosen)
+    valid = grammar.sample(30, random)
+    illegible = 11
+    words = torch.cat([valid, invalid, grammar.sample(illegible, random)])
+    planted = {kind: int(f.sum()) for kind, f in grammar.violations(invalid).items() if f.any()}
+    assert len(planted) == len(kinds)
+    distances = (invalid[:, None] != grammar.words()[None]).sum(-1).amin(1)
+
+    glyphs = Glyphs.font("0123456789"[: grammar.symbols])
+    world = SymbolImages(grammar, glyphs, (1, grammar.length))
+    images = world.draw(words, random)
+    spoiled = torch.randint(grammar.length, (illegible,), generator=random)
+    for row, cell in enumerate(spoiled.tolist(), start=len(words) - illegible):
+        images[row, :, :, 8 * cell : 8 * cell + 8] = 0.0
+    images += 0.05 * torch.randn(images.shape, generator=random)
+    order = torch.randperm(len(words), generator=random)
+    np.savez(tmp_path / "samples.npz", images=images[order].numpy())
+
+    verdicts = judge(world, load_samples(tmp_path / "samples.npz").images)
+    assert {k: r.count for k, r in verdicts.violation_rates().items() if r.count} == planted
+    shares = {name: rate.count for name, rate in verdicts.shares().items()}
+    assert shares == {
+        "valid-novel": len(valid),
+        "valid-memorised": 0,
+        "invalid": len(invalid),
+        "illegible": illegible,
+    }
+    back = order.argsort()
+    found = verdicts.distance[back]
+    assert found.tolist() == [0] * len(valid) + distances.tolist() + [-1] * illegible
+    assert torch.equal(verdicts.wrong_cells.sum(1)[back][:-illegible], found[:-illegible])
+    assert grammar.contains(verdicts.nearest[verdicts.legible]).all()
+    unreadable = (~verdicts.legible_cells[back]).nonzero().tolist()
+    first = len(words) - illegible
+    assert unreadable == [[first + i, cell] for i, cell in enumerate(spoiled.tolist())]
+    assert (verdicts.confidence[verdicts.legible_cells] > 0.99).all()
+    assert (verdicts.confidence[~verdicts.legible_cells] == 0).all()
 
 
 def test_planted_errors_are_found() -> None:
@@ -36,11 +115,37 @@ def test_planted_errors_are_found() -> None:
     assert summary["chance"]["uniform"] == pytest.approx(0.067)
 
 
+def test_training_words_are_told_from_new_ones() -> None:
+    dataset = SymbolImages(Parity(4), Glyphs.font("01"), (1, 4))
+    split = WordSplit(dataset.grammar, 3)
+    assert split.training is not None
+    words = torch.cat([dataset.grammar.words(), torch.tensor([[0, 0, 0, 1]])])
+    images = dataset.render(words)
+    images[0] = 0.0
+    verdicts = judge(dataset, images, split)
+    known = split.is_training(words)
+    expected = [
+        "illegible",
+        *("valid-memorised" if k else "valid-novel" for k in known[1:-1].tolist()),
+        "invalid",
+    ]
+    assert verdicts.verdict == expected
+    assert [VERDICTS[label] for label in verdicts.labels.tolist()] == expected
+    assert int(verdicts.memorised.sum()) == 3 - int(known[0])
+    assert not judge(dataset, images).memorised.any()
+
+
 def test_samples_that_are_not_finite_are_illegible() -> None:
     dataset = SymbolImages(Parity(2), Glyphs.font("01"), (1, 2))
-    verdicts = judge(dataset, torch.full((3, 1, 8, 16), math.nan))
-    assert verdicts.legible_rate.count == 0
-    assert verdicts.grammatical_rate.value is None
+    images = torch.full((3, 1, 8, 16), math.nan)
+    images[0] = dataset.render(torch.tensor([[0, 0]]))
+    images[1] = dataset.render(torch.tensor([[0, 0]]))
+    images[1, 0, 0, 0] = math.inf
+    verdicts = judge(dataset, images)
+    assert verdicts.legible_cells.tolist() == [[True, True], [False, True], [False, False]]
+    assert verdicts.finite.tolist() == [True, False, False]
+    assert verdicts.summary()["not_finite"] == 2
+    assert judge(dataset, images[1:]).grammatical_rate.value is None
 
 
 @pytest.mark.parametrize(

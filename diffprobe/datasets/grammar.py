@@ -141,7 +141,7 @@ class Grammar(ABC):
         return one_hot.argmax(-1)
 
     def _gradient(self, scores: Tensor, semiring: Semiring) -> Tensor:
-        rows = []
+        rows: list[Tensor] = []
         for chunk in self.chunks(scores):
             with torch.enable_grad():
                 leaf = chunk.detach().requires_grad_()

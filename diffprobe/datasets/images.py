@@ -133,31 +133,51 @@ class SymbolImages:
 
         Returns:
             words (N, L) long, and confidence (N, L) float32 in [0, 1].
+
+        Raises:
+            UsageError: If the images have another shape.
         """
         self.check_images(images)
-        templates, labels = (t.to(images.device) for t in self.glyphs.templates)
-        per_cell = max(len(templates), templates[0].numel())
-        rows = max(1, CHUNK_ELEMENTS // (per_cell * self.grammar.length))
-        parts = [self._recognise(chunk, templates, labels) for chunk in images.split(rows)]
-        words, confidence = (torch.cat(p) for p in zip(*parts, strict=True))
-        return words, confidence
-
-    def _recognise(
-        self, images: Tensor, templates: Tensor, labels: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        cells = rearrange(self.cells(images).float(), "n l h w -> (n l) (h w)")
-        distances = torch.cdist(cells, templates.flatten(1))
-        nearest = distances.amin(1) / math.sqrt(cells.shape[1])
-        energies = distances.square_().div_(-2 * self.glyphs.bandwidth**2)
-        counts = labels.bincount().log()
-        scores = torch.stack(
-            [energies[:, labels == v].logsumexp(1) - c for v, c in enumerate(counts)], 1
-        )
-        confidence, words = scores.softmax(1).max(1)
-        # Where a value is not finite, neither is the distance: that is not near.
-        confidence = torch.where(nearest <= self.glyphs.radius, confidence, 0.0)
+        parts = [
+            self.recognise_cells(rearrange(self.cells(chunk), "n l h w -> (n l) h w"))
+            for chunk in images.split(max(1, CHUNK_ELEMENTS // math.prod(self.image_shape)))
+        ]
+        words, confidence, _ = (torch.cat(p) for p in zip(*parts, strict=True))
         shape = len(images), self.grammar.length
         return words.reshape(shape), confidence.reshape(shape)
+
+    def recognise_cells(self, cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Read single cells as `recognise` does.
+
+        Args:
+            cells: (M, h, w).
+
+        Returns:
+            symbols (M,) long, confidence (M,) float32, and each cell's root-mean-square distance
+            per pixel to the nearest picture (M,) float32.
+        """
+        templates, labels = (t.to(cells.device) for t in self.glyphs.templates)
+        chunks = cells.float().flatten(1).split(max(1, CHUNK_ELEMENTS // len(templates)))
+        parts = [self._recognise(chunk, templates.flatten(1), labels) for chunk in chunks]
+        symbols, confidence, nearest = (torch.cat(p) for p in zip(*parts, strict=True))
+        return symbols, confidence, nearest
+
+    def _recognise(
+        self, cells: Tensor, templates: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        distances = torch.cdist(cells, templates)
+        nearest = distances.amin(1) / math.sqrt(cells.shape[1])
+        energies = distances.square_().div_(-2 * self.glyphs.bandwidth**2)
+        scores = torch.stack(
+            [
+                energies[:, labels == v].logsumexp(1) - count.log()
+                for v, count in enumerate(labels.bincount())
+            ],
+            1,
+        )
+        confidence, symbols = scores.softmax(1).max(1)
+        # Where a value is not finite, neither is the distance: that is not near.
+        return symbols, torch.where(nearest <= self.glyphs.radius, confidence, 0.0), nearest
 
     def symbol_distances(self, images: Tensor) -> Tensor:
         """Return each cell's distance to the nearest glyph of each symbol.

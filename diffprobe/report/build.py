@@ -1,7 +1,15 @@
-"""A report on samples: verdicts as JSON, a marked picture, and one self-contained page."""
+"""A report on samples: what can be read, what is wrong, how sure that is, and files that say so.
+
+report.json    everything, for scripts; docs/report.md describes it
+samples.csv    one line per sample
+summary.md     the headline numbers, to paste
+report.html    one self-contained page
+samples.png    a picture of the first samples with the wrong ones marked, and as .svg
+"""
 
 import base64
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -10,15 +18,21 @@ from typing import Any
 import jinja2
 from torch import Tensor
 
-from diffprobe import __version__, memorisation
+from diffprobe import __version__
 from diffprobe.atomic import write_text
 from diffprobe.datasets import SymbolImages, WordSplit
-from diffprobe.records import write_record
+from diffprobe.memorisation import Memorisation
+from diffprobe.reading import Corrected
+from diffprobe.records import plain, write_record
+from diffprobe.report.assessment import Assessment, assess
+from diffprobe.report.export import markdown, write_verdicts
 from diffprobe.report.findings import findings
 from diffprobe.report.sheet import draw_sheet
-from diffprobe.verdicts import Verdicts, judge
+from diffprobe.statistics import Rate, wilson
+from diffprobe.verdicts import Verdicts
+from diffprobe.violations import Pair, Violations
 
-SCHEMA = "diffprobe-report/1"
+SCHEMA = "diffprobe-report/2"
 
 # Figures of the probes that the page shows, and what they are.
 PROBE_FIGURES = {
@@ -37,17 +51,27 @@ PROBE_FIGURES = {
 
 @dataclass(frozen=True)
 class Report:
-    """Verdicts and the files they are written to.
+    """An assessment and the files it is written to.
 
     Attributes:
-        verdicts: Of the samples.
-        memorisation: The samples beside the training set; None without a finite one.
-        folder: Holds report.json, report.html and samples.png.
+        assessment: Of the samples.
+        content: What report.json holds.
+        folder: Holds the files.
     """
 
-    verdicts: Verdicts
-    memorisation: memorisation.Memorisation | None
+    assessment: Assessment
+    content: dict[str, Any]
     folder: Path
+
+    @property
+    def verdicts(self) -> Verdicts:
+        """Of the samples."""
+        return self.assessment.verdicts
+
+    @property
+    def memorisation(self) -> Memorisation | None:
+        """The samples beside the training set; None without a finite one."""
+        return self.assessment.memorisation
 
     @property
     def page(self) -> Path:
@@ -64,6 +88,7 @@ def report_samples(
     details: dict[str, Any] | None = None,
     probes: Path | None = None,
     split: WordSplit | None = None,
+    seed: int = 0,
 ) -> Report:
     """Judge samples and write the report.
 
@@ -75,30 +100,109 @@ def report_samples(
         details: More to store and show, such as the resolved sampler.
         probes: A folder of probe figures to show on the page.
         split: A finite training set to compare the samples with.
+        seed: Of everything that is drawn to compare with.
 
     Raises:
-        UsageError: If the images do not fit the dataset.
+        UsageError: If there are no images, they do not fit the dataset, or are not in [-1, 1].
     """
-    verdicts = judge(dataset, images)
-    recall = (
-        memorisation.measure(dataset, split, images, verdicts)
-        if split is not None and split.training is not None
-        else None
+    assessment = assess(images, dataset, split, seed)
+    verdicts, folder = assessment.verdicts, Path(out)
+    content = plain(
+        {
+            "schema": SCHEMA,
+            "diffprobe": __version__,
+            "title": title,
+            **_describe(assessment, dataset.glyphs.names),
+            "findings": findings(assessment, dataset.glyphs.names),
+            "details": details or {},
+        }
     )
-    folder = Path(out)
-    content = {
-        "schema": SCHEMA,
-        "diffprobe": __version__,
-        "title": title,
-        **verdicts.summary(),
-        "memorisation": recall.summary() if recall else None,
-        "findings": findings(verdicts, recall),
-        "details": details or {},
-    }
     write_record(folder / "report.json", content)
+    write_verdicts(folder / "samples.csv", verdicts, dataset.glyphs.names)
+    write_text(folder / "summary.md", markdown(content))
     draw_sheet(folder / "samples", dataset, images, verdicts)
     write_text(folder / "report.html", _page(content, verdicts, folder, probes))
-    return Report(verdicts, recall, folder)
+    return Report(assessment, content, folder)
+
+
+def _describe(assessment: Assessment, names: tuple[str, ...]) -> dict[str, Any]:
+    verdicts, broken = assessment.verdicts, assessment.broken
+    recall = assessment.memorisation
+    every = (broken, *assessment.chance.values())
+
+    def pairs(found: tuple[Pair, ...], name: str, names: Any) -> list[dict[str, Any]]:
+        return [{name: [names[p.first], names[p.second]], **plain(p.rate)} for p in found]
+
+    return {
+        **verdicts.summary(),
+        "grammatical": {
+            **plain(verdicts.grammatical_rate),
+            "corrected": assessment.grammatical,
+        },
+        "invalid": {
+            **plain(broken.invalid),
+            "corrected": _complement(assessment.grammatical),
+        },
+        "violations": {
+            kind: {
+                **plain(rate),
+                "corrected": assessment.kinds[kind],
+                "chance": {name: chance.kinds[kind] for name, chance in assessment.chance.items()},
+            }
+            for kind, rate in broken.kinds.items()
+        },
+        "positions": [
+            {
+                **plain(rate),
+                "chance": {n: c.positions[cell] for n, c in assessment.chance.items()},
+            }
+            for cell, rate in enumerate(broken.positions)
+        ],
+        "distances": {
+            d: {
+                **plain(_at(broken, d)),
+                "chance": {n: _at(c, d) for n, c in assessment.chance.items()},
+            }
+            for d in range(1, 1 + max(max(v.distances, default=0) for v in every))
+        },
+        "substitutions": [
+            {"read": names[p.first], "nearest": names[p.second], **plain(p.rate)}
+            for p in broken.substitutions
+        ],
+        "pairs": {
+            "paired": {
+                **plain(broken.paired),
+                "chance": {n: c.paired for n, c in assessment.chance.items()},
+            },
+            "cells": pairs(broken.cells, "cells", range(len(broken.positions))),
+            "symbols": pairs(broken.symbols, "symbols", names),
+        },
+        "unreadable": _unreadable(verdicts, names),
+        "memorisation": recall.summary() if recall else None,
+        "reading": {**assessment.calibration.summary(), "symbols": names},
+    }
+
+
+def _complement(rate: Corrected) -> Corrected:
+    value = None if rate.value is None else 1 - rate.value
+    return Corrected(value, 1 - rate.high, 1 - rate.low)
+
+
+def _at(found: Violations, distance: int) -> Rate:
+    return found.distances.get(distance, wilson(0, found.invalid.n))
+
+
+def _unreadable(verdicts: Verdicts, names: tuple[str, ...]) -> Mapping[str, Any]:
+    """Where cells cannot be read, and what they would be read as."""
+    refused = ~verdicts.legible_cells
+    guessed = verdicts.words.flatten().bincount(minlength=len(names)).tolist()
+    among = verdicts.words[refused].bincount(minlength=len(names)).tolist()
+    return {
+        "positions": [wilson(count, len(refused)) for count in refused.sum(0).tolist()],
+        "symbols": {
+            name: wilson(count, n) for name, count, n in zip(names, among, guessed, strict=True)
+        },
+    }
 
 
 def _page(content: dict[str, Any], verdicts: Verdicts, folder: Path, probes: Path | None) -> str:

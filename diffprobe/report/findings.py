@@ -1,39 +1,96 @@
-"""The verdicts in plain sentences."""
+"""The assessment in plain sentences."""
 
-from diffprobe.memorisation import Memorisation
-from diffprobe.verdicts import Verdicts
+from collections.abc import Sequence
+
+from diffprobe.report.assessment import Assessment
+from diffprobe.statistics import Rate, wilson
+
+# The least share of legible samples below which the reader may know the wrong glyphs.
+HARDLY_ANY = 0.02
 
 
-def headlines(verdicts: Verdicts) -> list[str]:
-    """Return the two rates with their intervals, counts and the chance line."""
-    return [
+def headlines(assessment: Assessment) -> list[str]:
+    """Return the rates with their intervals, counts and the chance line."""
+    verdicts = assessment.verdicts
+    lines = [
         f"Legible: {verdicts.legible_rate}.",
         f"Grammatical, of the legible: {verdicts.grammatical_rate}; "
         f"chance {verdicts.product_rate:.1%}.",
     ]
+    if _errs(assessment):
+        lines.append(f"Corrected for the reader's errors: {assessment.grammatical}.")
+    return lines
 
 
-def findings(verdicts: Verdicts, recall: Memorisation | None = None) -> list[str]:
-    """Return what the rates say, a sentence each, none claimed beyond its interval."""
-    grammatical, chance = verdicts.grammatical_rate, verdicts.product_rate
-    if grammatical.value is None:
-        return ["No sample can be read, so nothing can be said about the grammar."]
-    if grammatical.contains(chance):
-        lines = [
+def findings(assessment: Assessment, names: Sequence[str]) -> list[str]:
+    """Return what the rates say, a sentence each, none claimed beyond its interval.
+
+    Args:
+        assessment: Of the samples.
+        names: V printable names of the symbols.
+    """
+    verdicts, recall = assessment.verdicts, assessment.memorisation
+    lines = _about_reading(assessment)
+    if verdicts.grammatical_rate.value is None:
+        return [*lines, "No sample can be read, so nothing can be said about the grammar."]
+    corrected, chance = assessment.grammatical, verdicts.product_rate
+    if corrected.low <= chance <= corrected.high:
+        lines.append(
             "The grammatical rate cannot be told from chance: "
             "these samples show no sign that the rule was learned."
-        ]
-    elif grammatical.low > chance:
-        lines = ["The grammatical rate is above chance: something of the rule was learned."]
+        )
+    elif corrected.low > chance:
+        lines.append("The grammatical rate is above chance: something of the rule was learned.")
     else:
-        lines = ["The grammatical rate is below chance."]
-    wrong = [(kind, rate) for kind, rate in verdicts.violation_rates().items() if rate.count]
-    if wrong:
-        kind, rate = wrong[0]
-        lines.append(f"The most frequent violation is “{kind}”: {rate}.")
+        lines.append("The grammatical rate is below chance.")
+    if assessment.broken.invalid.count:
+        lines += _about_violations(assessment, names)
     if recall is not None and recall.recalled.value is not None:
         lines.append(
             f"Of the valid samples {recall.recalled} are among the {recall.training_words:,} "
             f"training words; exact sampling of the language would give {recall.uniform:.1%}."
         )
     return lines
+
+
+def _errs(assessment: Assessment) -> bool:
+    return assessment.calibration.misread.count > 0
+
+
+def _about_reading(assessment: Assessment) -> list[str]:
+    verdicts, calibration = assessment.verdicts, assessment.calibration
+    lines = []
+    if infinite := int((~verdicts.finite).sum()):
+        lines.append(f"{infinite:,} samples hold values that are not finite: they are illegible.")
+    if verdicts.legible_rate.high < HARDLY_ANY:
+        lines.append("Hardly a sample can be read: do they show this dataset's symbols?")
+    if _errs(assessment):
+        lines.append(
+            f"The reader is not perfect: of {calibration.source} it refuses "
+            f"{calibration.refused} of the cells, and reads {calibration.misread} of the others "
+            "as another symbol."
+        )
+    return lines
+
+
+def _about_violations(assessment: Assessment, names: Sequence[str]) -> list[str]:
+    broken, by_chance = assessment.broken, assessment.chance["product"]
+    kind, rate = next(iter(broken.kinds.items()))
+    lines = [
+        f"The most frequent violation is “{kind}”: {rate}; chance {_share(by_chance.kinds[kind])}."
+    ]
+    one = broken.distances.get(1)
+    if one is not None and one.count:
+        of_invalid = wilson(one.count, broken.invalid.count)
+        lines.append(f"One substitution would repair {of_invalid} of the invalid samples.")
+    if broken.symbols:
+        first = broken.symbols[0]
+        lines.append(
+            f"“{names[first.first]}” and “{names[first.second]}” break together most often: "
+            f"{first.rate}."
+        )
+    return lines
+
+
+def _share(rate: Rate) -> str:
+    return "undefined" if rate.value is None else f"{rate.value:.1%}"

@@ -1,0 +1,134 @@
+"""The report for other programs: a table of samples as CSV, and a summary as Markdown."""
+
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffprobe.atomic import write_text
+from diffprobe.verdicts import Verdicts
+
+COLUMNS = (
+    "sample",
+    "verdict",
+    "word",
+    "nearest",
+    "distance",
+    "wrong_cells",
+    "unreadable_cells",
+    "unreadable_symbols",
+    "kinds",
+    "confidence",
+)
+
+
+def write_verdicts(path: Path, verdicts: Verdicts, names: Sequence[str]) -> None:
+    """Write one line per sample.
+
+    Lists within a column are separated by spaces, kinds by "; ". Cells count from 0, row by row.
+
+    Args:
+        path: A CSV file.
+        verdicts: Of the samples.
+        names: V printable names of the symbols.
+    """
+    gap = "" if all(len(name) == 1 for name in names) else " "
+
+    def spell(word: Sequence[int]) -> str:
+        return gap.join(names[symbol] for symbol in word)
+
+    kinds = list(verdicts.violations)
+    columns: list[list[Any]] = [
+        verdicts.verdict,
+        verdicts.words.tolist(),
+        verdicts.nearest.tolist(),
+        verdicts.distance.tolist(),
+        _places(verdicts.wrong_cells),
+        _places(~verdicts.legible_cells),
+        _places(torch.stack(list(verdicts.violations.values()), 1)),
+        verdicts.confidence.tolist(),
+    ]
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for sample, row in enumerate(zip(*columns, strict=True)):
+        verdict, word, nearest, distance, wrong, unreadable, found, confidence = row
+        legible = verdict != "illegible"
+        writer.writerow(
+            (
+                sample,
+                verdict,
+                spell(word),
+                spell(nearest) if legible else "",
+                distance if legible else "",
+                " ".join(map(str, wrong)),
+                " ".join(map(str, unreadable)),
+                " ".join(names[word[cell]] for cell in unreadable),
+                "; ".join(kinds[k] for k in found),
+                " ".join(f"{c:.3f}" for c in confidence),
+            )
+        )
+    write_text(path, file.getvalue())
+
+
+def _places(marked: Tensor) -> list[list[int]]:
+    """The indices that are true in each row of (N, K)."""
+    places: list[list[int]] = [[] for _ in range(len(marked))]
+    for row, place in marked.nonzero().tolist():
+        places[row].append(place)
+    return places
+
+
+def markdown(content: Mapping[str, Any]) -> str:
+    """Return the headline numbers and the findings as Markdown.
+
+    Args:
+        content: What report.json holds.
+    """
+    grammatical, chance = content["grammatical"], content["chance"]
+    rows = [
+        ("legible", content["legible"]),
+        ("grammatical, of the legible", grammatical),
+        *((name, rate) for name, rate in content["verdicts"].items()),
+        *((kind, rate) for kind, rate in content["violations"].items() if rate["count"]),
+    ]
+    lines = [
+        f"### {_escape(content['title'])}",
+        "",
+        "| | share | 95 % interval | samples |",
+        "|---|---:|---:|---:|",
+        *(
+            f"| {_escape(name)} | {_percent(rate['value'])} | {_interval(rate)} | "
+            f"{rate['count']:,} of {rate['n']:,} |"
+            for name, rate in rows
+        ),
+        "",
+        f"Grammatical, corrected for the reader's errors: "
+        f"{_percent(grammatical['corrected']['value'])} "
+        f"({_interval(grammatical['corrected'])}); by chance {_percent(chance['product'])} with "
+        f"the grammar's own symbol frequencies, {_percent(chance['uniform'])} with uniform "
+        f"symbols; ideally {_percent(chance['ideal'])}.",
+        "",
+        *(f"- {_escape(line)}" for line in content["findings"]),
+        "",
+        f"diffprobe {content['diffprobe']}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _percent(share: float | None) -> str:
+    return "undefined" if share is None else f"{share:.1%}"
+
+
+def _interval(rate: Mapping[str, Any]) -> str:
+    return f"{rate['low']:.1%} to {rate['high']:.1%}"
+
+
+def _escape(text: str) -> str:
+    """Text that Markdown and HTML leave as it is, in one line."""
+    return re.sub(r"([\\`*_\[\]<>|#~&])", r"\\\1", " ".join(text.split()))

@@ -1,0 +1,128 @@
+"""How words break a grammar: in which ways, where, by how much, and which cells break together.
+
+Where a word is wrong depends on what it should have been. That is a nearest valid word: one that
+the fewest substitutions reach. Several may be equally near (in a word of odd parity any cell may
+be the wrong one); then one of them is drawn, so that a cell is blamed as often as it deserves.
+
+Two cells break together where changing either repairs the word and changing any third does not:
+brackets of two kinds that close each other, a symbol and the copy it should have.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffprobe.datasets import Grammar
+from diffprobe.seeding import generator
+from diffprobe.statistics import Rate, wilson
+
+# Words drawn to tell what chance alone breaks, and what they may cost.
+DRAWN = 10_000
+FEWEST_DRAWN = 500
+DRAWN_ELEMENTS = 2**24
+# Pairs and substitutions that are told, the most frequent ones.
+TOLD = 20
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two cells or symbols, and the share of words in which they break together."""
+
+    first: int
+    second: int
+    rate: Rate
+
+
+@dataclass(frozen=True)
+class Violations:
+    """What is wrong in N words; all rates are shares of these words.
+
+    Attributes:
+        invalid: Words that are not valid.
+        kinds: Named ways of being wrong, most frequent first; a word may be wrong in several.
+        positions: By cell: words whose nearest valid word differs there.
+        distances: By distance d > 0: words that d substitutions make valid, as far as any is.
+        substitutions: Symbol read -> symbol of the nearest valid word, of all substitutions.
+        paired: Words with exactly two cells of which either repairs them.
+        cells: Pairs of such cells, most frequent first.
+        symbols: Pairs of the symbols read in them.
+    """
+
+    invalid: Rate
+    kinds: dict[str, Rate]
+    positions: tuple[Rate, ...]
+    distances: dict[int, Rate]
+    substitutions: tuple[Pair, ...]
+    paired: Rate
+    cells: tuple[Pair, ...]
+    symbols: tuple[Pair, ...]
+
+
+def measure(grammar: Grammar, words: Tensor, nearest: Tensor | None = None) -> Violations:
+    """Count what is wrong in words.
+
+    Args:
+        grammar: To judge by.
+        words: (N, L) long.
+        nearest: (N, L) long, a nearest valid word of each; found here by default.
+    """
+    n = len(words)
+    if nearest is None:
+        nearest = grammar.nearest(words)
+    wrong_cells = words != nearest
+    distance = wrong_cells.sum(1)
+    kinds = {k: wilson(int(f.sum()), n) for k, f in grammar.violations(words).items()}
+    counts = distance.bincount().tolist()
+    replaced = Counter(zip(words[wrong_cells].tolist(), nearest[wrong_cells].tolist(), strict=True))
+    cells, symbols = _broken_pairs(grammar, words[distance == 1])
+    return Violations(
+        invalid=wilson(int((distance > 0).sum()), n),
+        kinds=dict(sorted(kinds.items(), key=lambda item: -item[1].count)),
+        positions=tuple(wilson(count, n) for count in wrong_cells.sum(0).tolist()),
+        distances={d: wilson(count, n) for d, count in enumerate(counts) if d},
+        substitutions=_pairs(replaced, replaced.total()),
+        paired=wilson(cells.total(), n),
+        cells=_pairs(cells, n),
+        symbols=_pairs(symbols, n),
+    )
+
+
+def chance(grammar: Grammar, *, uniform: bool, seed: int = 0) -> Violations:
+    """Count what is wrong in words of independent symbols, drawn anew.
+
+    Args:
+        grammar: To judge by.
+        uniform: All symbols equally likely; otherwise as likely as in the language.
+        seed: Of the draws.
+    """
+    n = min(DRAWN, max(FEWEST_DRAWN, DRAWN_ELEMENTS // grammar.elements_per_row))
+    shares = torch.ones(grammar.length, grammar.symbols).double()
+    if not uniform:
+        shares = grammar.symbol_marginals()
+    random = generator(seed, "chance")
+    return measure(grammar, shares.multinomial(n, replacement=True, generator=random).T)
+
+
+def _broken_pairs(
+    grammar: Grammar, words: Tensor
+) -> tuple[Counter[tuple[int, int]], Counter[tuple[int, int]]]:
+    """Count the pairs of cells, and of symbols read, that break together in words at distance 1."""
+    distinct, counts = words.unique(dim=0, return_counts=True)
+    suspects = grammar.suspects(distinct)
+    two = suspects.sum(1) == 2
+    distinct, counts = distinct[two], counts[two]
+    places = suspects[two].nonzero()[:, 1].reshape(-1, 2)
+    cells: Counter[tuple[int, int]] = Counter()
+    symbols: Counter[tuple[int, int]] = Counter()
+    rows = places.tolist(), distinct.gather(1, places).tolist(), counts.tolist()
+    for (i, j), (a, b), count in zip(*rows, strict=True):
+        cells[i, j] += count
+        symbols[a, b] += count
+    return cells, symbols
+
+
+def _pairs(counts: Counter[tuple[Any, Any]], n: int) -> tuple[Pair, ...]:
+    return tuple(Pair(a, b, wilson(count, n)) for (a, b), count in counts.most_common(TOLD))
