@@ -73,7 +73,7 @@ def command(
         return
     click.echo(f"legible       {verdicts.legible_rate}")
     click.echo(f"grammatical   {verdicts.grammatical_rate}; chance {verdicts.product_rate:.1%}")
-    for line in results.lines():
+    for line in results.lines("locality", "placement"):
         click.echo(line)
     click.echo(f"figures       {results.folder}/*.png")
     click.echo(f"page          {report.page}")

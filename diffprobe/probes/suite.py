@@ -110,13 +110,14 @@ class ProbeResults:
             "figures": [str(p) for p in sorted(self.folder.glob("*.png"))],
         }
 
-    def lines(self) -> list[str]:
-        """Return what was found in words; ± is a 95 % interval."""
+    def lines(self, *only: str) -> list[str]:
+        """Return what was found in words, by all probes or `only` some; ± is a 95 % interval."""
         found = []
         if self.subject.dataset is None:
             found.append(f"no grammar is known: no oracle curves; inputs: {self.subject.source}")
         for name, result in self.results.items():
-            found += module(name).lines(module(name).summary(result), self.subject)
+            if not only or name in only:
+                found += module(name).lines(module(name).summary(result), self.subject)
         found += [f"{name} does not apply: {why}" for name, why in self.skipped.items()]
         return found
 
