@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import shutil
@@ -7,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from diffprobe.cli import COMMANDS, run
-from diffprobe.config import Config, preset_names, to_toml
+from diffprobe.config import Config, preset_names, resolve, to_toml
+from diffprobe.datasets import build_dataset
 from diffprobe.models import list_checkpoints
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -152,6 +155,39 @@ def test_anybodys_images_are_judged(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert (tmp_path / "theirs-report" / "report.html").exists()
 
 
+def test_too_many_violations_exit_with_3(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = build_dataset(resolve(preset="demo"))
+    odd = torch.zeros(200, 6, dtype=torch.long)
+    odd[:30, 2] = 1  # 15 % of them wrong, 10.7 % at least
+    np.savez(tmp_path / "theirs.npz", images=dataset.render(odd).numpy())
+    arguments = ["report", "theirs.npz", "--dataset", "demo"]
+    assert run([*arguments, "--fail-above", "0.11"]) == 0
+    assert "violation is “odd parity”: 15.0%" in capsys.readouterr().out
+    assert run([*arguments, "--fail-above", "0.1", "--json"]) == 3
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["invalid"]["low"] == pytest.approx(0.107, abs=1e-3)
+    assert "at least 10.7% of the legible samples break the grammar; 10.0% are" in captured.err
+    assert run([*arguments, "--markdown"]) == 0
+    summary = capsys.readouterr().out
+    assert summary == (tmp_path / "theirs-report" / "summary.md").read_text()
+    assert "| grammatical, of the legible | 85.0% |" in summary
+    with (tmp_path / "theirs-report" / "samples.csv").open() as file:
+        assert sum(",invalid,001000," in line for line in file) == 30
+
+
+def test_samples_are_made_for_a_run_without(
+    own_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("yes\n"))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    assert run(["report", str(own_run)]) == 0
+    captured = capsys.readouterr()
+    assert "has no samples yet; make 24 now?" in captured.err
+    assert "of 24)" in captured.out
+
+
 def test_presets(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["presets"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -244,6 +280,14 @@ USAGE, FAILED = 2, 1
         ("report {npz} --dataset demmo", USAGE, "did you mean 'demo'"),
         ("report {npz} --dataset digit-sum-unet", USAGE, "this dataset's are (N, 1, 16, 16)"),
         ("report .", FAILED, "is not a run folder"),
+        ("report", USAGE, "Missing argument"),
+        ("report {npz} --dataset demo --fail-above 2", USAGE, "2.0 is not in the range 0<=x<=1"),
+        ("report {bad}/pickled.npz --dataset demo", USAGE, "it holds pickled objects"),
+        ("report {bad}/text.npz --dataset demo", USAGE, "cannot be read as an .npz of images"),
+        ("report {bad}/bytes.npz --dataset demo", USAGE, "holds images of uint8"),
+        ("report {bad}/scale.npz --dataset demo", USAGE, "run from 0 to 255"),
+        ("report {bad}/empty.npz --dataset demo", USAGE, "there are no samples to judge"),
+        ("report {bad}/flat.npz --dataset demo", USAGE, "images have shape (8, 48)"),
     ],
 )
 def test_bad_input_is_one_clear_line(
@@ -256,7 +300,14 @@ def test_bad_input_is_one_clear_line(
 ) -> None:
     npz = tmp_path / "theirs.npz"
     np.savez(npz, images=np.zeros((2, 1, 8, 48), dtype=np.float32))
-    filled = [a.format(run=own_run, npz=npz) for a in arguments.split()]
+    strip = np.zeros((2, 1, 8, 48), dtype=np.float32)
+    np.savez(tmp_path / "pickled.npz", images=np.array([{}, {}], dtype=object))
+    (tmp_path / "text.npz").write_text("no archive")
+    np.savez(tmp_path / "bytes.npz", images=strip.astype(np.uint8))
+    np.savez(tmp_path / "scale.npz", images=np.linspace(0, 255, 768).reshape(2, 1, 8, 48))
+    np.savez(tmp_path / "empty.npz", images=strip[:0])
+    np.savez(tmp_path / "flat.npz", images=strip[0, 0])
+    filled = [a.format(run=own_run, npz=npz, bad=tmp_path) for a in arguments.split()]
     assert run(filled) == code
     captured = capsys.readouterr()
     lines = captured.err.strip().splitlines()
