@@ -94,8 +94,8 @@
     if (!legible(i)) fact("unreadable", unreadable(i));
     else if (far) fact("nearest valid word", make("span", { class: "word" }, spelled(data.nearest[i])), ` (${far} substitution${far > 1 ? "s" : ""})`);
     const least = Math.min(...data.confidence[i]);
-    fact("least certain cell", `cell ${data.confidence[i].indexOf(least)}, ${fixed(100 * least, 1)} %`);
-    const list = make("ol", { class: "cells", "aria-label": "Cells: symbol read, and confidence" }, ...cells);
+    if (least < 0.9995) fact("least certain", `cell ${data.confidence[i].indexOf(least)}, ${fixed(100 * least, 1)} %`);
+    const list = make("ol", { class: rows === 1 && columns > 8 ? "cells strip" : "cells", "aria-label": "Cells: symbol read, and confidence" }, ...cells);
     list.style.setProperty("--columns", columns);
     find("inspector").replaceChildren(
       make("div", { class: "verdict" }, make("h3", {}, `Sample ${grouped(i)}`), make("p", { class: "tag" }, make("i", { class: `swatch ${verdict(i)}` }), judged(i)), facts),
@@ -197,6 +197,9 @@
     },
     () => {},
   );
+
+  // What would fill the window must not stay in it.
+  find("inspector").classList.toggle("tall", rows > 2 || (rows === 1 && columns > 16));
 
   // As wide as its shape asks for: a strip of six cells 165 pixels, a square 84.
   const wide = Math.min(300, Math.max(72, 84 * Math.sqrt(width / height) * (width > 2 * height ? 0.8 : 1)));
