@@ -23,6 +23,7 @@ from diffprobe.figures import COLORS, figure
 from diffprobe.report import walsh
 from diffprobe.report.estimators import (
     Estimate,
+    digits,
     effective_words,
     expected_distinct,
     relative_entropy,
@@ -130,8 +131,8 @@ class Coverage:
 
     def __str__(self) -> str:
         return (
-            f"{self.seen:,} of {self.words:,} words in {self.n:,} valid samples; exact sampling "
-            f"would show {self.expected:,.1f} ({self.low:,.0f} to {self.high:,.0f})"
+            f"{self.seen:,} of {digits(self.words)} words in {self.n:,} valid samples; exact "
+            f"sampling would show {self.expected:,.1f} ({self.low:,.0f} to {self.high:,.0f})"
         )
 
 
@@ -227,7 +228,7 @@ def measure(
     shares, correlations = _shares_and_correlations(words, joint, exact)
     # Halves at random: samples of a batch may be in order.
     order = torch.randperm(len(words), generator=generator(seed, "distribution/halves"))
-    unique, index = words[order].unique(dim=0, return_inverse=True)
+    unique, index = _distinct(words[order], grammar.symbols)
     size = len(words) // 2 * 2
     halves = torch.stack(
         [torch.bincount(half, minlength=len(unique)) for half in index[:size].chunk(2)]
@@ -449,7 +450,9 @@ def _to_language(
     def draw(n: int, random: torch.Generator) -> Tensor:
         return listed[weights.multinomial(n, replacement=True, generator=random)]
 
-    return _with_plug_in(found, counts, probability, draw, grammar.probability, seed)
+    return _with_plug_in(
+        found, counts, probability, draw, grammar.probability, grammar.symbols, seed
+    )
 
 
 def _to_product(
@@ -483,7 +486,7 @@ def _to_product(
     )
     if support > LISTED:
         return found
-    return _with_plug_in(found, counts, reference, draw, probability, seed)
+    return _with_plug_in(found, counts, reference, draw, probability, grammar.symbols, seed)
 
 
 def _divergence(
@@ -514,15 +517,14 @@ def _with_plug_in(
     reference: Tensor,
     draw: Callable[[int, torch.Generator], Tensor],
     probability: Callable[[Tensor], Tensor],
+    symbols: int,
     seed: int,
 ) -> Divergence:
     n = int(counts.sum())
     sets = []
     for step in range(max(8, min(40, SIMULATED // n))):
-        words, again = draw(n, generator(seed, "distribution/floor", step)).unique(
-            dim=0, return_counts=True
-        )
-        sets.append(_plug_in(again, probability(words)))
+        words, index = _distinct(draw(n, generator(seed, "distribution/floor", step)), symbols)
+        sets.append(_plug_in(torch.bincount(index), probability(words)))
     drawn = torch.tensor(sets, dtype=torch.float64)
     mean, edge = float(drawn.mean()), Z95 * float(drawn.std())
     return replace(
@@ -530,6 +532,18 @@ def _with_plug_in(
         plug_in=_plug_in(counts, reference),
         plug_in_floor=(mean, max(0.0, mean - edge), min(1.0, mean + edge)),
     )
+
+
+def _distinct(words: Tensor, symbols: int) -> tuple[Tensor, Tensor]:
+    """The distinct words (D, L), and which of them each word is (n,)."""
+    length = words.shape[1]
+    if symbols**length >= 2**62:
+        unique, index = words.unique(dim=0, return_inverse=True)
+        return unique, index
+    # As whole numbers they are told apart many times sooner.
+    places = symbols ** torch.arange(length)
+    numbers, index = (words * places).sum(1).unique(return_inverse=True)
+    return numbers[:, None] // places % symbols, index
 
 
 def _plug_in(counts: Tensor, reference: Tensor) -> float:
@@ -618,7 +632,7 @@ def plot_shares(result: Distribution, ax: Axes, symbols: tuple[str, ...] | None 
     difference = (shares.observed - shares.language).T
     limit = max(0.05, float(difference.abs().max()))
     image = ax.imshow(
-        100 * difference, cmap="RdBu_r", vmin=-100 * limit, vmax=100 * limit, aspect="auto"
+        100 * difference.numpy(), cmap="RdBu_r", vmin=-100 * limit, vmax=100 * limit, aspect="auto"
     )
     real = ((shares.language < shares.low) | (shares.language > shares.high)).T
     rows, columns = real.nonzero(as_tuple=True)
@@ -640,7 +654,9 @@ def plot_correlations(result: Distribution, ax: Axes) -> Axes:
     found = result.correlations
     shown = found.observed.tril(-1) + found.language.triu(1)
     shown.fill_diagonal_(math.nan)
-    image = ax.imshow(shown, cmap="viridis", vmin=0, vmax=max(0.2, float(shown.nan_to_num().max())))
+    image = ax.imshow(
+        shown.numpy(), cmap="viridis", vmin=0, vmax=max(0.2, shown.nan_to_num().max().item())
+    )
     length = len(shown)
     ax.plot([-0.5, length - 0.5], [-0.5, length - 0.5], color="0.5", linewidth=1)
     ax.set(xlabel="cell", ylabel="cell", title="samples below, language above")

@@ -71,12 +71,12 @@ class Estimate:
         )
 
     def __str__(self) -> str:
-        value = "undefined" if self.value is None else _digits(self.value)
-        text = f"{value} (95 % interval {_digits(self.low)} to {_digits(self.high)}, n = {self.n:,}"
+        value = "undefined" if self.value is None else digits(self.value)
+        text = f"{value} (95 % interval {digits(self.low)} to {digits(self.high)}, n = {self.n:,}"
         if self.language is not None:
-            text += f"; language {_digits(self.language)}"
+            text += f"; language {digits(self.language)}"
         if self.floor is not None:
-            text += f"; noise floor {_digits(self.floor[0])} to {_digits(self.floor[1])}"
+            text += f"; noise floor {digits(self.floor[0])} to {digits(self.floor[1])}"
         return text + ")"
 
 
@@ -211,7 +211,7 @@ def effective_words(counts: Tensor, words: int, collision: float, third: float) 
     return Estimate(
         1 / value if value else None,
         1 / high,
-        1 / low if low > 0 else math.inf,
+        1 / low if value and low > 0 else math.inf,
         n,
         1 / collision,
         floor,
@@ -271,5 +271,10 @@ def _root(square: float) -> float:
     return math.sqrt(max(0.0, square))
 
 
-def _digits(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+def digits(value: float) -> str:
+    """Return a number in four digits.
+
+    >>> digits(0.12345), digits(23456.7), digits(2.4e26)
+    ('0.1235', '23,457', '2.4e+26')
+    """
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
