@@ -9,6 +9,8 @@ from diffprobe.datasets import SymbolImages, WordSplit
 from diffprobe.errors import UsageError
 from diffprobe.memorisation import Memorisation
 from diffprobe.reading import Calibration, Corrected
+from diffprobe.report import distribution
+from diffprobe.report.distribution import Distribution
 from diffprobe.verdicts import Verdicts, judge
 from diffprobe.violations import Violations
 
@@ -23,6 +25,7 @@ class Assessment:
         calibration: Of the reader, under as much noise as the samples have.
         grammatical: Share of valid words among the legible samples, corrected for the reader.
         kinds: The same of each kind of violation.
+        distribution: Of the legible samples' words beside their language; None of too few.
         broken: What is wrong in the legible samples.
         chance: What is wrong in words of independent symbols: "uniform", and "product" for
             symbols as frequent as in the language.
@@ -33,6 +36,7 @@ class Assessment:
     calibration: Calibration
     grammatical: Corrected
     kinds: dict[str, Corrected]
+    distribution: Distribution | None
     broken: Violations
     chance: dict[str, Violations]
 
@@ -74,6 +78,11 @@ def assess(
         calibration=calibration,
         grammatical=reading.correct_grammatical(grammar, words, calibration.confusion),
         kinds=reading.correct_kinds(grammar, words, calibration.confusion),
+        distribution=(
+            distribution.measure(dataset, words, split, seed)
+            if len(words) >= distribution.FEWEST
+            else None
+        ),
         broken=violations.measure(grammar, words, verdicts.nearest[verdicts.legible]),
         chance={
             "uniform": violations.chance(grammar, uniform=True, seed=seed),

@@ -1,21 +1,19 @@
 """A report on samples: what can be read, what is wrong, how sure that is, and files that say so.
 
-report.json    everything, for scripts; docs/report.md describes it
-samples.csv    one line per sample
-summary.md     the headline numbers, to paste
-report.html    one self-contained page
-samples.png    a picture of the first samples with the wrong ones marked, and as .svg
+report.json        everything, for scripts; docs/report.md describes it
+samples.csv        one line per sample
+summary.md         the headline numbers, to paste
+report.html        one self-contained page
+samples.png        the first samples with the wrong ones marked; and as .svg
+distribution.png   symbols, pairs and parities beside the language; and as .svg
 """
 
 import base64
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from torch import Tensor
 
 from diffprobe import __version__
@@ -24,15 +22,22 @@ from diffprobe.datasets import SymbolImages, WordSplit
 from diffprobe.memorisation import Memorisation
 from diffprobe.reading import Corrected
 from diffprobe.records import plain, write_record
+from diffprobe.report import distribution
 from diffprobe.report.assessment import Assessment, assess
 from diffprobe.report.export import markdown, write_verdicts
 from diffprobe.report.findings import findings
+from diffprobe.report.page import Figure, Gallery, explorer_data, render
 from diffprobe.report.sheet import draw_sheet
 from diffprobe.statistics import Rate, wilson
 from diffprobe.verdicts import Verdicts
 from diffprobe.violations import Pair, Violations
 
 SCHEMA = "diffprobe-report/2"
+
+DISTRIBUTION = (
+    "How far each symbol's share in each cell is from the language's; how much two cells tell of "
+    "each other; and for two symbols the correlations of all orders."
+)
 
 # Figures of the probes that the page shows, and what they are.
 PROBE_FIGURES = {
@@ -98,7 +103,8 @@ def report_samples(
         out: Folder to write to.
         title: What the samples are called on the page.
         details: More to store and show, such as the resolved sampler.
-        probes: A folder of probe figures to show on the page.
+        probes: The folder of a checkpoint's probes, whose figures the page shows; its explorer
+            goes through the folders beside it, too.
         split: A finite training set to compare the samples with.
         seed: Of everything that is drawn to compare with.
 
@@ -121,7 +127,15 @@ def report_samples(
     write_verdicts(folder / "samples.csv", verdicts, dataset.glyphs.names)
     write_text(folder / "summary.md", markdown(content))
     draw_sheet(folder / "samples", dataset, images, verdicts)
-    write_text(folder / "report.html", _page(content, verdicts, folder, probes))
+    if assessment.distribution:
+        distribution.draw(assessment.distribution, folder / "distribution", dataset.glyphs.names)
+    page = render(
+        content,
+        Gallery.of(images, verdicts, dataset),
+        None if probes is None else explorer_data(probes.parent),
+        _figures(folder, assessment, probes),
+    )
+    write_text(folder / "report.html", page)
     return Report(assessment, content, folder)
 
 
@@ -178,6 +192,7 @@ def _describe(assessment: Assessment, names: tuple[str, ...]) -> dict[str, Any]:
             "symbols": pairs(broken.symbols, "symbols", names),
         },
         "unreadable": _unreadable(verdicts, names),
+        "distribution": assessment.distribution.summary() if assessment.distribution else None,
         "memorisation": recall.summary() if recall else None,
         "reading": {**assessment.calibration.summary(), "symbols": names},
     }
@@ -205,28 +220,15 @@ def _unreadable(verdicts: Verdicts, names: tuple[str, ...]) -> Mapping[str, Any]
     }
 
 
-def _page(content: dict[str, Any], verdicts: Verdicts, folder: Path, probes: Path | None) -> str:
-    template = (files("diffprobe") / "report" / "page.html").read_text("utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    figures = []
-    for name, caption in PROBE_FIGURES.items() if probes else ():
-        path = (probes or Path()) / f"{name}.png"
-        if path.exists():
-            figures.append({"name": name, "caption": caption, "source": _embed(path)})
-    return environment.from_string(template).render(
-        title=content["title"],
-        findings=content["findings"],
-        legible=verdicts.legible_rate,
-        grammatical=verdicts.grammatical_rate,
-        uniform_rate=verdicts.uniform_rate,
-        product_rate=verdicts.product_rate,
-        violations=verdicts.violation_rates(),
-        memorisation=content["memorisation"],
-        sheet=_embed(folder / "samples.png"),
-        figures=figures,
-        details=json.dumps(content["details"], indent=2),
-        version=__version__,
-    )
+def _figures(folder: Path, assessment: Assessment, probes: Path | None) -> list[Figure]:
+    shown = {folder / "distribution": DISTRIBUTION} if assessment.distribution else {}
+    if probes is not None:
+        shown |= {probes / name: caption for name, caption in PROBE_FIGURES.items()}
+    return [
+        Figure(name=path.name, caption=caption, source=_embed(path.with_suffix(".png")))
+        for path, caption in shown.items()
+        if path.with_suffix(".png").exists()
+    ]
 
 
 def _embed(path: Path) -> str:
