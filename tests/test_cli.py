@@ -110,6 +110,49 @@ def test_words_on_stdout(own_run: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "chance 50.0%" in text
 
 
+def test_several_sources_are_compared(
+    own_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in ("0", "1"):
+        assert run(["sample", "--checkpoint", str(own_run), "--seed", seed]) == 0
+    files = sorted(str(p) for p in (own_run / "samples").glob("*.npz"))
+    assert len(files) == 2
+    capsys.readouterr()
+    assert run(["report", *files, "--out", "side"]) == 0
+    text = capsys.readouterr().out
+    assert "corrected p" in text
+    assert {p.name for p in Path("side").iterdir()} >= {"comparison.json", "comparison.md"}
+    assert run(["report", *files, "--paired", "--out", "side", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert [s["legible"]["n"] for s in content["sets"]] == [24, 24]
+    assert [s["name"] for s in content["sets"]] == ["seed-0", "seed-1"]
+    assert all(d["paired"] for d in content["differences"])
+    assert run(["report", *files, "--fail-above", "0.1"]) == USAGE
+    assert "--fail-above is for one source" in capsys.readouterr().err
+
+
+def test_a_sweep_over_samplers(own_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = ["report", str(own_run), "--device", "cpu", "--set", "sampling.n=8"]
+    ways = ["--samplers", "ddim,ddpm", "--nfe", "2,3", "--eta", "0,1"]
+    assert run([*sweep, *ways, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [(r["sampler"], r["eta"], r["nfe"]) for r in rows] == [
+        ("ddim", 0.0, 2),
+        ("ddim", 0.0, 3),
+        ("ddim", 1.0, 2),
+        ("ddim", 1.0, 3),
+        ("ddpm", None, 2),
+        ("ddpm", None, 3),
+    ]
+    assert (own_run / "report" / "sweep" / "sweep.png").exists()
+    for wrong, message in (
+        (["--nfe", "2,x"], "--nfe takes numbers separated by commas, not '2,x'"),
+        (["--samplers", "ddin"], "did you mean 'ddim'"),
+    ):
+        assert run([*sweep, *wrong]) == USAGE
+        assert message in capsys.readouterr().err
+
+
 def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The same command with everything made small; its real size is timed by `make demo`."""
     small = {

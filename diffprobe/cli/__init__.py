@@ -71,7 +71,8 @@ def cli() -> None:
     diffprobe probe --checkpoint RUN             how local is it
     diffprobe report RUN                         what is wrong in its samples
 
-    Exit codes: 0 done, 1 failed, 2 asked for something impossible.
+    Exit codes: 0 done, 1 failed, 2 asked for something impossible, 3 more violations than
+    report --fail-above allows.
     """
 
 

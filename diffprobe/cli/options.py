@@ -14,6 +14,7 @@ from diffprobe.config import Config, from_settings, preset_names, resolve
 from diffprobe.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Number = TypeVar("Number", int, float)
 
 config_option = click.option(
     "--config",
@@ -114,6 +115,18 @@ def say(message: str) -> None:
     """Say what is about to happen on stderr, where somebody is watching."""
     if sys.stderr.isatty():
         click.echo(message, err=True)
+
+
+def numbers(option: str, text: str, kind: type[Number]) -> list[Number]:
+    """Return the numbers of a list separated by commas.
+
+    >>> numbers("--nfe", "5, 10", int)
+    [5, 10]
+    """
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"{option} takes numbers separated by commas, not {text!r}") from error
 
 
 def seed_flags(seed: int | None) -> dict[str, Any]:

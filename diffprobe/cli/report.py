@@ -1,5 +1,6 @@
 """`diffprobe report`."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,9 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from diffprobe.cli import options as opt
+from diffprobe.config import Config, to_settings
 from diffprobe.errors import UsageError
 
 if TYPE_CHECKING:
+    from diffprobe.report.comparison import Comparison
+    from diffprobe.report.sweep import Sweep
     from diffprobe.training.run_folder import RunFolder
 
 TOO_MANY = 3  # exit code where --fail-above is exceeded
@@ -19,7 +23,7 @@ TOO_MANY = 3  # exit code where --fail-above is exceeded
 @click.argument(
     "sources",
     type=click.Path(path_type=Path),
-    metavar="RUN_OR_SAMPLES",
+    metavar="RUN_OR_SAMPLES...",
     nargs=-1,
     required=True,
 )
@@ -32,7 +36,8 @@ TOO_MANY = 3  # exit code where --fail-above is exceeded
     "--out",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Where to write.  [default: report/ in the run folder, or beside the samples]",
+    help="Where to write.  [default: report/ in the run folder, or beside the samples; "
+    "comparison/ for several]",
 )
 @click.option(
     "--fail-above",
@@ -41,13 +46,29 @@ TOO_MANY = 3  # exit code where --fail-above is exceeded
     help="Exit with 3 where the lower bound of the violation rate exceeds X.",
 )
 @click.option("--markdown", is_flag=True, help="Print a summary in Markdown, to paste.")
-@opt.options(opt.json_option)
+@click.option(
+    "--paired",
+    is_flag=True,
+    help="Several sources: sample i of each came from the same noise (same seed, size and batch).",
+)
+@click.option(
+    "--samplers", metavar="A,B", help="Sweep over samplers instead, such as ddim,ddpm,dpm."
+)
+@click.option("--nfe", metavar="N,M", help="Their numbers of steps.  [default: 5,10,20,50]")
+@click.option("--eta", metavar="X,Y", help="Their eta, where they have one.  [default: 0]")
+@opt.options(opt.set_option, opt.device_option, opt.json_option)
 def command(
     sources: tuple[Path, ...],
     dataset: str | None,
     out: Path | None,
     fail_above: float | None,
     markdown: bool,
+    paired: bool,
+    samplers: str | None,
+    nfe: str | None,
+    eta: str | None,
+    assignments: tuple[str, ...],
+    device: str,
     as_json: bool,
 ) -> int:
     """Judge samples: legible? grammatical? how sure?
@@ -55,24 +76,34 @@ def command(
     RUN_OR_SAMPLES is a run folder (its newest samples) or an .npz with an array `images`,
     (N, 1, H, W) floats in [-1, 1]. Beside the page, the report is written as report.json, as
     samples.csv with one line per sample, and as summary.md.
+
+    Several sources are compared, each with each. With --samplers one run is sampled in every
+    way asked for, and so is the optimum.
     """
+    say = "json" if as_json else "markdown" if markdown else "lines"
+    if samplers or nfe or eta:
+        if len(sources) > 1:
+            raise UsageError("a sweep over samplers takes one run")
+        swept = _sweep(sources[0], samplers, nfe, eta, assignments, device)
+        return _tell(swept, "sweep", out or sources[0] / "report" / "sweep", say)
     if len(sources) > 1:
-        raise UsageError("one run or file of samples at a time")
+        if fail_above is not None:
+            raise UsageError("--fail-above is for one source")
+        found = _compare(sources, dataset, paired)
+        return _tell(found, "comparison", out or Path("comparison"), say)
+    return _judge(sources[0], dataset, out, fail_above, say)
+
+
+def _judge(
+    source: Path, dataset: str | None, out: Path | None, fail_above: float | None, say: str
+) -> int:
     from diffprobe.datasets import WordSplit, build_dataset
     from diffprobe.report import report_samples
     from diffprobe.sampling import load_samples
 
-    file, run = _find(sources[0])
+    file, run = _find(source)
     samples = load_samples(file)
-    if dataset is not None:
-        config = opt.dataset_config(dataset)
-    elif run is not None:
-        config = run.config()
-    else:
-        raise UsageError(
-            f"{file} does not lie in a run folder: say what to judge it by with "
-            "--dataset PRESET_OR_FILE.toml"
-        )
+    config = _config(file, run, dataset)
     parent = run.path / "report" if run is not None else file.parent
     world = build_dataset(config)
     report = report_samples(
@@ -84,9 +115,9 @@ def command(
         probes=_newest_probes(run.path) if run is not None else None,
         split=WordSplit(world.grammar, config.data.training_words, config.data.seed),
     )
-    if as_json:
+    if say == "json":
         opt.print_json({**report.content, "page": report.page})
-    elif markdown:
+    elif say == "markdown":
         click.echo((report.folder / "summary.md").read_text("utf-8"), nl=False)
     else:
         from diffprobe.report.findings import headlines
@@ -103,6 +134,96 @@ def command(
         err=True,
     )
     return TOO_MANY
+
+
+def _compare(sources: tuple[Path, ...], dataset: str | None, paired: bool) -> "Comparison":
+    from diffprobe.datasets import build_dataset
+    from diffprobe.report.comparison import compare
+    from diffprobe.sampling import load_samples
+    from diffprobe.verdicts import judge
+
+    files = [_find(source) for source in sources]
+    names = [_name(file, run) for file, run in files]
+    if len(set(names)) < len(names):
+        names = _apart([str(file.with_suffix("")) for file, _ in files])  # files of one run
+    sets = {
+        name: judge(build_dataset(_config(file, run, dataset)), load_samples(file).images)
+        for name, (file, run) in zip(names, files, strict=True)
+    }
+    return compare(sets, paired=paired)
+
+
+def _sweep(
+    source: Path,
+    samplers: str | None,
+    nfe: str | None,
+    eta: str | None,
+    assignments: tuple[str, ...],
+    device: str,
+) -> "Sweep":
+    from diffprobe import progress
+    from diffprobe.datasets import build_dataset
+    from diffprobe.devices import resolve_device
+    from diffprobe.models import load_denoiser
+    from diffprobe.report import sweep
+    from diffprobe.training.run_folder import RunFolder
+
+    run = RunFolder(source)
+    config = opt.resolve_config(base=to_settings(run.config()), assignments=assignments)
+    denoiser = load_denoiser(source, config.sampling.weights, resolve_device(device))
+    return sweep.run(
+        denoiser,
+        build_dataset(config),
+        [s.strip() for s in (samplers or "ddim").split(",")],
+        opt.numbers("--nfe", nfe or "5,10,20,50", int),
+        opt.numbers("--eta", eta or "0", float),
+        config.sampling,
+        progress.terminal,
+    )
+
+
+def _tell(result: "Comparison | Sweep", name: str, folder: Path, say: str) -> int:
+    """Write a comparison or a sweep as JSON, Markdown and figure, and print it."""
+    from diffprobe.atomic import write_text
+    from diffprobe.records import write_record
+    from diffprobe.report import comparison, sweep
+
+    write_record(folder / f"{name}.json", result.summary())
+    write_text(folder / f"{name}.md", result.markdown())
+    if isinstance(result, comparison.Comparison):
+        comparison.draw(result, folder / name)
+    else:
+        sweep.draw(result, folder / name)
+    if say == "json":
+        opt.print_json({**result.summary(), "folder": folder})
+    elif say == "markdown":
+        click.echo(result.markdown(), nl=False)
+    else:
+        for line in result.lines():
+            click.echo(line)
+        click.echo(f"figure: {folder / name}.png")
+    return 0
+
+
+def _config(file: Path, run: "RunFolder | None", dataset: str | None) -> Config:
+    if dataset is not None:
+        return opt.dataset_config(dataset)
+    if run is not None:
+        return run.config()
+    raise UsageError(
+        f"{file} does not lie in a run folder: say what to judge it by with "
+        "--dataset PRESET_OR_FILE.toml"
+    )
+
+
+def _name(file: Path, run: "RunFolder | None") -> str:
+    return run.path.resolve().name if run is not None else file.stem
+
+
+def _apart(names: list[str]) -> list[str]:
+    """Leave out the words that all names begin with."""
+    shared = os.path.commonprefix(names)
+    return [name[max(shared.rfind("_"), shared.rfind("/")) + 1 :] for name in names]
 
 
 def _find(source: Path) -> "tuple[Path, RunFolder | None]":

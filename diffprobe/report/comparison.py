@@ -6,6 +6,7 @@ All p-values of a comparison are corrected together.
 """
 
 import itertools
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,7 +157,7 @@ def plot(result: Comparison, ax: Axes) -> Axes:
         ylim=(len(result.rates) - 0.5, -0.5),
         xlabel="rate, 95 % interval",
         yticks=range(len(result.rates)),
-        yticklabels=list(result.rates),
+        yticklabels=[textwrap.fill(name, 28) for name in result.rates],
     )
     ax.legend(
         handles=[
