@@ -1,6 +1,6 @@
 """`diffprobe report`."""
 
-import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -222,8 +222,10 @@ def _name(file: Path, run: "RunFolder | None") -> str:
 
 def _apart(names: list[str]) -> list[str]:
     """Leave out the words that all names begin with."""
-    shared = os.path.commonprefix(names)
-    return [name[max(shared.rfind("_"), shared.rfind("/")) + 1 :] for name in names]
+    words = [re.split("[_/]", name) for name in names]
+    while len({tuple(w[:1]) for w in words}) == 1 and all(len(w) > 1 for w in words):
+        words = [w[1:] for w in words]
+    return ["_".join(w) for w in words]
 
 
 def _find(source: Path) -> "tuple[Path, RunFolder | None]":
