@@ -119,7 +119,7 @@ class Browser:
         self.window(width, height)
         preference = {"name": "prefers-color-scheme", "value": scheme}
         self.send("Emulation.setEmulatedMedia", features=[preference])
-        self.send("Page.navigate", url=page.as_uri())
+        self.send("Page.navigate", url=page.resolve().as_uri())
         self.wait("document.readyState === 'complete' && document.location.protocol === 'file:'")
 
     def window(self, width: int, height: int) -> None:
