@@ -103,7 +103,8 @@ def chance(grammar: Grammar, *, uniform: bool, seed: int = 0) -> Violations:
     if not uniform:
         shares = grammar.symbol_marginals()
     random = generator(seed, "chance")
-    return measure(grammar, shares.multinomial(n, replacement=True, generator=random).T)
+    words = shares.multinomial(n, replacement=True, generator=random).T.contiguous()
+    return measure(grammar, words)
 
 
 def _broken_pairs(

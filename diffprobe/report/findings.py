@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from diffprobe.report.assessment import Assessment
-from diffprobe.statistics import Rate, wilson
+from diffprobe.statistics import wilson
 
 # The least share of legible samples below which the reader may know the wrong glyphs.
 HARDLY_ANY = 0.02
@@ -76,13 +76,14 @@ def _about_reading(assessment: Assessment) -> list[str]:
 def _about_violations(assessment: Assessment, names: Sequence[str]) -> list[str]:
     broken, by_chance = assessment.broken, assessment.chance["product"]
     kind, rate = next(iter(broken.kinds.items()))
-    lines = [
-        f"The most frequent violation is “{kind}”: {rate}; chance {_share(by_chance.kinds[kind])}."
-    ]
+    # What is drawn tells the kinds apart; how many words are invalid by chance is known exactly.
+    of_invalid = by_chance.kinds[kind].count / max(1, by_chance.invalid.count)
+    chance = of_invalid * (1 - assessment.verdicts.product_rate)
+    lines = [f"The most frequent violation is “{kind}”: {rate}; chance {chance:.1%}."]
     one = broken.distances.get(1)
     if one is not None and one.count:
-        of_invalid = wilson(one.count, broken.invalid.count)
-        lines.append(f"One substitution would repair {of_invalid} of the invalid samples.")
+        repaired = wilson(one.count, broken.invalid.count)
+        lines.append(f"One substitution would repair {repaired} of the invalid samples.")
     if broken.symbols:
         first = broken.symbols[0]
         lines.append(
@@ -90,7 +91,3 @@ def _about_violations(assessment: Assessment, names: Sequence[str]) -> list[str]
             f"{first.rate}."
         )
     return lines
-
-
-def _share(rate: Rate) -> str:
-    return "undefined" if rate.value is None else f"{rate.value:.1%}"
