@@ -15,7 +15,7 @@ from diffprobe.atomic import atomic_file
 COLORS = {
     "mlp": "#E69F00",
     "residual-mlp": "#D55E00",
-    "unet": "#009E73",
+    "unet": "#332288",
     "transformer": "#0072B2",
     "network": "#0072B2",
     "bayes": "#000000",
@@ -39,7 +39,7 @@ LABELS = {
     "product": "product (local) optimum",
     "empirical": "empirical optimum",
     "wiener": "Wiener (best linear)",
-    "local-patch": "local patches of training images",
+    "local-patch": "local patches of images",
 }
 
 _STYLE: Any = {

@@ -156,7 +156,7 @@ def _plot_matrix(matrix: Tensor, ax: Axes, title: str) -> Axes:
     share = (matrix / matrix.sum(0, keepdim=True)).numpy()
     ax.imshow(share, vmin=0, vmax=1, cmap="viridis")
     ticks = range(0, len(share), max(1, len(share) // 8))
-    ax.set(xlabel="changed cell", ylabel="output cell", xticks=ticks, yticks=ticks, title=title)
+    ax.set(xlabel="changed region", ylabel="output region", xticks=ticks, yticks=ticks, title=title)
     return ax
 
 
@@ -218,7 +218,7 @@ def draw(
                 ax.set_title(f"{ax.get_title()}: {share:.2f} local", fontsize=8)
                 ax.label_outer()
             who = LABELS.get(name, subject.architecture)
-            row[0].set_ylabel(f"{who}\noutput cell", fontsize=8)
+            row[0].set_ylabel(f"{who}\noutput region", fontsize=8)
         image = axes[0][0].images[0]
         canvas.colorbar(image, ax=axes, label="share of the change in its column", fraction=0.03)
 

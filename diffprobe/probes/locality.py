@@ -236,8 +236,8 @@ def plot_dependence(result: Locality, ax: Axes, level: int) -> Axes:
         ax.text(0.5, 0.5, "depends on\nnothing", ha="center", va="center", transform=ax.transAxes)
     ticks = range(0, len(share), max(1, len(share) // 8))
     ax.set(
-        xlabel="input cell",
-        ylabel="output cell",
+        xlabel="input region",
+        ylabel="output region",
         xticks=ticks,
         yticks=ticks,
         title=f"log-SNR {result.log_snr[level]:.1f}",
@@ -421,7 +421,7 @@ def _draw_dependence(results: dict[str, Locality], subject: "Subject", folder: P
             for ax, level in zip(row, levels, strict=True):
                 image = plot_dependence(results[name], ax, level).images[0]
                 ax.label_outer()
-            row[0].set_ylabel(f"{LABELS.get(name, subject.architecture)}\noutput cell")
+            row[0].set_ylabel(f"{LABELS.get(name, subject.architecture)}\noutput region")
         canvas.colorbar(image, ax=axes, label="share of ‖J‖² in its row", fraction=0.03)
 
 

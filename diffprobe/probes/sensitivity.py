@@ -164,14 +164,14 @@ def draw(results: dict[str, Sensitivity], subject: "Subject", folder: Path) -> N
     """The maps on one scale."""
     _, height, width = subject.images.image_shape
     rows, columns = (len(results), 1) if width > 2 * height else (1, len(results))
-    inches = min(8.0, 6.0 / columns * rows * height / width + 0.3 * rows)
+    inches = min(8.0, 6.0 / columns * rows * height / width + 0.45 * rows)
     largest = max(r.map.max().item() for r in results.values())
     with figure(folder / "sensitivity", 7.0, inches) as canvas:
         axes = canvas.subplots(rows, columns, squeeze=False).flatten()
         for ax, (name, result) in zip(axes, results.items(), strict=True):
             plot(result, ax, largest=largest)
             ax.set_title(
-                f"{LABELS.get(name, subject.architecture)}: {result.local_share:.0%} "
+                f"{LABELS.get(name, subject.architecture)}\n{result.local_share:.0%} "
                 f"inside {subject.regions.names[result.region]}"
             )
         canvas.colorbar(axes[0].images[0], ax=axes, label="Σ (∂x0_hat/∂x_t)²", fraction=0.05)
