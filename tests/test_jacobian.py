@@ -137,7 +137,7 @@ def test_energies_of_pixels_are_those_of_the_rows(denoiser: Denoiser) -> None:
 
 
 def test_intervals_of_the_estimate_cover_the_exact_value() -> None:
-    """400 repeats of 64 projections; benchmarks/locality.py does it for all architectures."""
+    """400 repeats of 64 projections; benchmarks/jacobian.py does it for all architectures."""
     denoiser, x = DENOISERS["mlp"], inputs(1)
     exact = exact_energies(denoiser, x, 500, REGIONS)[0].sum()
     random, same = torch.Generator().manual_seed(6), x.expand(64, -1, -1, -1)

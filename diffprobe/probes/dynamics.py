@@ -241,23 +241,17 @@ def plot(result: Dynamics, ax: Axes, color: str = COLORS["network"]) -> Axes:
 
 def plot_missed(result: Dynamics, ax: Axes, color: str = COLORS["network"]) -> Axes:
     """Draw the nats of the grammar that are missed against training step."""
-    steps = [m.step for m in result.moments]
-    for name, label, style in (
-        ("missed_along_nats", "missed of the grammar", "-"),
-        ("missed_nats", "missed in all", ":"),
-    ):
-        values = [getattr(m, name) for m in result.moments]
-        ax.errorbar(
-            steps,
-            [v for v, _ in values],
-            yerr=[1.96 * e for _, e in values],
-            marker="o",
-            markersize=3,
-            capsize=2,
-            color=color,
-            linestyle=style,
-            label=label,
-        )
+    missed = [m.missed_along_nats for m in result.moments]
+    ax.errorbar(
+        [m.step for m in result.moments],
+        [value for value, _ in missed],
+        yerr=[1.96 * error for _, error in missed],
+        marker="o",
+        markersize=3,
+        capsize=2,
+        color=color,
+        label="missed of the grammar",
+    )
     ax.axhline(
         result.grammar_nats[0], color=COLORS["product"], lw=1, ls="--", label="what it is worth"
     )
@@ -267,8 +261,8 @@ def plot_missed(result: Dynamics, ax: Axes, color: str = COLORS["network"]) -> A
 
 def draw(result: Dynamics, folder: Path, architecture: str) -> None:
     """Shares above, nats below, on one axis of steps."""
-    with figure(folder / "dynamics", 6.5, 5.2) as canvas:
-        above, below = canvas.subplots(2, 1, sharex=True, height_ratios=[2, 1])
+    with figure(folder / "dynamics", 6.5, 4.8) as canvas:
+        above, below = canvas.subplots(2, 1, sharex=True, height_ratios=[5, 2])
         plot(result, above, COLORS[architecture]).set_xlabel("")
         plot_missed(result, below, COLORS[architecture])
         for ax in (above, below):
