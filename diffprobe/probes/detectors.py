@@ -325,7 +325,8 @@ def draw(results: dict[str, Detectors], subject: "Subject", folder: Path) -> Non
             plot_scores(network, name, ax)
             value = network.auroc[name].value
             ax.set_title("AUROC undefined" if value is None else f"AUROC {value:.3f}")
-            ax.legend()
+            if ax.lines:
+                ax.legend()
 
 
 def best(result: Detectors) -> str:

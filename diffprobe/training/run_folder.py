@@ -114,7 +114,8 @@ class RunFolder:
 
 def run_of_checkpoint(path: Path) -> RunFolder | None:
     """Return the run folder that `path` is, or is a checkpoint of; None for a foreign folder."""
-    for folder in (path, path.resolve().parent.parent):
+    # As it was written if that will do; resolved where it is "." or the like.
+    for folder in (path, path.parent.parent, path.resolve().parent.parent):
         if (folder / "config.json").exists() and (folder / "checkpoints").is_dir():
             return RunFolder(folder)
     return None
