@@ -1,8 +1,8 @@
 """How often 95 % intervals cover the truth, for every estimator that prints one.
 
 Prints the share of repeats that cover, which should lie between 93 and 97 %, and its standard
-error. Some cover more by nature: an estimate that cannot err on one side, such as a rate of 1, and
-the KL where each word is either exactly as likely as q has it or a fixed multiple of that.
+error. Some cover more by nature: an estimate at its end, such as a rate of 1 and what follows from
+it, and distances of samples that hardly vary in the direction in which they are off.
 """
 
 import math

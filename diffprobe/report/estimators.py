@@ -11,7 +11,8 @@ U being unbiased at any n. With Sigma the covariance of phi,
     Var U = 4 rho tau / n + 2 tr(Sigma²) / (n (n − 1)),    rho = deltaᵀ Sigma delta / ‖delta‖²,
 
 and its interval holds every tau that this variance cannot reject, as Wilson's does for a rate:
-it neither collapses nor swells where tau is 0. Estimates are not clamped: below 0 they say that
+it neither collapses nor swells where tau is 0. It is wider than need be only where Sigma is
+nearly blind to delta, so that rho is mostly chance. Estimates are not clamped: below 0 they say that
 there is less to see than chance alone shows on average.
 
 *Entropies* without the bias of their plug-in, where each word that occurs has been seen often.
@@ -98,8 +99,8 @@ def squared_distance(
     """
     n = len(projections)
     plug_in = float(projections.mean())
-    rho = float(projections.var(correction=0)) / plug_in if plug_in > 0 else 0.0
     value = (n * plug_in - norm) / (n - 1)
+    rho = float(projections.var(correction=0)) / plug_in if plug_in > 0 else 0.0
     pairs = n * (n - 1)
     low, high = score_interval(value, 4 * rho / n, 2 * spread / pairs)
     edge = Z95 * math.sqrt(2 * null_spread / pairs)
