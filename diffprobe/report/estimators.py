@@ -12,8 +12,8 @@ U being unbiased at any n. With Sigma the covariance of phi,
 
 and its interval holds every tau that this variance cannot reject, as Wilson's does for a rate:
 it neither collapses nor swells where tau is 0. It is wider than need be only where Sigma is
-nearly blind to delta, so that rho is mostly chance. Estimates are not clamped: below 0 they say that
-there is less to see than chance alone shows on average.
+nearly blind to delta, so that rho is mostly chance. Estimates are not clamped: below 0 they say
+that there is less to see than chance alone shows on average.
 
 *Entropies* without the bias of their plug-in, where each word that occurs has been seen often.
 
