@@ -27,6 +27,7 @@ from diffprobe.datasets import (
 )
 from diffprobe.report import distribution
 from diffprobe.report.estimators import total_variation
+from diffprobe.report.pairs import cramers_v
 from diffprobe.statistics import auroc, difference, paired_difference, wilson
 
 REPEATS = 2000
@@ -68,7 +69,7 @@ def pairs(random: torch.Generator) -> Hits:
         index = flat.multinomial(n, replacement=True, generator=random)
         one_hot = torch.nn.functional.one_hot(torch.stack([index // 3, index % 3], 1), 3).double()
         observed = torch.einsum("nia,njb->iajb", one_hot, one_hot) / n
-        _, low, high = distribution._cramers_v(observed, n)
+        _, low, high = cramers_v(observed, n)
         truth = math.sqrt(phi_square / 2)
         yield f"Cramér's V, n = {n}", bool(low[0, 1] <= truth <= high[0, 1])
         halves = torch.stack([torch.bincount(half, minlength=9) for half in index.chunk(2)])

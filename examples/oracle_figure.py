@@ -19,8 +19,8 @@ config = ProbeConfig(images=64, levels=21, placement_images=2000)
 with figure(Path("docs/figures/oracles"), 7.5, 5.0) as canvas:
     axes = canvas.subplots(2, 2, sharex=True, sharey="row")
     for (name, world), (above, below) in zip(worlds.items(), axes.T, strict=True):
-        product = ProductDenoiser(world, scheduler)
-        oracles: dict[str, Denoiser] = {"bayes": BayesDenoiser(world, scheduler), "product": product}
+        product, bayes = ProductDenoiser(world, scheduler), BayesDenoiser(world, scheduler)
+        oracles: dict[str, Denoiser] = {"bayes": bayes, "product": product}
         oracles |= image_baselines(world, scheduler, DataConfig(), n=64)
         for who, oracle in oracles.items():
             result = locality.measure(oracle, world, config)

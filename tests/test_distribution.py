@@ -23,7 +23,7 @@ from diffprobe.datasets import (
 )
 from diffprobe.errors import UsageError
 from diffprobe.records import plain
-from diffprobe.report import distribution, walsh
+from diffprobe.report import distribution, distribution_figures, walsh
 from diffprobe.report.estimators import (
     Estimate,
     effective_words,
@@ -33,6 +33,7 @@ from diffprobe.report.estimators import (
     squared_distance,
     total_variation,
 )
+from diffprobe.report.pairs import cramers_v
 
 PARITY = hypercube(Parity(6))
 NO_DOUBLE_ONE = Automaton([[0, 1], [0, -1]], accept=[0, 1], length=5, weights=[[1, 2], [3, 1]])
@@ -199,7 +200,7 @@ def test_intervals_of_single_pairs_and_of_the_bound_cover_the_truth() -> None:
         index = joint.flatten().multinomial(400, replacement=True, generator=seeded(seed))
         counts = torch.nn.functional.one_hot(torch.stack([index // 3, index % 3], 1), 3).double()
         pairs = torch.einsum("nia,njb->iajb", counts, counts) / 400
-        _, low, high = distribution._cramers_v(pairs, 400)
+        _, low, high = cramers_v(pairs, 400)
         v_covered += bool(low[0, 1] <= truth <= high[0, 1])
         halves = torch.stack([torch.bincount(half, minlength=9) for half in index.chunk(2)])
         chosen = (halves[0] / 200 > q) | (q == 0)
@@ -338,7 +339,7 @@ def test_the_summary_is_json_and_the_figure_is_drawn(grammar: Grammar, tmp_path:
     assert set(content["entropy"]) == {"value", "low", "high", "n", "language", "floor"}
     assert (content["walsh"] is None) == (grammar.symbols > 2)
     assert any("held-out words seen" in line for line in found.lines())
-    distribution.draw(found, tmp_path / "distribution", dataset.glyphs.names)
+    distribution_figures.draw(found, tmp_path / "distribution", dataset.glyphs.names)
     assert (tmp_path / "distribution.png").stat().st_size > 10_000
     assert (tmp_path / "distribution.svg").exists()
 

@@ -16,7 +16,6 @@ region's own cell alone, ahead of all others in both, have 3 / (K + 1) on averag
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -252,23 +251,7 @@ def excess_share(network: Attribution, oracle: Attribution) -> tuple[Tensor, Ten
 
 def probe(subject: "Subject", keep: "Keep") -> dict[str, Attribution]:
     """Attribute the network's output and, beside it, the Bayes optimum's."""
-    return {
-        name: keep(
-            name,
-            Attribution,
-            partial(
-                measure,
-                denoiser,
-                subject.images,
-                subject.config.probe,
-                t=subject.level,
-                regions=subject.regions,
-                description=f"attribution, {name}",
-                progress=subject.progress,
-            ),
-        )
-        for name, denoiser in subject.beside("bayes").items()
-    }
+    return subject.measure_each(keep, Attribution, measure, "bayes", regions=subject.regions)
 
 
 def draw(results: dict[str, Attribution], subject: "Subject", folder: Path) -> None:

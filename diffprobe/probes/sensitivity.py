@@ -4,7 +4,6 @@ S[q] = E sum over p in the region of (∂x0_hat_p / ∂x_t,q)²,   summed over c
 """
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,22 +141,9 @@ def plot(result: Sensitivity, ax: Axes, *, largest: float | None = None) -> Axes
 
 def probe(subject: "Subject", keep: "Keep") -> dict[str, Sensitivity]:
     """Measure the maps of the network and of the optima at the subject's level."""
-    return {
-        name: keep(
-            name,
-            Sensitivity,
-            partial(
-                measure,
-                denoiser,
-                subject.images,
-                subject.config.probe,
-                t=subject.level,
-                regions=subject.regions,
-                progress=subject.progress,
-            ),
-        )
-        for name, denoiser in subject.beside("bayes", "product").items()
-    }
+    return subject.measure_each(
+        keep, Sensitivity, measure, "bayes", "product", regions=subject.regions
+    )
 
 
 def draw(results: dict[str, Sensitivity], subject: "Subject", folder: Path) -> None:

@@ -14,7 +14,6 @@ are both told from random vectors v: ‖J‖_F² = E‖Jᵀ v‖², ‖J Jᵀ‖
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -202,21 +201,7 @@ def plot(result: Spectrum, ax: Axes, label: str = "network", **style: Any) -> Ax
 
 def probe(subject: "Subject", keep: "Keep") -> dict[str, Spectrum]:
     """Measure the spectra of the network and of the optima at the subject's level."""
-    return {
-        name: keep(
-            name,
-            Spectrum,
-            partial(
-                measure,
-                denoiser,
-                subject.images,
-                subject.config.probe,
-                t=subject.level,
-                progress=subject.progress,
-            ),
-        )
-        for name, denoiser in subject.beside("bayes", "product").items()
-    }
+    return subject.measure_each(keep, Spectrum, measure, "bayes", "product")
 
 
 def draw(results: dict[str, Spectrum], subject: "Subject", folder: Path) -> None:
@@ -251,9 +236,7 @@ def _draw_vectors(results: dict[str, Spectrum], subject: "Subject", folder: Path
                 for below, (side, vectors) in enumerate(
                     (("listens to", result.inputs), ("changes", result.outputs))
                 ):
-                    row, column = (
-                        (2 * rank + below, place) if wide else (2 * place + below, rank)
-                    )
+                    row, column = (2 * rank + below, place) if wide else (2 * place + below, rank)
                     ax = axes[row][column]
                     picture = vectors[index, rank].mean(0)
                     limit = picture.abs().max().item() or 1.0

@@ -1,9 +1,11 @@
 """What is probed, and what it is measured beside."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -23,6 +25,7 @@ from diffprobe.models.oracles import (
     training_oracle,
 )
 from diffprobe.probes import locality
+from diffprobe.probes.cache import Keep
 from diffprobe.probes.noise_levels import check_level, spread_levels, symbols_form_at
 from diffprobe.probes.placement import grammar_weight
 from diffprobe.probes.regions import Regions, default_regions, parse_regions
@@ -31,6 +34,8 @@ from diffprobe.sampling import sample
 from diffprobe.training.run_folder import RunFolder, run_of_checkpoint
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 BASELINE_IMAGES = 256  # that the baselines of a set of images are made of, if not said
 LARGEST_COVARIANCE = 4096  # numbers in an image; a covariance of 128 MiB in float64
@@ -85,6 +90,32 @@ class Subject:
     def cost(self) -> str:
         """What one noise level costs the probes of the Jacobian, in words."""
         return locality.cost(self.regions, self.config.probe)
+
+    def measure_each(
+        self,
+        keep: Keep,
+        cls: type[Result],
+        measure: Callable[..., Result],
+        *oracles: str,
+        **options: Any,
+    ) -> dict[str, Result]:
+        """Measure the network and the named oracles at the subject's level, each through `keep`."""
+        return {
+            name: keep(
+                name,
+                cls,
+                partial(
+                    measure,
+                    denoiser,
+                    self.images,
+                    self.config.probe,
+                    t=self.level,
+                    progress=self.progress,
+                    **options,
+                ),
+            )
+            for name, denoiser in self.beside(*oracles).items()
+        }
 
     def beside(self, *oracles: str) -> dict[str, Denoiser]:
         """Return the network and those of the named oracles that are known, network first."""

@@ -22,7 +22,7 @@ from diffprobe.datasets import SymbolImages, WordSplit
 from diffprobe.memorisation import Memorisation
 from diffprobe.reading import Corrected
 from diffprobe.records import plain, write_record
-from diffprobe.report import distribution
+from diffprobe.report import distribution_figures
 from diffprobe.report.assessment import Assessment, assess
 from diffprobe.report.export import markdown, write_verdicts
 from diffprobe.report.findings import findings
@@ -128,7 +128,9 @@ def report_samples(
     write_text(folder / "summary.md", markdown(content))
     draw_sheet(folder / "samples", dataset, images, verdicts)
     if assessment.distribution:
-        distribution.draw(assessment.distribution, folder / "distribution", dataset.glyphs.names)
+        distribution_figures.draw(
+            assessment.distribution, folder / "distribution", dataset.glyphs.names
+        )
     page = render(
         content,
         Gallery.of(images, verdicts, dataset),

@@ -9,17 +9,14 @@ has, which is computed exactly, and beside the noise floor: what chance alone sh
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from einops import rearrange
-from matplotlib.axes import Axes
 from torch import Tensor
 
 from diffprobe.datasets import Grammar, SymbolImages, WordSplit
 from diffprobe.errors import UsageError
-from diffprobe.figures import COLORS, figure
 from diffprobe.report import walsh
 from diffprobe.report.estimators import (
     Estimate,
@@ -27,10 +24,18 @@ from diffprobe.report.estimators import (
     effective_words,
     expected_distinct,
     relative_entropy,
-    score_interval,
     spread,
     squared_distance,
     total_variation,
+)
+from diffprobe.report.pairs import (
+    captured,
+    cramers_v,
+    diagonal,
+    independence_floor,
+    indicators,
+    pair_difference,
+    phi_square,
 )
 from diffprobe.seeding import generator
 from diffprobe.statistics import Z95, Rate, wilson
@@ -276,14 +281,14 @@ def _shares_and_correlations(
 ) -> tuple[Shares, Correlations]:
     n, length = words.shape
     symbols = language.shape[1]
-    one_hot = _one_hot(words, symbols)
+    one_hot = indicators(words, symbols)
     observed = rearrange(
         (one_hot.T @ one_hot).double() / n, "(i a) (j b) -> i a j b", i=length, j=length
     )
-    p, q = _diagonal(observed), _diagonal(language)
+    p, q = diagonal(observed), diagonal(language)
     intervals = [[wilson(round(n * float(s)), n) for s in row] for row in p]
     agree = one_hot[:PAIRED] @ one_hot[:PAIRED].T
-    sampled = _one_hot(exact, symbols)
+    sampled = indicators(exact, symbols)
     agree_exact = sampled @ sampled.T
 
     offset = (p - q).flatten()
@@ -303,128 +308,12 @@ def _shares_and_correlations(
         difference=by_cell.root(),
     )
     return shares, Correlations(
-        *_cramers_v(observed, n),
-        language=_phi_square(language).div(max(1, symbols - 1)).clamp(min=0).sqrt(),
-        floor=_independence_floor(observed, n),
-        difference=_pair_difference(one_hot, observed, language, agree, agree_exact),
-        captured=_captured(one_hot, observed, language),
+        *cramers_v(observed, n),
+        language=phi_square(language).div(max(1, symbols - 1)).clamp(min=0).sqrt(),
+        floor=independence_floor(observed, n),
+        difference=pair_difference(one_hot, observed, language, agree, agree_exact),
+        captured=captured(one_hot, observed, language),
     )
-
-
-def _pair_difference(
-    one_hot: Tensor, observed: Tensor, language: Tensor, agree: Tensor, agree_exact: Tensor
-) -> Estimate:
-    """RMS difference of joint shares; a word's feature is the one-hot of each pair of cells."""
-    length, symbols = language.shape[:2]
-    pairs = length * (length - 1) / 2
-    entries = max(1.0, pairs) * symbols**2
-    difference, truth = _off_diagonal(observed - language), _off_diagonal(language)
-    projections = _quadratic_form(one_hot, difference) - float((truth * difference).sum()) / 2
-    norm = pairs - float((truth * _off_diagonal(observed)).sum())
-    norm += float(truth.square().sum()) / 2
-    return squared_distance(
-        projections / entries,
-        norm / entries,
-        spread(agree * (agree - 1) / 2) / entries**2,
-        0.0,
-        spread(agree_exact * (agree_exact - 1) / 2) / entries**2,
-    ).root()
-
-
-def _captured(one_hot: Tensor, observed: Tensor, language: Tensor) -> Estimate:
-    """<Cov, C> / <C, C> over pairs of cells, C the language's covariance of one-hot symbols."""
-    n = len(one_hot)
-    p, q = _diagonal(observed), _diagonal(language)
-    truth = _off_diagonal(language - q[:, :, None, None] * q)
-    energy = float(truth.square().sum()) / 2
-    if energy < 1e-12:
-        return Estimate(None, -math.inf, math.inf, n, None, None)
-    each = _quadratic_form(one_hot - p.flatten().to(one_hot), truth) / energy
-    value = float(each.sum()) / (n - 1)
-    margin = Z95 * float(each.std()) / math.sqrt(n)
-    # Among independent cells the pairs' terms are uncorrelated.
-    independent = float((q[:, :, None, None] * q * truth.square()).sum()) / 2 / energy**2
-    edge = Z95 * math.sqrt(independent / n)
-    return Estimate(value, value - margin, value + margin, n, 1.0, (-edge, edge))
-
-
-def _cramers_v(joint: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Cramér's V of each pair of cells with its interval: (L, L) each.
-
-        phi² = sum_ab p_ab² / (p_a p_b) − 1,    E phi² = (r − 1)(c − 1) / (n − 1) by chance
-
-    and Var phi² = Var(influence) / n + 2 (r − 1)(c − 1) / n², the first in proportion to phi².
-
-    Reference:
-        Bergsma, "A bias-correction for Cramér's V and Tschuprow's T", 2013, equation 4;
-        Bishop, Fienberg & Holland, "Discrete multivariate analysis", 1975, section 11.3.
-    """
-    p = _diagonal(joint)
-    ratio = _ratio(joint)
-    plug_in = _phi_square(joint)
-    weighted = joint * ratio
-    rows = (weighted.sum(3) / p[:, :, None]).nan_to_num()[..., None]
-    columns = (weighted.sum(1) / p).nan_to_num()[:, None]
-    influence = 2 * ratio - rows - columns
-    mean = (joint * influence).sum((1, 3))
-    variance = (joint * influence.square()).sum((1, 3)) - mean.square()
-    degrees = _degrees(joint)
-    scale = max(1, joint.shape[1] - 1)
-    value = plug_in - degrees / (n - 1)
-    ends = [
-        score_interval(v, s, c)
-        for v, s, c in zip(
-            value.flatten().tolist(),
-            (variance / plug_in / n).nan_to_num(0, 0, 0).flatten().tolist(),
-            (2 * degrees / n**2).flatten().tolist(),
-            strict=True,
-        )
-    ]
-    low, high = torch.tensor(ends, dtype=torch.float64).reshape(*value.shape, 2).unbind(-1)
-    found = [(x / scale).clamp(0, 1).sqrt() for x in (value, low, high)]
-    for matrix in found:
-        matrix.fill_diagonal_(1.0)
-    return found[0], found[1], found[2]
-
-
-def _independence_floor(joint: Tensor, n: int) -> Tensor:
-    edge = Z95 * (2 * _degrees(joint)).sqrt() / n
-    return (edge / max(1, joint.shape[1] - 1)).sqrt().fill_diagonal_(0.0)
-
-
-def _degrees(joint: Tensor) -> Tensor:
-    used = (_diagonal(joint) > 0).sum(1).double() - 1
-    return used[:, None] * used
-
-
-def _phi_square(joint: Tensor) -> Tensor:
-    return (joint * _ratio(joint)).sum((1, 3)) - 1
-
-
-def _ratio(joint: Tensor) -> Tensor:
-    p = _diagonal(joint)
-    return (joint / (p[:, :, None, None] * p)).nan_to_num(0.0)
-
-
-def _diagonal(joint: Tensor) -> Tensor:
-    """Shares of symbols from joint shares: (L, V)."""
-    return joint.diagonal(dim1=1, dim2=3).diagonal(dim1=0, dim2=1).T
-
-
-def _off_diagonal(joint: Tensor) -> Tensor:
-    """Without the pairs of a cell with itself."""
-    same = torch.eye(len(joint), dtype=torch.bool)[:, None, :, None]
-    return joint.masked_fill(same, 0.0)
-
-
-def _quadratic_form(one_hot: Tensor, matrix: Tensor) -> Tensor:
-    """Half of x' M x for each row x, M over pairs of cells: each pair once. (n,)"""
-    flat = rearrange(matrix, "i a j b -> (i a) (j b)").to(one_hot)
-    return ((one_hot @ flat) * one_hot).sum(1).double() / 2
-
-
-def _one_hot(words: Tensor, symbols: int) -> Tensor:
-    return torch.nn.functional.one_hot(words, symbols).flatten(1).float()
 
 
 def _to_language(
@@ -607,104 +496,3 @@ def _rounded(part: Any) -> dict[str, Any]:
 
 
 # ---- figures -------------------------------------------------------------------------------------
-
-
-def draw(result: Distribution, path: Path, symbols: tuple[str, ...] | None = None) -> None:
-    """Store shares, correlations and, for two symbols, the Walsh spectrum, as `path`.png and .svg.
-
-    Args:
-        result: What to draw.
-        path: Without an ending.
-        symbols: Their names, V.
-    """
-    panels = 3 if result.walsh else 2
-    with figure(path, 3.4 * panels, 3.0) as canvas:
-        axes = canvas.subplots(1, panels)
-        plot_shares(result, axes[0], symbols)
-        plot_correlations(result, axes[1])
-        if result.walsh:
-            plot_walsh(result, axes[2])
-
-
-def plot_shares(result: Distribution, ax: Axes, symbols: tuple[str, ...] | None = None) -> Axes:
-    """Draw how far each symbol's share is from the language's; dots beyond the noise floor."""
-    shares = result.shares
-    difference = (shares.observed - shares.language).T
-    limit = max(0.05, float(difference.abs().max()))
-    image = ax.imshow(
-        100 * difference.numpy(), cmap="RdBu_r", vmin=-100 * limit, vmax=100 * limit, aspect="auto"
-    )
-    real = ((shares.language < shares.low) | (shares.language > shares.high)).T
-    rows, columns = real.nonzero(as_tuple=True)
-    ax.plot(columns, rows, "k.", markersize=4)
-    ax.set(
-        xlabel="cell",
-        ylabel="symbol",
-        yticks=range(len(difference)),
-        title=f"symbol shares, n = {result.n:,}",
-    )
-    if symbols is not None:
-        ax.set_yticklabels(symbols)
-    _bar(ax, image, "excess over the language (points)\ndot: outside the 95 % interval")
-    return ax
-
-
-def plot_correlations(result: Distribution, ax: Axes) -> Axes:
-    """Draw Cramér's V: the samples below the diagonal, the language above it."""
-    found = result.correlations
-    shown = found.observed.tril(-1) + found.language.triu(1)
-    shown.fill_diagonal_(math.nan)
-    image = ax.imshow(
-        shown.numpy(), cmap="viridis", vmin=0, vmax=max(0.2, shown.nan_to_num().max().item())
-    )
-    length = len(shown)
-    ax.plot([-0.5, length - 0.5], [-0.5, length - 0.5], color="0.5", linewidth=1)
-    ax.set(xlabel="cell", ylabel="cell", title="samples below, language above")
-    floor = float(found.floor.max())
-    _bar(ax, image, f"Cramér's V\nnoise floor {floor:.2f}")
-    return ax
-
-
-def plot_walsh(result: Distribution, ax: Axes) -> Axes:
-    """Draw the root of the energy of each order beside the language's and the noise floor.
-
-    Raises:
-        UsageError: If there are more symbols than two.
-    """
-    if result.walsh is None:
-        raise UsageError("a Walsh spectrum is of words of two symbols")
-    roots = [energy.root() for energy in result.walsh.energy]
-    orders = list(range(1, len(roots) + 1))
-    floors = [root.floor[1] if root.floor else 0.0 for root in roots]
-    ax.fill_between(orders, floors, color="0.85", linewidth=0, label="noise floor")
-    ax.plot(
-        orders,
-        [r.language or 0.0 for r in roots],
-        "_",
-        color=COLORS["bayes"],
-        markersize=12,
-        label="language",
-    )
-    for order, root in zip(orders, roots, strict=True):
-        ax.plot([order, order], [root.low, root.high], color=COLORS["network"], linewidth=1.5)
-    ax.plot(
-        orders,
-        [r.value or 0.0 for r in roots],
-        "o",
-        color=COLORS["network"],
-        markersize=4,
-        label="samples",
-    )
-    ax.set(
-        xlabel="order of interaction (cells)",
-        ylabel="RMS Walsh coefficient",
-        ylim=(-0.03, 1.05),
-        title="interactions, 95 % intervals",
-    )
-    ax.legend(loc="best")
-    return ax
-
-
-def _bar(ax: Axes, image: Any, label: str) -> None:
-    assert ax.figure is not None
-    ax.figure.colorbar(image, ax=ax, label=label)
