@@ -162,7 +162,7 @@ def subject_of(
         for who, oracle in _oracles(denoiser, images, config).items()
     }
     level = config.probe.level
-    if level < 0:
+    if level == -1:
         level = _level(denoiser, images, config.probe)
     check_level(denoiser, level)
     return Subject(
