@@ -50,7 +50,14 @@ PROBE_FIGURES = {
     "noise levels where the grammar is worth something (shaded).",
     "dependence": "Which input cell (column) each output cell (row) listens to, network above "
     "and Bayes optimum below, at high noise, where the grammar is worth most, and at low noise.",
-    "attribution": "Integrated gradients of one cell's output (outlined) over the noisy image.",
+    "attribution": "Where one cell's output (outlined) comes from, by several attribution methods, "
+    "network and Bayes optimum.",
+    "intervention": "What changes in which output region (row) when one region of the input "
+    "(column) is changed: by the Jacobian, by other noise, by another symbol.",
+    "detectors": "Can hallucinated samples be told from valid ones? Area under the ROC curve of each "
+    "score, chance 0.5. Bars are 95 % intervals.",
+    "hidden-states": "What linear probes of the layers know, at each noise level, beside the exact "
+    "optimum and chance.",
 }
 
 
