@@ -54,10 +54,10 @@ PROBE_FIGURES = {
     "network and Bayes optimum.",
     "intervention": "What changes in which output region (row) when one region of the input "
     "(column) is changed: by the Jacobian, by other noise, by another symbol.",
-    "detectors": "Can hallucinated samples be told from valid ones? Area under the ROC curve of each "
-    "score, chance 0.5. Bars are 95 % intervals.",
-    "hidden-states": "What linear probes of the layers know, at each noise level, beside the exact "
-    "optimum and chance.",
+    "detectors": "Can hallucinated samples be told from valid ones? Area under the ROC curve of "
+    "each score, chance 0.5. Bars are 95 % intervals.",
+    "hidden-states": "What linear probes of the layers know, at each noise level, beside the "
+    "exact optimum and chance.",
 }
 
 
