@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,12 +25,13 @@ from diffprobe.models.oracles import (
     training_oracle,
 )
 from diffprobe.probes import locality
-from diffprobe.probes.cache import Keep
+from diffprobe.probes.cache import Keep, fingerprint
 from diffprobe.probes.noise_levels import check_level, spread_levels, symbols_form_at
 from diffprobe.probes.placement import grammar_weight
 from diffprobe.probes.regions import Regions, default_regions, parse_regions
 from diffprobe.progress import Progress, silent
 from diffprobe.sampling import sample
+from diffprobe.seeding import generator
 from diffprobe.training.run_folder import RunFolder, run_of_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -86,6 +87,21 @@ class Subject:
             return self.images.source
         grammar = self.images.grammar
         return f"words of {type(grammar).__name__}, {grammar.length} cells"
+
+    @cached_property
+    def identity(self) -> dict[str, str | None]:
+        """Hashes that tell the denoiser, its inputs and the regions from others.
+
+        Taken once: a large network's takes seconds. None for a function, which nothing tells from
+        another.
+        """
+        weighted = next(self.denoiser.parameters(), None) is not None
+        drawn = self.images.draw_images(64, generator(0, "fingerprint"))
+        return {
+            "denoiser": fingerprint(self.denoiser) if weighted else None,
+            "inputs": fingerprint(drawn, self.source),
+            "regions": fingerprint(self.regions.masks),
+        }
 
     def cost(self) -> str:
         """What one noise level costs the probes of the Jacobian, in words."""

@@ -22,12 +22,11 @@ from diffprobe.datasets import SymbolImages
 from diffprobe.errors import UsageError, unknown_name
 from diffprobe.models.checkpoint import list_checkpoints, load_denoiser
 from diffprobe.probes import dynamics
-from diffprobe.probes.cache import Keep, fingerprint
+from diffprobe.probes.cache import Keep
 from diffprobe.probes.dynamics import Dynamics
 from diffprobe.probes.subject import Subject
 from diffprobe.probes.trends import draw_trends
 from diffprobe.records import write_record
-from diffprobe.seeding import generator
 from diffprobe.training.run_folder import RunFolder
 
 # What each probe looks at, and what it needs: a grammar, or a run of a certain kind.
@@ -217,14 +216,9 @@ def _keep(name: str, fields: Sequence[str], subject: Subject, folder: Path) -> K
         "data": settings["data"],
         "oracles": [settings["probe"]["baseline_images"], *subject.oracles],
         "level": [subject.level, subject.forms_at],
-        "regions": fingerprint(subject.regions.masks),
-        "inputs": fingerprint(
-            subject.images.draw_images(64, generator(0, "fingerprint")), subject.source
-        ),
-        "denoiser": fingerprint(subject.denoiser),
+        **subject.identity,
     }
-    # A function has no weights: nothing would tell it from another.
-    known = next(subject.denoiser.parameters(), None) is not None
+    known = subject.identity["denoiser"] is not None
     return Keep(folder / "cache" if known else None, name, key)
 
 
