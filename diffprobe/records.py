@@ -34,15 +34,44 @@ def write_record(path: Path, content: Any) -> None:
     write_text(path, json.dumps(plain(content), indent=1, allow_nan=False) + "\n")
 
 
-def estimate(value: Any, error: Any) -> dict[str, float]:
-    """Return a value with its standard error, under the names every record uses."""
-    return {"value": float(value), "standard_error": float(error)}
+def estimate(found: Any, index: Any = ()) -> dict[str, Any]:
+    """Return one number of an `Interval` under the names every record uses.
 
-
-def interval(content: dict[str, float]) -> str:
-    """Return an estimate in words; ± is a 95 % interval.
-
-    >>> interval({"value": 0.5, "standard_error": 0.01})
-    '0.500 ± 0.020'
+    `standard_error`, `low` and `high` are null where no interval is told; `n` is how many
+    independent inputs it rests on.
     """
-    return f"{content['value']:.3f} ± {1.96 * content['standard_error']:.3f}"
+    if not hasattr(found, "low"):  # TODO(migration): value and standard error
+        value, error = float(found), float(index)
+        half = 1.96 * error
+        return {
+            "value": value,
+            "standard_error": error,
+            "low": value - half,
+            "high": value + half,
+            "n": 0,
+        }
+    one = found[index]
+    content = {
+        name: float(getattr(one, name)) for name in ("value", "standard_error", "low", "high")
+    }
+    return {**content, "n": int(one.n)}
+
+
+def interval(content: Mapping[str, Any]) -> str:
+    """Return an estimate in words; ± is a 95 % interval, and one that is not symmetric is written.
+
+    >>> interval({"value": 0.5, "low": 0.48, "high": 0.52})
+    '0.500 ± 0.020'
+    >>> interval({"value": 0.996, "low": 0.99, "high": 0.998})
+    '0.996 (0.990 to 0.998)'
+    >>> interval({"value": 0.996, "low": None, "high": None})
+    '0.996 (no interval)'
+    """
+    value, low, high = (content[key] for key in ("value", "low", "high"))
+    if value is None or math.isnan(value):
+        return "undefined"
+    if low is None or math.isnan(low):
+        return f"{value:.3f} (no interval)"
+    if abs((high - value) - (value - low)) > max(1e-3, 0.1 * (high - low)) + 1e-12:
+        return f"{value:.3f} ({low:.3f} to {high:.3f})"
+    return f"{value:.3f} ± {(high - low) / 2:.3f}"
