@@ -46,11 +46,11 @@ def test_normal_means_are_covered(n: int) -> None:
 def test_skewed_means_are_covered_where_students_are_not() -> None:
     """Shares near 1, such as most LDRs: a few inputs are far off."""
     random = torch.Generator().manual_seed(0)
-    values = 1 - torch.rand(REPEATS, 128, generator=random, dtype=torch.float64) ** 24
-    truth = 1 - 1 / 25
+    values = 1 - torch.rand(REPEATS, 128, generator=random, dtype=torch.float64) ** 12
+    truth = 1 - 1 / 13
     error = values.std(1) / 128**0.5
     student = ((values.mean(1) - truth).abs() < 1.98 * error).double().mean().item()
-    assert student < 0.93
+    assert student < 0.94
     assert 0.94 < covered(values, truth) < 0.975
 
 
