@@ -273,9 +273,9 @@ class ProbeConfig:
     """How much to measure: `images` inputs at each of `levels` noise levels.
 
     `projections` Rademacher vectors a region estimate the Jacobian of the `output`; 0 computes it
-    exactly. With a `precision`, more inputs are added until the standard error of the LDR is that
-    small, up to `precision_images`. `level` is the timestep of the probes that look at one; -1
-    chooses the one where the grammar is worth most, or log-SNR 0 where no grammar is known.
+    exactly. With a `precision`, as many inputs are added as make the standard error of LDR and
+    excess that small, up to `precision_images`. `level` is the timestep of the probes that look at
+    one; -1 chooses the one where the grammar is worth most, or log-SNR 0 where no grammar is known.
     `baseline_images` training images make the Wiener and local-patch denoisers; 0 leaves them out.
     Attribution replaces cells by those of `attribution_baseline`; `attribution_output` "contrast"
     is the projection on the difference of a cell's two likeliest glyphs instead of a plain sum.
@@ -290,7 +290,7 @@ class ProbeConfig:
     projections: int = 2
     precision: float = 0.0
     precision_images: int = 4096
-    variant: Literal["squared", "frobenius", "l1", "mean-of-ratios"] = "squared"
+    variant: Literal["squared", "frobenius", "l1"] = "squared"
     output: Literal["x0", "epsilon", "score"] = "x0"
     level: int = -1
     region: int = 0

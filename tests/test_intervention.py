@@ -13,6 +13,7 @@ from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probes import intervention, sensitivity
 from diffprobe.probes.jacobian import exact_jacobian
 from diffprobe.probes.noise_levels import noisy_inputs
+from diffprobe.probes.regions import Regions
 
 SCHEDULER = noise_scheduler(NoiseConfig())
 CUBE = hypercube(Parity(4))
@@ -36,12 +37,19 @@ def test_a_linear_map_changes_as_its_matrix_says() -> None:
     alpha, sigma = (a.item() for a in linear.alpha_sigma(torch.tensor([300])))
     noise = intervention.measure(linear, CUBE, CONFIG, t=300)
     expected = 2 * sigma**2 * MATRIX.square()
-    assert ((noise.matrix - expected).abs() <= 5 * noise.matrix_error + 1e-6).all()
-    assert noise.local_share == pytest.approx(15 / 23, abs=5 * noise.local_share_error)
+    assert torch.allclose(noise.matrix.float(), expected, rtol=0.15)
+    # Of each input: the change in a cell is the matrix' entry times that of its noise.
+    random = torch.Generator().manual_seed(0)
+    squares = MATRIX.square().double() * torch.randn(10**6, 1, 4, generator=random).square()
+    share = (squares.diagonal(dim1=1, dim2=2).sum(1) / squares.sum((1, 2))).mean().item()
+    assert noise.local_share.value.item() == pytest.approx(
+        share, abs=4 * noise.local_share.standard_error.item()
+    )
+    assert noise.shares.value.sum().item() == pytest.approx(1)
     # The other sign is always 2 away.
     symbol = intervention.measure(linear, CUBE, CONFIG, t=300, kind="symbol")
     assert torch.allclose(symbol.matrix.float(), 4 * alpha**2 * MATRIX.square(), rtol=1e-4)
-    assert symbol.local_share == pytest.approx(15 / 23, rel=1e-5)
+    assert symbol.local_share.value.item() == pytest.approx(15 / 23, rel=1e-5)
     assert symbol.settings["images"] == 4000
 
 
@@ -54,13 +62,25 @@ def test_the_optimum_of_parity_answers_elsewhere_and_the_product_does_not() -> N
     product = intervention.measure(
         ProductDenoiser(world, SCHEDULER), world, config, t=250, kind="symbol"
     )
-    assert product.local_share == pytest.approx(1.0)
-    assert bayes.local_share < 0.95
+    assert product.local_share.value.item() == pytest.approx(1.0)
+    assert bayes.local_share.high < 0.95
     # Batches are only a matter of memory.
     one = intervention.measure(
         BayesDenoiser(world, SCHEDULER), world, replace(config, batch_size=7), t=250, kind="symbol"
     )
     assert torch.allclose(one.matrix, bayes.matrix, rtol=1e-5)
+
+
+def test_the_rest_of_the_image_is_changed_too() -> None:
+    """One pixel of four: what the other three do to it counts."""
+    one = Regions.of_boxes((1, 1, 4), [(0, 3, 1, 1)])
+    result = intervention.measure(Linear(MATRIX), CUBE, CONFIG, t=300, kind="symbol", regions=one)
+    assert result.matrix.shape == (2, 2)
+    assert result.local_share.value.item() < 0.5
+    alone = Linear(torch.diag(torch.tensor([1.0, 1, 1, 5])))
+    local = intervention.measure(alone, CUBE, CONFIG, t=300, kind="symbol", regions=one)
+    assert local.local_share.value.item() == pytest.approx(1)
+    assert local.matrix[0, 1] == 0
 
 
 def test_symbols_need_a_dataset() -> None:
@@ -82,17 +102,20 @@ def test_a_sensitivity_map_is_a_row_of_the_jacobian_squared() -> None:
     x_t = noisy_inputs(bayes, world, 16, 350, 0)
     rows = exact_jacobian(bayes, x_t, 350).reshape(16, 8, 8, 64)[:, 4:, :4]
     squares = rows.double().square().sum((1, 2)).reshape(16, 8, 8)
-    assert torch.allclose(result.map, squares.mean(0), rtol=1e-4)
-    assert torch.allclose(result.map_error, squares.std(0) / 4, rtol=1e-4)
-    inside = squares[:, 4:, :4].sum() / squares.sum()
-    assert result.local_share == pytest.approx(inside.item(), rel=1e-5)
+    shares = squares / squares.sum((1, 2), keepdim=True)
+    assert torch.allclose(result.map.value, shares.mean(0), rtol=1e-4)
+    assert torch.allclose(result.map.standard_error, shares.std(0) / 4, rtol=1e-4)
+    inside = shares[:, 4:, :4].sum((1, 2)).mean().item()
+    assert result.local_share.value.item() == pytest.approx(inside, rel=1e-5)
     assert result.box == (4, 0, 4, 4)
     estimated = sensitivity.measure(bayes, world, replace(config, projections=64), t=350)
-    assert estimated.local_share == pytest.approx(result.local_share, abs=0.1)
+    assert estimated.local_share.value.item() == pytest.approx(inside, abs=0.05)
+    with pytest.raises(UsageError, match="projections must be at least 2"):
+        sensitivity.measure(bayes, world, replace(config, projections=1), t=350)
     with pytest.raises(UsageError, match=r"probe\.region=4 is outside 0 … 3"):
         sensitivity.measure(bayes, world, replace(config, region=4), t=350)
     shown = sensitivity.plot(result, Figure().subplots()).images[0]
-    assert shown.get_array().max() == pytest.approx(result.map.max().item())
+    assert shown.get_array().max() == pytest.approx(result.map.value.max().item())
 
 
 def test_the_figure_divides_columns() -> None:

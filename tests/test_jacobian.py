@@ -19,7 +19,8 @@ from diffprobe.probes.jacobian import (
 from diffprobe.probes.regions import Regions
 
 WORLD = SymbolImages(Parity(4), Glyphs.font("01", (4, 4)), (2, 2))
-REGIONS = Regions.cells(WORLD).masks
+REGIONS = Regions.cells(WORLD)
+MASKS = REGIONS.masks
 SCHEDULER = noise_scheduler(NoiseConfig(prediction_type="v_prediction"))
 
 
@@ -63,7 +64,7 @@ def full_jacobian(denoiser: Denoiser, x: Tensor, t: int) -> Tensor:
 
 
 def by_region(entries: Tensor) -> Tensor:
-    flat = REGIONS.flatten(1).double()
+    flat = MASKS.flatten(1).double()
     return torch.einsum("rp,npq,sq->nrs", flat, entries, flat)
 
 
@@ -82,17 +83,30 @@ def test_projections_estimate_without_bias(denoiser: Denoiser) -> None:
     exact = exact_energies(denoiser, x, 500, REGIONS)[0]
     random = torch.Generator().manual_seed(2)
     draws = torch.stack(
-        [estimated_energies(denoiser, x, 500, REGIONS, 1, random)[0] for _ in range(400)]
+        [estimated_energies(denoiser, x, 500, REGIONS, 1, random)[0, 0] for _ in range(400)]
     )
     error = draws.std(0) / 20
     assert ((draws.mean(0) - exact).abs() < 5 * error + 1e-12).all()
 
 
-def test_more_projections_are_their_mean(denoiser: Denoiser) -> None:
+def test_projections_are_told_one_by_one(denoiser: Denoiser) -> None:
     one, two = (torch.Generator().manual_seed(3) for _ in range(2))
     x = inputs()
-    mean = sum(estimated_energies(denoiser, x, 200, REGIONS, 1, one) for _ in range(3)) / 3
-    assert torch.allclose(estimated_energies(denoiser, x, 200, REGIONS, 3, two), mean)
+    singly = torch.cat([estimated_energies(denoiser, x, 200, REGIONS, 1, one) for _ in range(3)], 1)
+    together = estimated_energies(denoiser, x, 200, REGIONS, 3, two)
+    assert together.shape == (2, 3, 4, 4)
+    assert torch.allclose(together, singly)
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_the_rest_of_the_image_is_a_part_of_its_own(denoiser: Denoiser, power: int) -> None:
+    x = inputs()
+    some = Regions(MASKS[1:3], REGIONS.names[1:3], REGIONS.boxes[1:3])
+    whole = exact_energies(denoiser, x, 500, REGIONS, power)[:, 1:3]
+    found = exact_energies(denoiser, x, 500, some, power)
+    assert found.shape == (2, 2, 3)
+    assert torch.allclose(found[..., :2], whole[..., 1:3])
+    assert torch.allclose(found[..., 2], whole[..., 0] + whole[..., 3])
 
 
 def test_batched_equals_unbatched(denoiser: Denoiser) -> None:
@@ -126,14 +140,15 @@ def test_both_products_are_those_of_the_matrix(denoiser: Denoiser) -> None:
 
 def test_energies_of_pixels_are_those_of_the_rows(denoiser: Denoiser) -> None:
     x, random = inputs(), torch.Generator().manual_seed(5)
-    region = REGIONS[2]
+    region = MASKS[2]
     rows = exact_jacobian(denoiser, x, 500, region.flatten().nonzero()[:, 0])
     expected = rows.square().sum(1).reshape(x.shape)
     exact = pixel_energies(denoiser, x, 500, region, 0, random)
-    assert torch.allclose(exact, expected)
-    draws = torch.stack([pixel_energies(denoiser, x, 500, region, 1, random) for _ in range(300)])
-    error = draws.std(0) / 300**0.5
-    assert ((draws.mean(0) - exact).abs() < 5 * error + 1e-9).all()
+    assert torch.allclose(exact[:, 0], expected)
+    draws = pixel_energies(denoiser, x, 500, region, 300, random)
+    assert draws.shape == (2, 300, 1, 8, 8)
+    error = draws.std(1) / 300**0.5
+    assert ((draws.mean(1) - exact[:, 0]).abs() < 5 * error + 1e-9).all()
 
 
 def test_intervals_of_the_estimate_cover_the_exact_value() -> None:
@@ -143,7 +158,7 @@ def test_intervals_of_the_estimate_cover_the_exact_value() -> None:
     random, same = torch.Generator().manual_seed(6), x.expand(64, -1, -1, -1)
     covered = 0
     for _ in range(400):
-        totals = estimated_energies(denoiser, same, 500, REGIONS, 1, random).sum((1, 2))
+        totals = estimated_energies(denoiser, same, 500, REGIONS, 1, random).sum((1, 2, 3))
         half = 1.96 * totals.std() / 8
         covered += bool((totals.mean() - exact).abs() <= half)
     # Nominal 0.95 of 400; three standard deviations of that count are 0.033.
@@ -151,9 +166,9 @@ def test_intervals_of_the_estimate_cover_the_exact_value() -> None:
 
 
 def test_the_cost_is_counted() -> None:
-    assert reverse_passes(REGIONS, 0) == 64
-    assert reverse_passes(REGIONS[:1], 0) == 16
-    assert reverse_passes(REGIONS, 3) == 12
+    assert reverse_passes(MASKS, 0) == 64
+    assert reverse_passes(MASKS[:1], 0) == 16
+    assert reverse_passes(MASKS, 3) == 12
 
 
 class Broken(Denoiser):

@@ -38,10 +38,19 @@ def test_a_grid_covers_an_image_that_it_does_not_divide() -> None:
     assert len(default_regions(images)) == 4 * 3
 
 
-def test_boxes_may_overlap_and_are_cut_to_latents() -> None:
-    regions = parse_regions("0,0,4,4; 2,2,4,4", (1, 8, 8))
-    assert regions.masks.sum().item() == 32
-    assert (regions.masks.sum(0) == 2).sum() == 4
+def test_what_regions_leave_is_the_rest() -> None:
+    regions = parse_regions("0,0,4,4; 4,2,4,4", (1, 8, 8))
+    assert regions.part_names == ("box 0", "box 1", "rest")
+    assert (regions.parts.sum(0) == 1).all()
+    assert regions.parts[2].sum() == 64 - 32
+    tiles = parse_regions("2x2", (1, 8, 8))
+    assert tiles.part_names == tiles.names
+    assert torch.equal(tiles.parts, tiles.masks)
+
+
+def test_boxes_may_not_overlap_and_are_cut_to_latents() -> None:
+    with pytest.raises(UsageError, match=r"box 0 .* and box 1 \(2, 2, 4, 4\) overlap"):
+        parse_regions("0,0,4,4; 2,2,4,4", (1, 8, 8))
     # Pixels 7 … 16 of a latent model with 8 pixels a latent touch latents 0, 1 and 2.
     latent = parse_regions("7,0,10,8", (4, 8, 8), scale=8)
     assert latent.boxes == ((0, 0, 3, 1),)

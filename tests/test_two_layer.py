@@ -63,9 +63,10 @@ def test_oracle_losses_match_quadrature() -> None:
         network(), WORLD, replace(CONFIG, two_layer_draws=2048), levels=LEVELS
     )
     exact = [4 * scalar_mmse(math.exp(s)) for s in result.log_snr.tolist()]
-    slack = (result.product_loss - torch.tensor(exact)).abs() / result.product_loss_error
+    loss = result.product_loss
+    slack = (loss.value - torch.tensor(exact)).abs() / loss.standard_error
     assert slack.max() < 3
-    assert (result.product_loss_error / result.product_loss).max() < 0.05
+    assert (loss.standard_error / loss.value).max() < 0.05
 
     # Two equal signs are one sign seen twice: a single one at twice the signal-to-noise ratio.
     twins = hypercube(Parity(2))
@@ -73,7 +74,8 @@ def test_oracle_losses_match_quadrature() -> None:
     two = NetworkDenoiser(MLP(twins.image_shape, 8, 4), SCHEDULER)
     result = two_layer.measure(two, twins, replace(CONFIG, two_layer_draws=2048), levels=LEVELS)
     exact = [2 * scalar_mmse(2 * math.exp(s)) for s in result.log_snr.tolist()]
-    slack = (result.bayes_loss - torch.tensor(exact)).abs() / result.bayes_loss_error
+    loss = result.bayes_loss
+    slack = (loss.value - torch.tensor(exact)).abs() / loss.standard_error
     assert slack.max() < 3
 
 
@@ -88,8 +90,9 @@ def test_the_loss_is_the_mean_square_error_over_all_words() -> None:
         x_t = denoiser.noise(x_0, t.expand(len(x_0)), random)
         with torch.no_grad():
             squares = (denoiser(x_t, t.expand(len(x_t))) - x_0).square().sum((1, 2, 3))
-        error = math.hypot(float(squares.std()) / len(squares) ** 0.5, result.loss_error[0, index])
-        assert abs(float(squares.mean()) - result.loss[0, index]) < 3.5 * error
+        loss = result.loss[0, index]
+        error = math.hypot(float(squares.std()) / len(squares) ** 0.5, loss.standard_error)
+        assert abs(float(squares.mean()) - loss.value) < 3.5 * error
 
 
 def test_the_stated_error_is_the_spread_over_seeds() -> None:
@@ -97,9 +100,9 @@ def test_the_stated_error_is_the_spread_over_seeds() -> None:
         two_layer.measure(network(), WORLD, replace(CONFIG, seed=seed), levels=LEVELS)
         for seed in range(60)
     ]
-    for value, error in (("loss", "loss_error"), ("gained", "gained_error")):
-        spread = torch.stack([getattr(r, value) for r in results]).std(0)
-        stated = torch.stack([getattr(r, error) for r in results]).mean(0)
+    for name in ("loss", "gained"):
+        spread = torch.stack([getattr(r, name).value for r in results]).std(0)
+        stated = torch.stack([getattr(r, name).standard_error for r in results]).mean(0)
         assert ((spread / stated - 1).abs() < 0.3).all()
 
 
@@ -108,13 +111,17 @@ def test_a_network_between_the_oracles_is_placed_exactly() -> None:
     checkpoints = {step: between(share) for step, share in shares.items()}
     result = two_layer.measure(checkpoints, WORLD, CONFIG)
     g = torch.tensor(list(shares.values()), dtype=torch.float64)
-    torch.testing.assert_close(result.gained, 1 - (1 - g).square(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(result.gained.value, 1 - (1 - g).square(), atol=1e-6, rtol=0)
     torch.testing.assert_close(result.distance, g.square(), atol=1e-6, rtol=0)
-    assert result.gained_error.max() < 1e-6
+    assert result.gained.standard_error.max() < 1e-6
     assert result.steps.tolist() == list(shares)
     assert result.plateau == (10, 100)
-    assert result.loss[1].tolist() == pytest.approx(result.product_loss.tolist(), abs=1e-6)
-    assert result.loss[-1].tolist() == pytest.approx(result.bayes_loss.tolist(), abs=1e-6)
+    assert result.loss.value[1].tolist() == pytest.approx(
+        result.product_loss.value.tolist(), abs=1e-6
+    )
+    assert result.loss.value[-1].tolist() == pytest.approx(
+        result.bayes_loss.value.tolist(), abs=1e-6
+    )
 
 
 def test_the_levels_are_where_the_grammar_is_worth_most() -> None:
@@ -211,7 +218,7 @@ def test_a_run_is_probed_up_to_its_checkpoint(config: Config, tmp_path: Path) ->
     result = results["network"]
     assert result.steps.tolist() == [c.step for c in checkpoints[:2]]
     alone = two_layer.measure(load_denoiser(middle.path), subject.images, config.probe)
-    torch.testing.assert_close(result.loss[1], alone.loss[0])
+    torch.testing.assert_close(result.loss.value[1], alone.loss.value[0])
 
     found = two_layer.summary(results)
     assert found["neurons"]["coordinate"]["plain"] == pytest.approx(
@@ -228,6 +235,6 @@ def test_curves_are_the_result() -> None:
     result = two_layer.measure({10: between(0), 20: between(1)}, WORLD, CONFIG)
     ax = two_layer.plot(result, Figure().subplots(), level=1)
     drawn = ax.containers[0].lines[0].get_ydata()
-    assert drawn == pytest.approx((result.loss[:, 1] / 4).tolist())
+    assert drawn == pytest.approx((result.loss.value[:, 1] / 4).tolist())
     ax = two_layer.plot_shares(result, Figure().subplots())
     assert any(np.allclose(line.get_ydata(), result.chance["serving_parity"]) for line in ax.lines)

@@ -43,14 +43,17 @@ from diffprobe.config import to_settings
     "--projections",
     type=int,
     metavar="N",
-    help="Random projections per region; 0 computes the Jacobian exactly.",
+    help="Random projections per region, 2 or more; 0 computes the Jacobian exactly.",
 )
 @click.option(
-    "--precision", type=float, metavar="X", help="Add images until the LDR's standard error is X."
+    "--precision",
+    type=float,
+    metavar="X",
+    help="As many images as make the standard error of LDR and excess X.",
 )
 @click.option(
     "--variant",
-    type=click.Choice(["squared", "frobenius", "l1", "mean-of-ratios"]),
+    type=click.Choice(["squared", "frobenius", "l1"]),
     help="Norm of the local dependency ratio.",
 )
 @click.option(

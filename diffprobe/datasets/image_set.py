@@ -42,9 +42,13 @@ class ImageSet:
 
     def draw_images(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw `n` images: without replacement as long as they last, then from the start again."""
+        return self.images[self.draw_sources(n, generator)]
+
+    def draw_sources(self, n: int, generator: torch.Generator) -> Tensor:
+        """Return which images `draw_images` draws: (n,) long."""
         rounds = -(-n // len(self.images))
         order = [torch.randperm(len(self.images), generator=generator) for _ in range(rounds)]
-        return self.images[torch.cat(order)[:n]]
+        return torch.cat(order)[:n]
 
 
 def read_images(folder: Path, image_shape: tuple[int, int, int]) -> Tensor:

@@ -176,11 +176,11 @@ def measure(
     visited = path.batches[0].t
     x_t = torch.cat([batch.x_t for batch in path.batches])
     variance = torch.cat([dataset.cells(b.x0_hat.variance).mean((2, 3)) for b in path.batches])
-    masks = (regions or Regions.cells(dataset)).masks
+    regions = regions or Regions.cells(dataset)
     found = {
         "trajectory variance": variance.mean(1),
         "trajectory variance, worst cell": variance.amax(1),
-        "LDR": _local_dependency_ratios(denoiser, x_t, visited, masks, config),
+        "LDR": _local_dependency_ratios(denoiser, x_t, visited, regions, config),
         "symbol entropy": torch.cat([b.entropy.mean for b in path.batches]),
         "re-noising": _changed_by_renoising(denoiser, dataset, images, t, config),
         "distance to product": -torch.cat([b.to_product.mean for b in path.batches]),
@@ -368,18 +368,18 @@ def _finding(area: Auroc) -> str:
 
 
 def _local_dependency_ratios(
-    denoiser: Denoiser, x_t: Tensor, t: int, masks: Tensor, config: ProbeConfig
+    denoiser: Denoiser, x_t: Tensor, t: int, regions: Regions, config: ProbeConfig
 ) -> Tensor:
     """LDR of each sample over all regions: (N,)."""
     ratios = []
     for index, batch in enumerate(batches(x_t, config.batch_size)):
         random = generator(config.seed, "detectors/projections", index)
         energies = estimated_energies(
-            denoiser, batch, t, masks, config.detector_projections, random
-        )
+            denoiser, batch, t, regions, config.detector_projections, random
+        ).mean(1)
         local = energies.diagonal(dim1=1, dim2=2)
         # Not the whole less the local: rounding would order what depends on no other region.
-        others = (energies - local.diag_embed()).sum((1, 2))
+        others = (energies * (1 - torch.eye(*energies.shape[1:]).to(energies))).sum((1, 2))
         ratios.append((local.sum(1) / (local.sum(1) + others)).nan_to_num(1.0))
     return torch.cat(ratios)
 

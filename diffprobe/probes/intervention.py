@@ -2,14 +2,16 @@
 
     noise    x_t' has other noise in region j:                  eps_j drawn again
     symbol   x_t' shows another symbol in cell j:               alpha (g' - g) added there
-    I[i, j] = E ‖(x0_hat(x_t') - x0_hat(x_t))_i‖²
+    I_ij = ‖(x0_hat(x_t') - x0_hat(x_t))_i‖²
 
 No gradient is taken, so it catches what a local derivative cannot. Where the denoiser is linear
 over the size of the change,
 
-    I[i, j] = E ‖J_ij d_j‖²,   d_j = x_t' - x_t in region j,
+    I_ij = ‖J_ij d_j‖²,   d_j = x_t' - x_t in region j,
 
-which is 2 sigma² ‖J_ij‖_F² on average for redrawn noise: the Jacobian's picture.
+which is 2 sigma² ‖J_ij‖_F² on average for redrawn noise: the Jacobian's picture. Where the regions
+do not tile the image the rest of it is changed too, and may answer. As with the LDR, shares are
+taken for each input and then averaged.
 """
 
 from dataclasses import dataclass
@@ -21,14 +23,16 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
+from diffprobe import intervals
 from diffprobe.config import ProbeConfig
 from diffprobe.datasets import ImageSet, SymbolImages
 from diffprobe.errors import UsageError
 from diffprobe.figures import LABELS, figure
+from diffprobe.intervals import RESOLUTION, Interval
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.probes import locality
-from diffprobe.probes.noise_levels import check_level, clean_inputs
-from diffprobe.probes.ratio import local_dependency_ratio, standard_error
+from diffprobe.probes.noise_levels import check_level, clean_inputs, input_sources
+from diffprobe.probes.ratio import energy_shares, local_dependency_ratios
 from diffprobe.probes.regions import Regions, default_regions
 from diffprobe.progress import Progress, silent
 from diffprobe.records import estimate, interval
@@ -43,14 +47,16 @@ SETTINGS = (*locality.SETTINGS, "intervention_images")
 
 @dataclass(frozen=True)
 class Intervention:
-    """What an intervention in each region changes in each region.
+    """What an intervention in each part of the input changes in each part of the output.
+
+    The S parts are the regions and, where these do not tile the image, the rest.
 
     Attributes:
-        matrix: (R, R) float64, mean squared change of output region i (row) when input region j
+        matrix: (S, S) float64, mean squared change of output part i (row) when input part j
             (column) is changed.
-        matrix_error: (R, R) its standard error over inputs.
-        local_share: Share of the diagonal in the whole, pooled: 1 for a local denoiser.
-        local_share_error: Its standard error.
+        shares: (S, S) share of it in each input's whole, mean over inputs.
+        local_share: () share of the changes of the regions that is made in the same region, mean
+            over inputs: 1 for a local denoiser.
         kind: "noise" or "symbol".
         t: Noise level.
         log_snr: The same as log(alpha²/sigma²).
@@ -58,9 +64,8 @@ class Intervention:
     """
 
     matrix: Tensor
-    matrix_error: Tensor
-    local_share: float
-    local_share_error: float
+    shares: Interval
+    local_share: Interval
     kind: str
     t: int
     log_snr: float
@@ -98,7 +103,8 @@ def measure(
     if n < 2:
         raise UsageError(f"probe.intervention_images must be at least 2 for an error, not {n}")
     check_level(denoiser, t)
-    masks = (regions or default_regions(images)).masks.to(denoiser.device)
+    regions = regions or default_regions(images)
+    masks = regions.parts.to(denoiser.device)
     x_0, eps = clean_inputs(images, n, config.seed)
     random = generator(config.seed, f"intervention/{kind}")
     if kind == "symbol":
@@ -120,12 +126,14 @@ def measure(
             after = denoiser(x_t[row] + change[row] * mask, level)
             squares = (after - before).double().square().flatten(1)
             energies[row, :, j] = (squares @ flat.T).cpu()
-    share, influence = local_dependency_ratio(energies)
+    sources = input_sources(images, n, config.seed)
+    # Exact: one "projection".
+    ratios = local_dependency_ratios(energies[:, None, : len(regions)])
+    by_input = energy_shares(energies[:, None])
     return Intervention(
         matrix=energies.mean(0),
-        matrix_error=energies.std(0) / n**0.5,
-        local_share=share,
-        local_share_error=standard_error(influence).item(),
+        shares=intervals.mean(by_input.movedim(0, -1), sources, resolution=RESOLUTION),
+        local_share=intervals.mean(ratios, sources, resolution=RESOLUTION),
         kind=kind,
         t=t,
         log_snr=denoiser.log_snr(torch.tensor([t])).item(),
@@ -149,7 +157,7 @@ def _other_symbols(
 
 def plot(result: Intervention, ax: Axes) -> Axes:
     """Draw the matrix, each column divided by its sum: where the change of one region goes."""
-    return _plot_matrix(result.matrix, ax, f"{result.kind} redrawn")
+    return _plot_matrix(result.shares.value, ax, f"{result.kind} redrawn")
 
 
 def _plot_matrix(matrix: Tensor, ax: Axes, title: str) -> Axes:
@@ -210,11 +218,11 @@ def draw(
             for ax, kind in zip(row, kinds, strict=True):
                 result = results[f"{name}-{kind}"]
                 if isinstance(result, Intervention):
-                    share = result.local_share
+                    share = result.local_share.value.item()
                     plot(result, ax)
                 else:
-                    share = result.ldr[0].item()
-                    _plot_matrix(result.dependence[0], ax, "Jacobian")
+                    share = result.ldr.value[0].item()
+                    _plot_matrix(result.shares.value[0], ax, "Jacobian")
                 ax.set_title(f"{ax.get_title()}: {share:.2f} local", fontsize=8)
                 ax.label_outer()
             who = LABELS.get(name, subject.architecture)
@@ -229,9 +237,9 @@ def summary(results: "dict[str, Intervention | locality.Locality]") -> dict[str,
     for key, result in results.items():
         name, kind = key.rsplit("-", 1)
         if isinstance(result, Intervention):
-            value = estimate(result.local_share, result.local_share_error)
+            value = estimate(result.local_share)
         else:
-            value = estimate(result.ldr[0], result.ldr_error[0])
+            value = estimate(result.ldr, 0)
         shares.setdefault(kind, {})[name] = value
     first = next(r for r in results.values() if isinstance(r, Intervention))
     return {

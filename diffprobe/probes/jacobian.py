@@ -5,15 +5,16 @@ Every probe of the derivative rests on two products with J at N inputs at once, 
     pull back     Jᵀ u   one reverse pass
     push forward  J v    one reverse pass through the reverse pass (forward mode fails in attention)
 
-The energies between regions i (output) and j (input) are
+The energies between regions i (output) and j (input; the last one is the rest of the image, where
+the regions leave any) are
 
     squared:  sum over p in i, q in j of J_pq²          l1:  sum of |J_pq|
 
 exactly by one pull-back per output pixel, or, the squared ones, estimated by one per region and
 Rademacher vector v on that region: E_v ‖(Jᵀ v)_j‖² = ‖J_ij‖_F² (Hutchinson's estimator).
 
-Memory: the forward graph of a batch of N inputs, and N × pixels × regions numbers, whatever the
-number of rows: rows are added up as they come.
+Memory: the forward graph of a batch of N inputs, N × pixels × regions numbers, and what is
+returned, whatever the number of rows: rows are added up as they come.
 """
 
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from diffprobe.errors import UsageError
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.probes.noise_levels import check_level
+from diffprobe.probes.regions import Regions
 
 
 class Linearisation:
@@ -105,24 +107,23 @@ def exact_jacobian(denoiser: Denoiser, x_t: Tensor, t: int, pixels: Tensor | Non
 
 
 def exact_energies(
-    denoiser: Denoiser, x_t: Tensor, t: int, regions: Tensor, power: int = 2
+    denoiser: Denoiser, x_t: Tensor, t: int, regions: Regions, power: int = 2
 ) -> Tensor:
-    """Return the energies between all regions, exactly.
+    """Return the energies between R output regions and S parts of the input, exactly.
 
     Args:
         denoiser, x_t, t: As for `Linearisation`.
-        regions: (R, C, H, W) bool.
+        regions: R regions; S is R, or R + 1 where they leave a rest.
         power: 2 sums squares of the Jacobian's entries, 1 their absolute values.
 
     Returns:
-        (N, R, R) float64, output region by input region.
+        (N, R, S) float64, output region by input part.
     """
     line = Linearisation(denoiser, x_t, t)
-    membership = _membership(regions, x_t)
-    total = x_t.new_zeros(len(x_t), len(regions), len(regions), dtype=torch.float64)
-    for pixel, row in line.rows(membership.any(0).nonzero()[:, 0]):
-        to_regions = (row.abs() ** power) @ membership.T
-        total[:, membership[:, pixel] > 0] += to_regions[:, None]
+    owner, parts = regions.masks.flatten(1), _membership(regions.parts, x_t)
+    total = x_t.new_zeros(len(x_t), len(owner), len(parts), dtype=torch.float64)
+    for pixel, row in line.rows(owner.any(0).nonzero()[:, 0]):
+        total[:, int(owner[:, pixel].nonzero())] += (row.abs() ** power) @ parts.T
     return total
 
 
@@ -130,26 +131,29 @@ def estimated_energies(
     denoiser: Denoiser,
     x_t: Tensor,
     t: int,
-    regions: Tensor,
+    regions: Regions,
     projections: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """Return unbiased estimates of the squared energies from Rademacher projections.
+    """Return unbiased estimates of the squared energies, one from each Rademacher projection.
 
     Args:
         denoiser, x_t, t, regions: As in `exact_energies`.
-        projections: Random vectors per region.
+        projections: P random vectors per region.
         generator: On the CPU.
 
     Returns:
-        (N, R, R) float64, the mean over projections.
+        (N, P, R, S) float64; their mean over P estimates the energies, and their spread what a
+        function of it is off by.
     """
+    if projections < 1:
+        raise UsageError(f"projections must be at least 1, not {projections}")
     line = Linearisation(denoiser, x_t, t)
-    membership = _membership(regions, x_t)
-    total = x_t.new_zeros(len(x_t), len(regions), len(regions), dtype=torch.float64)
-    for region, row in _projected_rows(line, regions, projections, generator):
-        total[:, region] += row @ membership.T
-    return total / projections
+    parts = _membership(regions.parts, x_t)
+    found = x_t.new_zeros(len(x_t), projections, len(regions), len(parts), dtype=torch.float64)
+    for draw, region, row in _projected_rows(line, regions.masks, projections, generator):
+        found[:, draw, region] = (row @ parts.T).double()
+    return found
 
 
 def pixel_energies(
@@ -171,17 +175,19 @@ def pixel_energies(
         generator: On the CPU.
 
     Returns:
-        (N, C, H, W) float64.
+        (N, P, C, H, W) float64, an estimate from each projection; P is 1 where it is exact.
     """
+    if projections < 0:
+        raise UsageError(f"projections must be at least 0, not {projections}")
     line = Linearisation(denoiser, x_t, t)
-    total = x_t.new_zeros(len(x_t), region.numel(), dtype=torch.float64)
+    found = x_t.new_zeros(len(x_t), max(1, projections), region.numel(), dtype=torch.float64)
     if projections == 0:
         for _, row in line.rows(region.flatten().nonzero()[:, 0]):
-            total += row.square()
-        return total.reshape(x_t.shape)
-    for _, row in _projected_rows(line, region[None], projections, generator):
-        total += row
-    return total.reshape(x_t.shape) / projections
+            found[:, 0] += row.square()
+    else:
+        for draw, _, row in _projected_rows(line, region[None], projections, generator):
+            found[:, draw] = row.double()
+    return found.reshape(len(x_t), -1, *x_t.shape[1:])
 
 
 def reverse_passes(regions: Tensor, projections: int) -> int:
@@ -205,14 +211,12 @@ def rademacher(like: Tensor, generator: torch.Generator) -> Tensor:
 
 def _projected_rows(
     line: Linearisation, regions: Tensor, projections: int, generator: torch.Generator
-) -> Iterator[tuple[int, Tensor]]:
-    """Yield a region and the squares of (Jᵀ v) for a random v on it, (N, C·H·W)."""
-    if projections < 1:
-        raise UsageError(f"projections must be at least 1, not {projections}")
-    for _ in range(projections):
+) -> Iterator[tuple[int, int, Tensor]]:
+    """Yield a draw, a region and the squares of (Jᵀ v) for a random v on it, (N, C·H·W)."""
+    for draw in range(projections):
         for index, region in enumerate(regions.to(line.output)):
             signs = rademacher(line.output, generator)
-            yield index, line.pull_back(signs * region).flatten(1).square()
+            yield draw, index, line.pull_back(signs * region).flatten(1).square()
 
 
 def _membership(regions: Tensor, x_t: Tensor) -> Tensor:

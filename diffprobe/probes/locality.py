@@ -1,16 +1,23 @@
 """The local dependency ratio and the dependence matrix over noise levels.
 
-    B[i, j] = E ‖J_{region i, region j}‖_F²      LDR = E sum_i B[i, i] / E sum_ij B[i, j]
+    B_ij = ‖J_{region i, part j}‖_F² of one input      LDR = E [ sum_i B_ii / sum_ij B_ij ]
 
-The name is from Lu et al., arXiv:2503.03595, who define it as reliance on the local region; the
-norm is stated by `variant`:
+The parts j of the input are the regions and, where these do not tile the image, the rest. The name
+is from Lu et al., arXiv:2503.03595, who define it as reliance on the local region; the norm is
+stated by `variant`:
 
-    squared          squared Frobenius norms, pooled over inputs (the default)
-    frobenius        Frobenius norms per region, pooled
-    l1               sums of absolute values, pooled
-    mean-of-ratios   squared norms, the ratio taken for each input and then averaged
+    squared          squared Frobenius norms (the default)
+    frobenius        Frobenius norms per region
+    l1               sums of absolute values
 
-and so is the output whose Jacobian is meant. With J that of x0_hat,
+and the averaging is over inputs, the ratio taken for each: every input counts alike, the same ones
+for a network and the optimum. The *pooled* ratio E sum_i B_ii / E sum_ij B_ij, which is told beside
+it, weights an input by how much depends on it: network and optimum are then averaged over different
+inputs, and the optimum's is ruled by the few at which a word is undecided, so that no interval
+covers it. An input whose output depends on nothing has no ratio and is left out; beside the Bayes
+oracle those at which it depends on nothing are left out for all.
+
+The output whose Jacobian is meant is stated too. With J that of x0_hat,
 
     epsilon   eps_hat = (x_t - alpha x0_hat) / sigma       its Jacobian is (1 - alpha J) / sigma
     score     -eps_hat / sigma                             the same up to a factor: the same LDR
@@ -24,19 +31,19 @@ headline is the excess LDR, network minus Bayes oracle, on the same inputs and p
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from matplotlib.axes import Axes
 from torch import Tensor
 
+from diffprobe import intervals
 from diffprobe.config import ProbeConfig
 from diffprobe.datasets import ImageSet, SymbolImages
 from diffprobe.errors import UsageError
-from diffprobe.figures import COLORS, LABELS, LINES, figure
+from diffprobe.intervals import RESOLUTION, Interval
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.probes.jacobian import (
     batches,
@@ -44,13 +51,19 @@ from diffprobe.probes.jacobian import (
     exact_energies,
     reverse_passes,
 )
-from diffprobe.probes.noise_levels import noisy_inputs, spread_levels
+from diffprobe.probes.locality_figures import draw_all
+from diffprobe.probes.locality_figures import plot as plot
+from diffprobe.probes.locality_figures import plot_decay as plot_decay
+from diffprobe.probes.locality_figures import plot_dependence as plot_dependence
+from diffprobe.probes.locality_figures import plot_excess as plot_excess
+from diffprobe.probes.noise_levels import input_sources, noisy_inputs, spread_levels
 from diffprobe.probes.output_space import in_space
 from diffprobe.probes.ratio import (
     decay_with_distance,
-    local_dependency_ratio,
+    energy_shares,
+    local_dependency_ratios,
+    pooled_ratio,
     region_distances,
-    standard_error,
 )
 from diffprobe.probes.regions import Regions, default_regions
 from diffprobe.progress import Progress, silent
@@ -76,42 +89,50 @@ SETTINGS = (
 
 @dataclass(frozen=True)
 class Locality:
-    """LDR and dependence at T noise levels.
+    """LDR and dependence at T noise levels, from at most N inputs each.
 
     Attributes:
         t: (T,) long, noisiest first.
         log_snr: (T,) log(alpha²/sigma²).
         inputs: (T,) long, number of noisy images.
-        ldr: (T,) local dependency ratio; NaN where the output depends on nothing.
-        ldr_error: (T,) its standard error over inputs and projections.
-        dependence: (T, R, R) mean energy from input region j (column) to output region i (row).
-        dependence_error: (T, R, R) its standard error.
+        ratios: (T, N) the ratio of each input; NaN for one whose output depends on nothing, and
+            for those that a level did not need.
+        sources: (N,) long, the picture that each input was made from.
+        ldr: (T,) their mean, the local dependency ratio.
+        pooled: (T,) the ratio of the mean energies.
+        effective: (T,) how many inputs the pooled ratio rests on in effect.
+        dependence: (T, R, S) mean energy from input part j (column) to output region i (row).
+        shares: (T, R, S) share of it in each input's whole, mean over inputs; the diagonal adds up
+            to the LDR where `variant` is "squared".
         distances: (K,) distances between the centres of two regions, in pixels; the first is 0.
-        decay: (T, K) energy from a region that far away, mean over pairs, as a share of that from
-            the own region; NaN where the output depends on nothing.
-        decay_error: (T, K) its standard error.
-        influence: (T, N) of each input on the LDR; its standard deviation over sqrt(N) is the
-            error, and that of a difference of two is the error of an excess. NaN for inputs that
-            a level did not need.
+        decay: (T, K) mean share from a region that far away, relative to that from the own region.
+        parts: S names: the regions, and the rest where they leave any.
         settings: Variant, output, number of inputs, projections (0 is exact), seed.
     """
 
     t: Tensor
     log_snr: Tensor
     inputs: Tensor
-    ldr: Tensor
-    ldr_error: Tensor
+    ratios: Tensor
+    sources: Tensor
+    ldr: Interval
+    pooled: Interval
+    effective: Tensor
     dependence: Tensor
-    dependence_error: Tensor
+    shares: Interval
     distances: Tensor
-    decay: Tensor
-    decay_error: Tensor
-    influence: Tensor
+    decay: Interval
+    parts: tuple[str, ...]
     settings: dict[str, Any]
 
     def at(self, t: int) -> int:
         """Return the index of the level nearest `t`."""
         return int((self.t - t).abs().argmin())
+
+    def among(self, told: Tensor) -> "Locality":
+        """Return the same with the LDR over those inputs alone that are `told (T, N)`."""
+        ratios = self.ratios.where(told, math.nan)
+        return replace(self, ratios=ratios, ldr=_mean(ratios, self.sources))
 
 
 def measure(
@@ -128,16 +149,18 @@ def measure(
 ) -> Locality:
     """Measure the LDR and the dependence matrix of a denoiser on noisy images.
 
+    Memory: beside the Jacobian's, inputs × projections × R × S numbers of one level.
+
     Args:
         denoiser: A network or an oracle.
         images: Where the inputs come from.
         config: Inputs, levels, projections, variant, output, batch size, seed. With a `precision`,
-            inputs are added, `images` at a time, until the standard error of the LDR is no larger
-            or there are `precision_images`.
+            the spread over the first `images` inputs tells how many are needed for a standard error
+            of the LDR that small, `precision_images` at most.
         regions: The cells of a dataset by default.
         levels: (T,) timesteps instead of `config.levels` spread ones.
         include: More timesteps to visit.
-        inputs: (T,) inputs at each level, those of another measurement to be compared with.
+        inputs: (T,) inputs at each level, instead of those that the precision needs.
         description: What the progress bar says.
         progress: Called as tqdm is.
 
@@ -151,29 +174,30 @@ def measure(
     if include:
         levels = torch.tensor(sorted({*levels.tolist(), *include}, reverse=True))
     distances, pairs = region_distances(regions)
-    ratios, dependence, decays, counts = [], [], [], []
+    found = []
     for index, t in enumerate(progress(levels.tolist(), desc=description, unit="level")):
         wanted = None if inputs is None else int(inputs[index])
         energies = _energies(denoiser, images, config, regions, t, wanted)
-        counts.append(len(energies))
-        ratios.append(local_dependency_ratio(energies, config.variant))
-        dependence.append((energies.mean(0), energies.std(0) / len(energies) ** 0.5))
-        decays.append(decay_with_distance(energies, pairs))
-    influence = torch.full((len(levels), max(counts)), math.nan, dtype=torch.float64)
-    for row, (_, values) in zip(influence, ratios, strict=True):
-        row[: len(values)] = values
+        found.append(_Level.of(energies, config, images, pairs))
+    counts = torch.tensor([len(level.ratios) for level in found])
+    ratios = torch.full((len(levels), int(counts.max())), math.nan, dtype=torch.float64)
+    for row, level in zip(ratios, found, strict=True):
+        row[: len(level.ratios)] = level.ratios
+    sources = _sources(images, config, int(counts.max()))
     return Locality(
         t=levels,
         log_snr=denoiser.log_snr(levels).cpu(),
-        inputs=torch.tensor(counts),
-        ldr=torch.tensor([r[0] for r in ratios]),
-        ldr_error=standard_error(influence),
-        dependence=torch.stack([d[0] for d in dependence]),
-        dependence_error=torch.stack([d[1] for d in dependence]),
+        inputs=counts,
+        ratios=ratios,
+        sources=sources,
+        ldr=_mean(ratios, sources),
+        pooled=intervals.stacked([level.pooled for level in found]),
+        effective=torch.stack([level.effective for level in found]),
+        dependence=torch.stack([level.dependence for level in found]),
+        shares=intervals.stacked([level.shares for level in found]),
         distances=distances,
-        decay=torch.stack([d[0] for d in decays]),
-        decay_error=torch.stack([d[1] for d in decays]),
-        influence=influence,
+        decay=intervals.stacked([level.decay for level in found]),
+        parts=regions.part_names,
         settings={
             "variant": config.variant,
             "output": config.output,
@@ -196,10 +220,10 @@ def cost(regions: Regions, config: ProbeConfig) -> str:
     )
 
 
-def excess(network: Locality, oracle: Locality) -> tuple[Tensor, Tensor]:
-    """Return LDR(network) − LDR(oracle) at each level, and its standard error.
+def excess(network: Locality, oracle: Locality) -> Interval:
+    """Return LDR(network) − LDR(oracle) at each level: (T,).
 
-    Both must be measured on the same inputs; the error is that of the paired difference.
+    Over the inputs at which both are defined; the interval is that of the paired difference.
 
     Raises:
         UsageError: If levels, inputs or settings differ.
@@ -207,76 +231,65 @@ def excess(network: Locality, oracle: Locality) -> tuple[Tensor, Tensor]:
     same = torch.equal(network.t, oracle.t) and torch.equal(network.inputs, oracle.inputs)
     if not same or network.settings != oracle.settings:
         raise UsageError("an excess LDR needs two measurements of the same levels and settings")
-    return network.ldr - oracle.ldr, standard_error(network.influence - oracle.influence)
+    return _mean(network.ratios - oracle.ratios, network.sources)
 
 
-def plot(result: Locality, ax: Axes, label: str = "network", **style: Any) -> Axes:
-    """Draw the LDR against log-SNR with a band of ±1.96 standard errors."""
-    _draw_curve(ax, result.log_snr, result.ldr, result.ldr_error, label=label, **style)
-    ax.set(xlabel="log-SNR (nats)", ylabel=f"LDR ({result.settings['variant']})", ylim=(0, 1.05))
-    return ax
+def inputs_needed(values: Tensor, precision: float, config: ProbeConfig) -> int:
+    """Return how many inputs make the standard error of a mean as small as `precision`.
+
+    In whole blocks of `config.images`, told from one block whose `values (N,)` may hold NaN. These
+    are Stein's two stages: the number depends on the spread of a first sample alone, and not on how
+    the mean turns out, as it would if inputs were added until the error looked small.
+
+    Reference:
+        Stein, "A two-sample test for a linear hypothesis whose power is independent of the
+        variance", 1945.
+    """
+    error = intervals.mean(values).standard_error.item()
+    blocks = 1
+    if error > precision:
+        blocks = math.ceil((error / precision) ** 2 * len(values) / config.images)
+    return min(blocks * config.images, max(config.images, config.precision_images))
 
 
-def plot_excess(network: Locality, oracle: Locality, ax: Axes, **style: Any) -> Axes:
-    """Draw LDR(network) − LDR(oracle) against log-SNR with a band of ±1.96 standard errors."""
-    value, error = excess(network, oracle)
-    _draw_curve(ax, network.log_snr, value, error, **style)
-    ax.axhline(0, color="0.6", linewidth=1)
-    ax.set(xlabel="log-SNR (nats)", ylabel="excess LDR")
-    return ax
+@dataclass(frozen=True)
+class _Level:
+    """What the energies of one level say."""
+
+    ratios: Tensor
+    pooled: Interval
+    effective: Tensor
+    dependence: Tensor
+    shares: Interval
+    decay: Interval
+
+    @classmethod
+    def of(
+        cls,
+        energies: Tensor,
+        config: ProbeConfig,
+        images: SymbolImages | ImageSet,
+        pairs: Tensor,
+    ) -> "_Level":
+        sources = _sources(images, config, len(energies))
+        mean = energies.mean(1)
+        by_input = energy_shares(energies)
+        return cls(
+            ratios=local_dependency_ratios(energies, config.variant),
+            pooled=pooled_ratio(energies, config.variant, sources),
+            effective=intervals.effective_number(mean.sum((1, 2)), sources),
+            dependence=mean.mean(0),
+            shares=intervals.mean(by_input.movedim(0, -1), sources, resolution=RESOLUTION),
+            decay=decay_with_distance(by_input, pairs, sources),
+        )
 
 
-def plot_dependence(result: Locality, ax: Axes, level: int) -> Axes:
-    """Draw the dependence matrix at index `level`, each row divided by its sum."""
-    matrix = result.dependence[level]
-    share = (matrix / matrix.sum(1, keepdim=True)).numpy()
-    ax.imshow(share, vmin=0, vmax=1, cmap="viridis")
-    if result.ldr[level].isnan():
-        ax.images[0].set_visible(False)
-        ax.text(0.5, 0.5, "depends on\nnothing", ha="center", va="center", transform=ax.transAxes)
-    ticks = range(0, len(share), max(1, len(share) // 8))
-    ax.set(
-        xlabel="input region",
-        ylabel="output region",
-        xticks=ticks,
-        yticks=ticks,
-        title=f"log-SNR {result.log_snr[level]:.1f}",
-    )
-    return ax
+def _sources(images: SymbolImages | ImageSet, config: ProbeConfig, n: int) -> Tensor:
+    return input_sources(images, config.images, config.seed, n // config.images)
 
 
-def plot_decay(
-    result: Locality, ax: Axes, level: int, label: str = "network", **style: Any
-) -> Axes:
-    """Draw the decay of dependence with distance at index `level`, on a logarithmic scale."""
-    floor = 1e-6  # what is less is drawn at the bottom
-    value = result.decay[level].clamp(min=floor)
-    half = 1.96 * result.decay_error[level].nan_to_num()
-    below = torch.minimum(half, value - floor).clamp(min=0)
-    ax.errorbar(
-        result.distances.numpy(),
-        value.numpy(),
-        yerr=torch.stack([below, half]).numpy(),
-        marker="o",
-        markersize=3,
-        capsize=2,
-        label=label,
-        **style,
-    )
-    ax.set(
-        xlabel="distance between regions (pixels)",
-        ylabel="dependence, share of the own region's",
-        yscale="log",
-        ylim=(floor, 2),
-        title=f"log-SNR {result.log_snr[level]:.1f}",
-    )
-    return ax
-
-
-def _draw_curve(ax: Axes, x: Tensor, y: Tensor, error: Tensor, **style: Any) -> None:
-    low, high = (y - 1.96 * error).numpy(), (y + 1.96 * error).numpy()
-    (line,) = ax.plot(x.numpy(), y.numpy(), marker="o", markersize=3, **style)
-    ax.fill_between(x.numpy(), low, high, color=line.get_color(), alpha=0.25, linewidth=0)
+def _mean(ratios: Tensor, sources: Tensor) -> Interval:
+    return intervals.mean(ratios, sources, resolution=RESOLUTION)
 
 
 def _is_exact(config: ProbeConfig) -> bool:
@@ -289,6 +302,11 @@ def _check(config: ProbeConfig) -> None:
         raise UsageError(f"probe.images must be at least 2 for an error, not {config.images}")
     if config.precision < 0:
         raise UsageError(f"probe.precision must not be negative, but it is {config.precision}")
+    if config.projections == 1:
+        raise UsageError(
+            "probe.projections must be at least 2, whose spread takes the bias of a ratio away, or "
+            "0 for the exact Jacobian"
+        )
 
 
 def _energies(
@@ -297,9 +315,9 @@ def _energies(
     config: ProbeConfig,
     regions: Regions,
     t: int,
-    inputs: int | None,
+    wanted: int | None,
 ) -> Tensor:
-    """Return the energies of as many inputs as asked for, or as the precision needs: (N, R, R)."""
+    """Return the energies of as many inputs as wanted, or as the precision needs: (N, P, R, S)."""
     asked = in_space(denoiser, config.output)
     found: list[Tensor] = []
     for block in range(10**6):
@@ -307,141 +325,111 @@ def _energies(
         for batch in batches(x_t, config.batch_size):
             if _is_exact(config):
                 power = 1 if config.variant == "l1" else 2
-                part = exact_energies(asked, batch, t, regions.masks, power)
+                part = exact_energies(asked, batch, t, regions, power)[:, None]
             else:
                 random = generator(config.seed, f"projections/{t}", len(found))
-                part = estimated_energies(
-                    asked, batch, t, regions.masks, config.projections, random
-                )
+                part = estimated_energies(asked, batch, t, regions, config.projections, random)
             found.append(part.cpu())
         energies = torch.cat(found)
-        if _enough(energies, config, inputs):
+        if wanted is None:
+            wanted = config.images
+            if config.precision:
+                ratios = local_dependency_ratios(energies, config.variant)
+                wanted = inputs_needed(ratios, config.precision, config)
+        if len(energies) >= wanted:
             break
     return energies
-
-
-def _enough(energies: Tensor, config: ProbeConfig, inputs: int | None) -> bool:
-    if inputs is not None:
-        return len(energies) >= inputs
-    if config.precision == 0 or len(energies) >= config.precision_images:
-        return True
-    _, influence = local_dependency_ratio(energies, config.variant)
-    return not bool(standard_error(influence) > config.precision)
 
 
 # ---- in the suite -------------------------------------------------------------------------------
 
 
 def probe(subject: "Subject", keep: "Keep") -> dict[str, Locality]:
-    """Measure network and oracles on the same inputs."""
+    """Measure network and oracles on the same inputs.
+
+    With a precision, on as many as network, Bayes oracle and their difference need.
+    """
+    include = tuple(sorted({subject.level, *filter(None, [subject.forms_at])}))
+
+    def one(name: str, denoiser: Denoiser, part: str, inputs: Tensor | None) -> Locality:
+        config = subject.config.probe
+        compute = partial(
+            measure,
+            denoiser,
+            subject.images,
+            config if inputs is not None else replace(config, precision=0.0),
+            regions=subject.regions,
+            include=include,
+            inputs=inputs,
+            description=f"locality, {name}",
+            progress=subject.progress,
+        )
+        return keep(part, Locality, compute)
+
+    inputs = None
+    if subject.config.probe.precision:
+        first = [
+            one(name, denoiser, f"{name}-first", None)
+            for name, denoiser in subject.beside("bayes").items()
+        ]
+        inputs = _needed_by_all(first, subject.config.probe)
     found: dict[str, Locality] = {}
-    include = sorted({subject.level, *filter(None, [subject.forms_at])})
     for name, denoiser in {"network": subject.denoiser, **subject.oracles}.items():
         if name == "empirical" and denoiser is subject.oracles.get("bayes"):
             found[name] = found["bayes"]
-            continue
-        inputs = found["network"].inputs if found else None
-        found[name] = keep(
-            name,
-            Locality,
-            partial(
-                measure,
-                denoiser,
-                subject.images,
-                subject.config.probe,
-                regions=subject.regions,
-                include=include,
-                inputs=inputs,
-                description=f"locality, {name}",
-                progress=subject.progress,
-            ),
-        )
+        else:
+            found[name] = one(name, denoiser, name, inputs)
     return found
+
+
+def _needed_by_all(first: list[Locality], config: ProbeConfig) -> Tensor:
+    """How many inputs each level needs for every LDR and, of two, their difference: (T,)."""
+    ratios = [result.ratios for result in first]
+    if len(first) == 2:
+        ratios.append(ratios[0] - ratios[1])
+    return torch.tensor(
+        [
+            max(inputs_needed(row, config.precision, config) for row in rows)
+            for rows in zip(*ratios, strict=True)
+        ]
+    )
+
+
+def beside_the_optimum(results: dict[str, Locality]) -> dict[str, Locality]:
+    """Return the measurements with every LDR over the inputs at which Bayes depends on anything."""
+    if "bayes" not in results:
+        return results
+    told = results["bayes"].ratios.isfinite()
+    return {name: result.among(told) for name, result in results.items()}
 
 
 def draw(results: dict[str, Locality], subject: "Subject", folder: Path) -> None:
     """LDR and excess over noise levels, dependence matrices, decay with distance."""
-    _draw_ldr(results, subject, folder)
-    _draw_dependence(results, subject, folder)
-    network = results["network"]
-    with figure(folder / "decay", 5.5, 3.2) as canvas:
-        ax = canvas.subplots()
-        for name, result in results.items():
-            plot_decay(result, ax, network.at(subject.level), **_style(name, subject))
-        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-
-
-def _style(name: str, subject: "Subject") -> dict[str, Any]:
-    style: dict[str, Any] = {
-        "label": LABELS.get(name, subject.architecture),
-        "color": COLORS[subject.architecture if name == "network" else name],
-        "linestyle": LINES.get(name, "-"),
-    }
-    # The network lies on the product oracle when it is local: in front, and thicker.
-    return style | ({"zorder": 3, "linewidth": 2.5} if name == "network" else {})
-
-
-def _draw_ldr(results: dict[str, Locality], subject: "Subject", folder: Path) -> None:
-    network, bayes = results["network"], results.get("bayes")
-    with figure(folder / "ldr", 6.0, 5.0 if bayes else 3.5) as canvas:
-        axes = canvas.subplots(
-            *((2, 1) if bayes else (1, 1)),
-            sharex=True,
-            squeeze=False,
-            height_ratios=[2, 1] if bayes else [1],
-        ).flatten()
-        for name, result in results.items():
-            plot(result, axes[0], **_style(name, subject))
-        regions = network.dependence.shape[-1]
-        axes[0].axhline(1 / regions, color="0.6", lw=1, ls=":", label=f"no locality (1/{regions})")
-        if bayes is not None:
-            plot_excess(network, bayes, axes[1], color=COLORS[subject.architecture])
-            axes[0].set_xlabel("")
-        what = "grammar is worth most" if subject.dataset else "level of the other probes"
-        for t, text, style in (
-            (subject.forms_at, "symbols form", "--"),
-            (subject.level, what, "-."),
-        ):
-            if t is not None:
-                x = network.log_snr[network.at(t)].item()
-                for ax, label in zip(axes, (text, None), strict=False):
-                    ax.axvline(x, color="0.5", linewidth=1, linestyle=style, label=label)
-        axes[0].legend(loc="center left", bbox_to_anchor=(1, 0.5))
-
-
-def _draw_dependence(results: dict[str, Locality], subject: "Subject", folder: Path) -> None:
-    """Matrices of the network (above) and the Bayes oracle, at three noise levels."""
-    network = results["network"]
-    names = [name for name in ("network", "bayes") if name in results]
-    last = len(network.t) - 1
-    levels = sorted({last // 6, network.at(subject.level), last - last // 6})
-    with figure(folder / "dependence", 7.5, 2.6 * len(names)) as canvas:
-        axes = canvas.subplots(len(names), len(levels), squeeze=False, sharex=True, sharey=True)
-        for row, name in zip(axes, names, strict=True):
-            for ax, level in zip(row, levels, strict=True):
-                image = plot_dependence(results[name], ax, level).images[0]
-                ax.label_outer()
-            row[0].set_ylabel(f"{LABELS.get(name, subject.architecture)}\noutput region")
-        canvas.colorbar(image, ax=axes, label="share of ‖J‖² in its row", fraction=0.03)
+    compared = beside_the_optimum(results)
+    gap = excess(compared["network"], compared["bayes"]) if "bayes" in compared else None
+    draw_all(compared, gap, subject, folder)
 
 
 def summary(results: dict[str, Locality]) -> dict[str, Any]:
-    """Return LDR and excess LDR at every level."""
+    """Return LDR and excess LDR at every level, and the pooled ratios beside them."""
+    results = beside_the_optimum(results)
     network, bayes = results["network"], results.get("bayes")
-    excesses = excess(network, bayes) if bayes is not None else None
+    gap = excess(network, bayes) if bayes is not None else None
     return {
         "variant": network.settings["variant"],
+        "averaging": "the ratio of each input, mean over inputs",
         "output": network.settings["output"],
         "levels": [
             {
                 "t": t,
                 "log_snr": network.log_snr[i].item(),
                 "inputs": int(network.inputs[i]),
-                "ldr": {
-                    who: estimate(result.ldr[i], result.ldr_error[i])
-                    for who, result in results.items()
+                "ldr": {who: estimate(result.ldr, i) for who, result in results.items()},
+                "excess_ldr": estimate(gap, i) if gap is not None else None,
+                "pooled_ldr": {
+                    who: {**estimate(r.pooled, i), "effective_inputs": r.effective[i].item()}
+                    for who, r in results.items()
                 },
-                "excess_ldr": estimate(excesses[0][i], excesses[1][i]) if excesses else None,
             }
             for i, t in enumerate(network.t.tolist())
         ],
@@ -456,11 +444,13 @@ def lines(content: dict[str, Any], subject: "Subject") -> list[str]:
         if t is None:
             continue
         level = next(row for row in content["levels"] if row["t"] == t)
-        oracles = ", ".join(
-            f"{who} {ldr['value']:.3f}" for who, ldr in level["ldr"].items() if who != "network"
-        )
-        found.append(f"where {title} (log-SNR {level['log_snr']:.2f}, t = {t})")
-        found.append(f"  LDR         {interval(level['ldr']['network'])}; {oracles}".rstrip("; "))
+        ldr = level["ldr"]
+        n = f"n = {ldr['network']['n']}"
+        if ldr["network"]["n"] < level["inputs"]:
+            n += f" of {level['inputs']} inputs"
+        oracles = ", ".join(f"{who} {interval(e)}" for who, e in ldr.items() if who != "network")
+        found.append(f"where {title} (log-SNR {level['log_snr']:.2f}, t = {t}, {n})")
+        found.append(f"  LDR         {interval(ldr['network'])}; {oracles}".rstrip("; "))
         if level["excess_ldr"] is not None:
             found.append(f"  excess LDR  {interval(level['excess_ldr'])} over Bayes")
         else:

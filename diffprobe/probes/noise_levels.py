@@ -58,6 +58,17 @@ def noisy_inputs(
     return alpha * x_0 + sigma * eps
 
 
+def input_sources(images: SymbolImages | ImageSet, n: int, seed: int, blocks: int = 1) -> Tensor:
+    """Return what each of `clean_inputs` was made from, over `blocks` of `n`: (blocks · n,) long.
+
+    Words are drawn anew for each input; of a set of images the same one may be drawn again.
+    """
+    if isinstance(images, SymbolImages):
+        return torch.arange(blocks * n)
+    drawn = [images.draw_sources(n, generator(seed, "probe", block)) for block in range(blocks)]
+    return torch.cat(drawn)
+
+
 def check_level(denoiser: Denoiser, t: int) -> None:
     """Raise UsageError unless `t` is a noise level of the denoiser's schedule."""
     if not 0 <= t < denoiser.timesteps:

@@ -1,4 +1,8 @@
-"""Regions: sets of pixels whose dependence on each other is asked about."""
+"""Regions: sets of pixels whose dependence on each other is asked about.
+
+They need not tile the image: what they leave is the *rest*, on whose pixels an output may depend
+all the same. They must not overlap, or a pixel would count twice.
+"""
 
 import re
 from collections.abc import Sequence
@@ -21,17 +25,41 @@ class Regions:
     """R regions of an image of shape (C, H, W), all channels of a pixel together.
 
     Attributes:
-        masks: (R, C, H, W) bool.
+        masks: (R, C, H, W) bool, disjoint.
         names: R names, such as "cell 3".
         boxes: Top, left, height and width of each region in pixels; None for one that is no box.
+
+    Raises:
+        UsageError: If two regions overlap.
     """
 
     masks: Tensor
     names: tuple[str, ...]
     boxes: tuple[Box | None, ...]
 
+    def __post_init__(self) -> None:
+        shared = self.masks.flatten(1).float()
+        overlap = (shared @ shared.T).triu(1)
+        if overlap.any():
+            first, second = overlap.nonzero()[0].tolist()
+            raise UsageError(
+                f"{self._called(first)} and {self._called(second)} overlap: a pixel may belong to "
+                "one region only"
+            )
+
     def __len__(self) -> int:
         return len(self.masks)
+
+    @property
+    def parts(self) -> Tensor:
+        """(S, C, H, W) bool: the regions and, where they leave any pixel, the rest behind them."""
+        rest = ~self.masks.any(0, keepdim=True)
+        return torch.cat([self.masks, rest]) if rest.any() else self.masks
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """S names: those of the regions and, where they leave any pixel, "rest"."""
+        return self.names if len(self.parts) == len(self) else (*self.names, "rest")
 
     @property
     def centres(self) -> Tensor:
@@ -50,6 +78,11 @@ class Regions:
         if not 0 <= number < len(self):
             raise UsageError(f"{setting}={number} is outside 0 … {len(self) - 1}")
         return number
+
+    def _called(self, index: int) -> str:
+        box = self.boxes[index]
+        where = "" if box is None else f" ({', '.join(map(str, box))})"
+        return f"{self.names[index]}{where}"
 
     @classmethod
     def cells(cls, dataset: SymbolImages) -> "Regions":

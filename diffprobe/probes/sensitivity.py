@@ -1,8 +1,12 @@
 """Sensitivity maps: how strongly one region's output depends on every input pixel.
 
-S[q] = E sum over p in the region of (∂x0_hat_p / ∂x_t,q)²,   summed over channels of q
+S[q] = E [ s_q / sum of s ],   s_q = sum over p in the region of (∂x0_hat_p / ∂x_t,q)²
+
+of one input, summed over the channels of q: each input's map adds up to one, so that all count
+alike.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +17,17 @@ from matplotlib.colors import LogNorm
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from diffprobe import intervals
 from diffprobe.config import ProbeConfig
 from diffprobe.datasets import ImageSet, SymbolImages
 from diffprobe.errors import UsageError
 from diffprobe.figures import LABELS, figure
+from diffprobe.intervals import RESOLUTION, Interval
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.probes.jacobian import batches, pixel_energies
-from diffprobe.probes.noise_levels import noisy_inputs
+from diffprobe.probes.noise_levels import input_sources, noisy_inputs
 from diffprobe.probes.output_space import in_space
-from diffprobe.probes.ratio import standard_error
+from diffprobe.probes.ratio import NO_DEPENDENCE, jackknife
 from diffprobe.probes.regions import Box, Regions, default_regions
 from diffprobe.progress import Progress, silent
 from diffprobe.records import estimate, interval
@@ -39,11 +45,8 @@ class Sensitivity:
     """The map of one region.
 
     Attributes:
-        map: (H, W) float64, squared derivatives summed over the region and the input's channels,
-            mean over inputs.
-        map_error: (H, W) its standard error.
-        local_share: Share of the map inside the region: the region's own LDR.
-        local_share_error: Its standard error.
+        map: (H, W) share of the squared derivatives at each pixel, mean over inputs.
+        local_share: () share of the map inside the region: the region's own LDR.
         region: Index of the region.
         box: Where it is, if it is a box.
         t: Noise level.
@@ -51,10 +54,8 @@ class Sensitivity:
         settings: Inputs, projections (0 is exact), output, seed.
     """
 
-    map: Tensor
-    map_error: Tensor
-    local_share: float
-    local_share_error: float
+    map: Interval
+    local_share: Interval
     region: int
     box: Box | None
     t: int
@@ -87,6 +88,8 @@ def measure(
     config = config or ProbeConfig()
     if config.images < 2:
         raise UsageError(f"probe.images must be at least 2 for an error, not {config.images}")
+    if config.projections == 1:
+        raise UsageError("probe.projections must be at least 2, or 0 for the exact Jacobian")
     regions = regions or default_regions(images)
     region = regions.masks[regions.index(config.region, "probe.region")]
     x_t = noisy_inputs(denoiser, images, config.images, t, config.seed)
@@ -94,29 +97,33 @@ def measure(
     found = []
     for index, batch in enumerate(progress(list(batches(x_t, config.batch_size)), desc="map")):
         random = generator(config.seed, f"sensitivity/{t}", index)
-        found.append(pixel_energies(asked, batch, t, region, config.projections, random).cpu())
-    energies = torch.cat(found)
-    n = len(energies)
-    inside, everything = (energies * region).sum((1, 2, 3)), energies.sum((1, 2, 3))
-    share = inside.sum() / everything.sum()
-    influence = (inside - share * everything) / everything.mean()
-    by_pixel = energies.sum(1)
+        energies = pixel_energies(asked, batch, t, region, config.projections, random).cpu()
+        found.append(_shares(energies))
+    shares = torch.cat(found)  # (N, C, H, W)
+    sources = input_sources(images, config.images, config.seed)
     return Sensitivity(
-        map=by_pixel.mean(0),
-        map_error=by_pixel.std(0) / n**0.5,
-        local_share=share.item(),
-        local_share_error=standard_error(influence).item(),
+        map=intervals.mean(shares.sum(1).movedim(0, -1), sources, resolution=RESOLUTION),
+        local_share=intervals.mean(
+            (shares * region).sum((1, 2, 3)), sources, resolution=RESOLUTION
+        ),
         region=config.region,
         box=regions.boxes[config.region],
         t=t,
         log_snr=denoiser.log_snr(torch.tensor([t])).item(),
         settings={
-            "images": n,
+            "images": config.images,
             "projections": config.projections,
             "output": config.output,
             "seed": config.seed,
         },
     )
+
+
+def _shares(energies: Tensor) -> Tensor:
+    """Each pixel's share of its input's whole, (N, C, H, W) from (N, P, C, H, W)."""
+    whole = energies.mean(1).sum((1, 2, 3))
+    shares = jackknife(lambda e: e / e.sum((1, 2, 3), keepdim=True), energies)
+    return shares.where((whole > NO_DEPENDENCE)[:, None, None, None], math.nan)
 
 
 def plot(result: Sensitivity, ax: Axes, *, largest: float | None = None) -> Axes:
@@ -125,8 +132,10 @@ def plot(result: Sensitivity, ax: Axes, *, largest: float | None = None) -> Axes
     Args:
         largest: Upper end of the scale, to share it between maps.
     """
-    top = largest or result.map.max().item() or 1.0
-    ax.imshow(result.map.clamp(min=top * 1e-4).numpy(), cmap="magma", norm=LogNorm(top * 1e-4, top))
+    top = largest or _top(result)
+    ax.imshow(
+        result.map.value.clamp(min=top * 1e-4).numpy(), cmap="magma", norm=LogNorm(top * 1e-4, top)
+    )
     if result.box is not None:
         row, column, height, width = result.box
         ax.add_patch(
@@ -137,6 +146,10 @@ def plot(result: Sensitivity, ax: Axes, *, largest: float | None = None) -> Axes
     ax.spines[:].set_visible(False)
     ax.set(xticks=[], yticks=[], title=f"region {result.region}, log-SNR {result.log_snr:.1f}")
     return ax
+
+
+def _top(result: Sensitivity) -> float:
+    return result.map.value.nan_to_num().max().item() or 1.0
 
 
 def probe(subject: "Subject", keep: "Keep") -> dict[str, Sensitivity]:
@@ -151,16 +164,18 @@ def draw(results: dict[str, Sensitivity], subject: "Subject", folder: Path) -> N
     _, height, width = subject.images.image_shape
     rows, columns = (len(results), 1) if width > 2 * height else (1, len(results))
     inches = min(8.0, 6.0 / columns * rows * height / width + 0.45 * rows)
-    largest = max(r.map.max().item() for r in results.values())
+    largest = max(_top(r) for r in results.values())
     with figure(folder / "sensitivity", 7.0, inches) as canvas:
         axes = canvas.subplots(rows, columns, squeeze=False).flatten()
         for ax, (name, result) in zip(axes, results.items(), strict=True):
             plot(result, ax, largest=largest)
             ax.set_title(
-                f"{LABELS.get(name, subject.architecture)}\n{result.local_share:.0%} "
+                f"{LABELS.get(name, subject.architecture)}\n{result.local_share.value.item():.0%} "
                 f"inside {subject.regions.names[result.region]}"
             )
-        canvas.colorbar(axes[0].images[0], ax=axes, label="Σ (∂x0_hat/∂x_t)²", fraction=0.05)
+        canvas.colorbar(
+            axes[0].images[0], ax=axes, label="share of Σ (∂x0_hat/∂x_t)²", fraction=0.05
+        )
 
 
 def summary(results: dict[str, Sensitivity]) -> dict[str, Any]:
@@ -171,9 +186,7 @@ def summary(results: dict[str, Sensitivity]) -> dict[str, Any]:
         "log_snr": first.log_snr,
         "region": first.region,
         "images": first.settings["images"],
-        "local_share": {
-            name: estimate(r.local_share, r.local_share_error) for name, r in results.items()
-        },
+        "local_share": {name: estimate(r.local_share) for name, r in results.items()},
     }
 
 

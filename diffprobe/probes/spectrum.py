@@ -9,7 +9,8 @@ The optimum's Jacobian is (alpha/sigma²) Cov[x_0 | x_t], symmetric and positive
     asymmetry        ‖(J - Jᵀ)/2‖_F² / ‖J‖_F²           0 symmetric, 1 antisymmetric
     effective rank   ‖J‖_F⁴ / ‖J Jᵀ‖_F²                 the participation ratio of the s_k²
 
-are both told from random vectors v: ‖J‖_F² = E‖Jᵀ v‖², ‖J Jᵀ‖_F² = E‖J Jᵀ v‖².
+are both told from random vectors v: ‖J‖_F² = E‖Jᵀ v‖², ‖J Jᵀ‖_F² = E‖J Jᵀ v‖² and their
+ratios from the jackknife over the vectors.
 """
 
 from collections.abc import Callable
@@ -22,13 +23,16 @@ from einops import rearrange
 from matplotlib.axes import Axes
 from torch import Tensor
 
+from diffprobe import intervals
 from diffprobe.config import ProbeConfig
 from diffprobe.datasets import ImageSet, SymbolImages
 from diffprobe.errors import UsageError
 from diffprobe.figures import COLORS, LABELS, figure
+from diffprobe.intervals import RESOLUTION, Interval
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.probes.jacobian import Linearisation, rademacher
-from diffprobe.probes.noise_levels import noisy_inputs
+from diffprobe.probes.noise_levels import input_sources, noisy_inputs
+from diffprobe.probes.ratio import jackknife
 from diffprobe.progress import Progress, silent
 from diffprobe.records import estimate, interval
 from diffprobe.seeding import generator
@@ -61,6 +65,7 @@ class Spectrum:
         energy: (N,) ‖J‖_F², estimated.
         asymmetry: (N,) between 0 and 1, estimated.
         effective_rank: (N,) estimated.
+        sources: (N,) long, the picture that each input was made from.
         t: Noise level.
         log_snr: The same as log(alpha²/sigma²).
         settings: Inputs, iterations, projections, seed.
@@ -74,14 +79,19 @@ class Spectrum:
     energy: Tensor
     asymmetry: Tensor
     effective_rank: Tensor
+    sources: Tensor
     t: int
     log_snr: float
     settings: dict[str, Any]
 
-    def mean(self, name: str) -> tuple[float, float]:
-        """Return the mean over inputs of an attribute (N,) and its standard error."""
-        values: Tensor = getattr(self, name)
-        return values.mean().item(), (values.std() / len(values) ** 0.5).item()
+    @property
+    def largest(self) -> Tensor:
+        """(N,) the largest singular value of each input."""
+        return self.values[:, 0]
+
+    def mean(self, name: str) -> Interval:
+        """Return the mean over inputs of an attribute (N,): ()."""
+        return intervals.mean(getattr(self, name), self.sources, resolution=RESOLUTION)
 
 
 def measure(
@@ -127,16 +137,17 @@ def measure(
     right = block.double() @ turn.mT
     back = _on_columns(line.pull_back, left.to(x_t), x_t).double()
     residual = (back - values[:, None] * right).norm(dim=1)
-    energy, antisymmetric, fourth = _moments(line, config.spectrum_projections, random)
+    moments = _moments(line, config.spectrum_projections, random)
     return Spectrum(
         values=values[:, :k].cpu(),
         value_residual=residual[:, :k].cpu(),
         inputs=_as_images(right[..., :k], x_t),
         outputs=_as_images(left[..., :k], x_t),
         x_t=x_t.cpu(),
-        energy=energy.cpu(),
-        asymmetry=(antisymmetric / energy).nan_to_num().cpu(),
-        effective_rank=(energy.square() / fourth).nan_to_num().cpu(),
+        energy=moments[..., 0].mean(1).cpu(),
+        asymmetry=jackknife(lambda m: m[..., 1] / m[..., 0], moments).cpu(),
+        effective_rank=jackknife(lambda m: m[..., 0].square() / m[..., 2], moments).cpu(),
+        sources=input_sources(images, n, config.seed),
         t=t,
         log_snr=denoiser.log_snr(torch.tensor([t])).item(),
         settings={
@@ -159,10 +170,8 @@ def _orthonormal(block: Tensor) -> Tensor:
     return basis.to(block)
 
 
-def _moments(
-    line: Linearisation, projections: int, random: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Estimate ‖J‖_F², ‖(J - Jᵀ)/2‖_F² and ‖J Jᵀ‖_F² of each input: (N,) float64 each."""
+def _moments(line: Linearisation, projections: int, random: torch.Generator) -> Tensor:
+    """Estimate ‖J‖_F², ‖(J - Jᵀ)/2‖_F² and ‖J Jᵀ‖_F² from each vector: (N, P, 3) float64."""
     sums = []
     for _ in range(projections):
         v = rademacher(line.output, random)
@@ -170,11 +179,11 @@ def _moments(
         again = line.push_forward(back)
         sums.append(
             torch.stack(
-                [x.flatten(1).double().square().sum(1) for x in (back, (forth - back) / 2, again)]
+                [x.flatten(1).double().square().sum(1) for x in (back, (forth - back) / 2, again)],
+                -1,
             )
         )
-    energy, antisymmetric, fourth = torch.stack(sums).mean(0)
-    return energy, antisymmetric, fourth
+    return torch.stack(sums, 1)
 
 
 def _as_images(vectors: Tensor, x_t: Tensor) -> Tensor:
@@ -256,12 +265,10 @@ def summary(results: dict[str, Spectrum]) -> dict[str, Any]:
         "images": first.settings["images"],
         **{
             name: {
-                "largest": estimate(
-                    r.values[:, 0].mean(), r.values[:, 0].std() / len(r.values) ** 0.5
-                ),
+                "largest": estimate(r.mean("largest")),
                 "largest_residual": r.value_residual[:, 0].max().item(),
-                "asymmetry": estimate(*r.mean("asymmetry")),
-                "effective_rank": estimate(*r.mean("effective_rank")),
+                "asymmetry": estimate(r.mean("asymmetry")),
+                "effective_rank": estimate(r.mean("effective_rank")),
             }
             for name, r in results.items()
         },

@@ -99,6 +99,7 @@ class ProbeResults:
             "inputs": subject.source,
             "regions": {
                 "names": subject.regions.names,
+                "parts": subject.regions.part_names,
                 "boxes": subject.regions.boxes,
                 "image": subject.images.image_shape[1:],
             },
@@ -258,7 +259,8 @@ def _numbers(results: dict[str, Any]) -> dict[str, Any]:
         part: {
             key: value
             for key, value in result.__dict__.items()
-            if key != "influence" and not (isinstance(value, Tensor) and value.ndim > 3)
+            if key not in ("ratios", "sources")
+            and not (isinstance(value, Tensor) and value.ndim > 3)
         }
         for part, result in results.items()
     }

@@ -1,5 +1,6 @@
 """Any probe's headline numbers along training."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,16 +77,17 @@ def network_estimates(
 ) -> Iterator[tuple[tuple[str, ...], float, float, float]]:
     """Yield name, value and 95 % interval of each estimate, rate or area that is not an oracle's.
 
-    >>> list(network_estimates({"gain": {"network": {"value": 1.0, "standard_error": 0.0}}}))
-    [(('gain',), 1.0, 1.0, 1.0)]
+    >>> list(network_estimates({"gain": {"network": {"value": 1.0, "low": 0.5, "high": 2.0}}}))
+    [(('gain',), 1.0, 0.5, 2.0)]
     """
     if isinstance(content, Rate | Auroc):
         if content.value is not None:
             yield path, content.value, content.low, content.high
     elif isinstance(content, Mapping):
-        if set(content) >= {"value", "standard_error"}:
-            half = 1.96 * content["standard_error"]
-            yield path, content["value"], content["value"] - half, content["value"] + half
+        if set(content) >= {"value", "low", "high"}:
+            value, low, high = (content[key] for key in ("value", "low", "high"))
+            if math.isfinite(value):
+                yield path, value, *((low, high) if math.isfinite(low) else (value, value))
             return
         for key, value in content.items():
             if key not in LABELS:

@@ -33,10 +33,12 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
+from diffprobe import intervals
 from diffprobe.config import ProbeConfig
 from diffprobe.datasets import SymbolImages
 from diffprobe.errors import UsageError
 from diffprobe.figures import COLORS, figure
+from diffprobe.intervals import Interval
 from diffprobe.models.checkpoint import list_checkpoints, load_denoiser
 from diffprobe.models.denoiser import Denoiser, NetworkDenoiser
 from diffprobe.models.mlp import MLP
@@ -44,7 +46,7 @@ from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probes.noise_levels import spread_levels
 from diffprobe.probes.placement import grammar_weight
 from diffprobe.progress import Progress, silent
-from diffprobe.records import estimate
+from diffprobe.records import estimate, interval
 from diffprobe.seeding import generator
 
 if TYPE_CHECKING:
@@ -110,11 +112,11 @@ class TwoLayer:
         steps: (S,) long.
         t: (T,) long, noisiest first.
         log_snr: (T,).
-        loss, loss_error: (S, T) population loss and its standard error over draws of the noise.
-        product_loss, product_loss_error: (T,) of the product oracle: the plateau.
-        bayes_loss, bayes_loss_error: (T,) of the Bayes oracle: the optimum.
-        to_product, to_product_error: (S, T) E‖D_net − D_product‖².
-        gained, gained_error: (S,) the way from the product's loss to the optimum, over all levels:
+        loss: (S, T) population loss; its interval is over antithetic draws of the noise.
+        product_loss: (T,) of the product oracle: the plateau.
+        bayes_loss: (T,) of the Bayes oracle: the optimum.
+        to_product: (S, T) E‖D_net − D_product‖².
+        gained: (S,) the way from the product's loss to the optimum, over all levels:
             sum of (product_loss − loss) over sum of (product_loss − bayes_loss).
         neurons: What each neuron serves.
         chance: The plain statistics of random directions.
@@ -125,16 +127,11 @@ class TwoLayer:
     steps: Tensor
     t: Tensor
     log_snr: Tensor
-    loss: Tensor
-    loss_error: Tensor
-    product_loss: Tensor
-    product_loss_error: Tensor
-    bayes_loss: Tensor
-    bayes_loss_error: Tensor
-    to_product: Tensor
-    to_product_error: Tensor
-    gained: Tensor
-    gained_error: Tensor
+    loss: Interval
+    product_loss: Interval
+    bayes_loss: Interval
+    to_product: Interval
+    gained: Interval
     neurons: Neurons
     chance: dict[str, float]
     pixels: int
@@ -148,12 +145,13 @@ class TwoLayer:
     @property
     def distance(self) -> Tensor:
         """(S,) E‖D_net − D_product‖² over E‖D_Bayes − D_product‖², summed over levels."""
-        return self.to_product.sum(1) / (self.product_loss - self.bayes_loss).sum()
+        gap = (self.product_loss.value - self.bayes_loss.value).sum()
+        return self.to_product.value.sum(1) / gap
 
     @property
     def plateau(self) -> tuple[int, int] | None:
         """First and last step at which the loss is the product's, up to the stated tolerance."""
-        near = self.steps[self.gained.abs() <= self.settings["tolerance"]]
+        near = self.steps[self.gained.value.abs() <= self.settings["tolerance"]]
         return (int(near[0]), int(near[-1])) if len(near) else None
 
 
@@ -191,24 +189,15 @@ def measure(
     losses = [inputs.losses(denoisers, t) for t in progress(levels.tolist(), desc="two layers")]
     gap = torch.stack([level.product - level.bayes for level in losses]).sum(0)
     gained = torch.stack([level.product - level.network for level in losses]).sum(0)
-    ratio = gained.mean(1) / gap.mean()
-    mean, error = zip(*(level.means() for level in losses), strict=True)
-    loss, product, bayes, to_product = (torch.stack(m, -1) for m in zip(*mean, strict=True))
-    errors = [torch.stack(e, -1) for e in zip(*error, strict=True)]
     return TwoLayer(
         steps=torch.tensor(list(networks)),
         t=levels,
         log_snr=denoisers[0].log_snr(levels).cpu(),
-        loss=loss,
-        loss_error=errors[0],
-        product_loss=product,
-        product_loss_error=errors[1],
-        bayes_loss=bayes,
-        bayes_loss_error=errors[2],
-        to_product=to_product,
-        to_product_error=errors[3],
-        gained=ratio,
-        gained_error=_standard_error((gained - ratio[:, None] * gap) / gap.mean()),
+        loss=intervals.mean(torch.stack([level.network for level in losses], 1)),
+        product_loss=intervals.mean(torch.stack([level.product for level in losses])),
+        bayes_loss=intervals.mean(torch.stack([level.bayes for level in losses])),
+        to_product=intervals.mean(torch.stack([level.to_product for level in losses], 1)),
+        gained=intervals.ratio(gained, gap.expand_as(gained)),
         neurons=_neurons(list(networks.values())),
         chance=_chance(dataset.grammar.length, config),
         pixels=dataset.grammar.length,
@@ -251,15 +240,14 @@ def summary(results: dict[str, TwoLayer]) -> dict[str, Any]:
         "t": result.t,
         "log_snr": result.log_snr,
         "loss": result.loss,
-        "loss_error": result.loss_error,
-        "product_loss": result.product_loss,
-        "bayes_loss": result.bayes_loss,
+        "product_loss": result.product_loss.value,
+        "bayes_loss": result.bayes_loss.value,
         "plateau": result.plateau,
         "nearest_product": {
             "step": int(result.steps[nearest]),
             "share_of_gap": float(result.distance[nearest]),
         },
-        "gained": estimate(result.gained[-1], result.gained_error[-1]),
+        "gained": estimate(result.gained, -1),
         "neurons": {
             name: {"plain": last[name][0], "by_contribution": last[name][1], "chance": chance}
             for name, chance in result.chance.items()
@@ -279,8 +267,7 @@ def lines(content: dict[str, Any], subject: "Subject") -> list[str]:
         f"of the product oracle's (in terms of its distance to the optimum) {where}",
         f"nearest the product oracle at step {nearest['step']:,}: E‖D_net − D_product‖² is "
         f"{nearest['share_of_gap']:.1%} of E‖D_Bayes − D_product‖²",
-        f"at the last step the loss has gone {gained['value']:.1%} ± "
-        f"{1.96 * gained['standard_error']:.1%} of the way from product to optimum",
+        f"at the last step the loss has gone {interval(gained)} of the way from product to optimum",
         f"neurons that serve one coordinate, in and out (cosine ≥ {content['threshold']:g}): "
         f"{served['plain']:.1%} of them with {served['by_contribution']:.1%} of all contribution "
         f"(random directions {served['chance']:.2%})",
@@ -311,19 +298,15 @@ def draw(results: dict[str, TwoLayer], subject: "Subject", folder: Path) -> None
 def plot(result: TwoLayer, ax: Axes, level: int = 0) -> Axes:
     """Draw the population loss per pixel at index `level` against step, beside the oracles'."""
     d = result.pixels
-    for y, error, label, style in (
-        (result.loss, result.loss_error, "network", {}),
-        (
-            result.to_product,
-            result.to_product_error,
-            "E‖network − product‖²",
-            {"linestyle": "--", "alpha": 0.6},
-        ),
+    for loss, label, style in (
+        (result.loss, "network", {}),
+        (result.to_product, "E‖network − product‖²", {"linestyle": "--", "alpha": 0.6}),
     ):
+        y = loss[:, level]
         ax.errorbar(
             result.steps.numpy(),
-            (y[:, level] / d).numpy(),
-            yerr=(1.96 * error[:, level] / d).numpy(),
+            (y.value / d).numpy(),
+            yerr=(torch.stack([y.value - y.low, y.high - y.value]).nan_to_num() / d).numpy(),
             color=COLORS["mlp"],
             marker="o",
             markersize=3,
@@ -331,8 +314,8 @@ def plot(result: TwoLayer, ax: Axes, level: int = 0) -> Axes:
             **style,  # type: ignore[arg-type]
         )
     for name, value, label in (
-        ("product", result.product_loss, "product (plateau)"),
-        ("bayes", result.bayes_loss, "Bayes optimum"),
+        ("product", result.product_loss.value, "product (plateau)"),
+        ("bayes", result.bayes_loss.value, "Bayes optimum"),
     ):
         ax.axhline(value[level].item() / d, color=COLORS[name], linewidth=1.2, label=label)
     ax.set(
@@ -396,11 +379,6 @@ class _Losses:
     bayes: Tensor
     to_product: Tensor
 
-    def means(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Means over pairs and their standard errors, in the order of the fields."""
-        values = (self.network, self.product, self.bayes, self.to_product)
-        return [v.mean(-1) for v in values], [_standard_error(v) for v in values]
-
 
 class _Population:
     """Every word of the language, and a fixed draw of antithetic noise for each."""
@@ -456,11 +434,6 @@ class _Population:
                 variance,
             ]
         )
-
-
-def _standard_error(values: Tensor) -> Tensor:
-    error: Tensor = values.std(-1) / values.shape[-1] ** 0.5
-    return error
 
 
 # ---- neurons ---------------------------------------------------------------------------------
