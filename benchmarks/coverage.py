@@ -1,141 +1,66 @@
-"""How often 95 % intervals cover the truth, for every estimator that prints one.
+"""How often 95 % intervals cover the truth, for everything that prints one: one table.
 
-Prints the share of repeats that cover, which should lie between 93 and 97 %, and its standard
-error. Some cover more by nature: an estimate at its end, such as a rate of 1 and what follows from
-it, and distances of samples that hardly vary in the direction in which they are off.
+    python benchmarks/coverage.py [PART …] [--scale X]
+
+Coverage should lie between 93 and 97 %; rows whose coverage is lower than chance explains are
+marked LOW, higher ones "above". Above by nature are numbers that do not vary (the product oracle is
+local on every input), intervals at the resolution with which a share is told (± 0.001), and
+estimates at an end, such as a rate of 1 and what follows from it. `--scale 0.1` repeats a tenth as
+often.
 """
 
-import math
-import sys
-from collections.abc import Iterator
-from pathlib import Path
+import argparse
+import time
+from collections.abc import Callable, Iterator
 
 import torch
+from coverage_parts import locality, samples, worlds
+from coverage_parts.table import HEADER, Row
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # where populations are listed
-
-from populations import all_words, estimates, tilted, truths
-
-from diffprobe.datasets import (
-    Dyck,
-    Glyphs,
-    Grammar,
-    ModularSum,
-    Parity,
-    SymbolImages,
-    WordList,
-)
-from diffprobe.report import distribution
-from diffprobe.report.estimators import total_variation
-from diffprobe.report.pairs import cramers_v
-from diffprobe.statistics import auroc, difference, paired_difference, wilson
-
-REPEATS = 2000
-MEASURED = 500  # of whole distributions
-
-Hits = Iterator[tuple[str, bool]]
+REPEATS = 1000
 
 
-def rates(random: torch.Generator) -> Hits:
-    """Shares, and differences of independent and of paired shares."""
-    for n in (100, 1000):
-        for p, q in ((0.5, 0.6), (0.9, 0.95), (0.05, 0.05)):
-            u, v, w = torch.rand(3, n, generator=random)
-            first = u < p
-            together = torch.where(torch.rand(n, generator=random) < 0.5, u, v) < q
-            rate, other = (wilson(int(x.sum()), n) for x in (first, w < q))
-            where = f"n = {n}, {p} and {q}"
-            yield f"rate, {where}", rate.contains(p)
-            yield f"difference, {where}", difference(rate, other).contains(p - q)
-            paired = paired_difference(first, together)
-            yield f"paired difference, {where}", paired.contains(p - q)
+def _locality(scale: float) -> Iterator[Row]:
+    for name in worlds.NAMES:
+        yield from locality.rows(worlds.world(name, scale), int(REPEATS * scale))
 
 
-def areas(random: torch.Generator) -> Hits:
-    """Areas under the ROC curve, of two normal populations."""
-    scores = torch.randn(120, generator=random) + (torch.arange(120) < 40)
-    truth = torch.special.ndtr(torch.tensor(1 / math.sqrt(2))).item()
-    found = auroc(scores, torch.arange(120) < 40, resamples=300)
-    yield "area under the ROC curve, 40 and 80", found.low <= truth <= found.high
+def _probes(scale: float) -> Iterator[Row]:
+    for name in worlds.NAMES:
+        world = worlds.world(name, scale)
+        yield from locality.others(world, int(REPEATS * scale))
+        yield from locality.reused(world, int(REPEATS * scale))
 
 
-def pairs(random: torch.Generator) -> Hits:
-    """Cramér's V of two cells, and the total variation's bound."""
-    joint = torch.tensor([[0.25, 0.05, 0.1], [0.05, 0.2, 0.05], [0.1, 0.05, 0.15]]).double()
-    flat = joint.flatten()
-    phi_square = float((joint.square() / torch.outer(joint.sum(1), joint.sum(0))).sum()) - 1
-    q = torch.tensor([0.2, 0.2, 0.2, 0.2, 0.2, 0, 0, 0, 0], dtype=torch.float64)
-    for n in (200, 1000):
-        index = flat.multinomial(n, replacement=True, generator=random)
-        one_hot = torch.nn.functional.one_hot(torch.stack([index // 3, index % 3], 1), 3).double()
-        observed = torch.einsum("nia,njb->iajb", one_hot, one_hot) / n
-        _, low, high = cramers_v(observed, n)
-        truth = math.sqrt(phi_square / 2)
-        yield f"Cramér's V, n = {n}", bool(low[0, 1] <= truth <= high[0, 1])
-        halves = torch.stack([torch.bincount(half, minlength=9) for half in index.chunk(2)])
-        for name, reference in (("elsewhere", q), ("the truth", flat)):
-            chosen = (halves[0] / halves[0].sum() > reference) | (reference == 0)
-            bound = float((flat - reference)[chosen].sum())
-            covered = total_variation(halves, reference).contains(bound)
-            yield f"total variation's bound to {name}, n = {n}", covered
+PARTS: dict[str, Callable[[float], Iterator[Row]]] = {
+    "locality": _locality,
+    "probes": _probes,
+    "samples": samples.rows,
+}
 
 
-def distributions(grammar: Grammar, population: str, n: int, repeats: int) -> None:
-    words = all_words(grammar)
-    listed = WordList(grammar.words(), grammar.symbols)  # the same language, sooner computed
-    names = "0123456789"[: grammar.symbols]
-    dataset = SymbolImages(listed, Glyphs.font(names), (1, grammar.length))
-    p = grammar.probability(words)
-    if population == "tilted":
-        p = tilted(grammar, words)
-    elif population == "product":
-        p = grammar.symbol_marginals()[torch.arange(grammar.length), words].prod(1)
-    truth = truths(grammar, words, p)
-    covered, told = dict.fromkeys(truth, 0), dict.fromkeys(truth, 0)
-    for seed in range(repeats):
-        random = torch.Generator().manual_seed(seed)
-        drawn = words[p.multinomial(n, replacement=True, generator=random)]
-        found = estimates(distribution.measure(dataset, drawn, seed=seed))
-        for name, value in truth.items():
-            if found[name].value is not None:
-                told[name] += 1
-                covered[name] += found[name].low - 1e-9 <= value <= found[name].high + 1e-9
-    print(f"{type(grammar).__name__} of {grammar.length} cells, {population}, n = {n}")
-    for name, count in told.items():
-        show(name, covered[name], count)
-
-
-def show(name: str, covered: int, repeats: int) -> None:
-    if repeats == 0:
-        print(f"  {name:52} not told at this n")
-        return
-    share = covered / repeats
-    error = math.sqrt(share * (1 - share) / repeats)
-    print(f"  {name:52} {share:6.1%} ± {error:.1%} of {repeats:,}")
-
-
-def main(scale: float = 1.0) -> None:
-    random = torch.Generator().manual_seed(0)
-    for what, source, repeats in (
-        ("rates", rates, REPEATS),
-        ("areas", areas, MEASURED),
-        ("pairs of cells and sets of words", pairs, REPEATS),
-    ):
-        covered: dict[str, list[bool]] = {}
-        for _ in range(max(1, int(scale * repeats))):
-            for name, hit in source(random):
-                covered.setdefault(name, []).append(hit)
-        print(what)
-        for name, hits in covered.items():
-            show(name, sum(hits), len(hits))
-    # What simulates the plug-in's floor takes most of the time, and has no interval.
-    distribution._with_plug_in = lambda found, *_: found
-    for grammar in (Parity(6), Dyck(8, 1), ModularSum(3, 4, 4)):
-        for population in ("language", "product", "tilted"):
-            for n in (200, 1000):
-                distributions(grammar, population, n, max(1, int(scale * MEASURED)))
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--scale", type=float, default=1.0)
+    asked = parser.parse_args()
+    if unknown := set(asked.parts) - set(PARTS):
+        parser.error(f"no part {unknown.pop()!r}: there are {', '.join(PARTS)}")
+    begun = time.monotonic()
+    found = []
+    print(HEADER, flush=True)
+    for part in asked.parts or PARTS:
+        for row in PARTS[part](asked.scale):
+            found.append(row)
+            print(row, flush=True)
+    told = [row for row in found if row.repeats]
+    low = [row for row in told if str(row).rstrip().endswith("LOW")]
+    print(
+        f"{len(told)} numbers; {len(low)} covered less often than 93 %, by more than chance; "
+        f"{time.monotonic() - begun:.0f} s"
+    )
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 1.0)
+    main()

@@ -72,7 +72,6 @@ class Intervention:
     settings: dict[str, Any]
 
 
-@torch.no_grad()
 def measure(
     denoiser: Denoiser,
     images: SymbolImages | ImageSet,
@@ -99,11 +98,47 @@ def measure(
         UsageError: If symbols are asked for without a dataset, or a number is out of range.
     """
     config = config or ProbeConfig()
+    regions = regions or default_regions(images)
+    n = config.intervention_images
+    energies = changes(denoiser, images, config, t=t, kind=kind, regions=regions, progress=progress)
+    sources = input_sources(images, n, config.seed)
+    # Nothing is estimated by projections here.
+    ratios = local_dependency_ratios(energies[:, None, : len(regions)])
+    by_input = energy_shares(energies[:, None])
+    return Intervention(
+        matrix=energies.mean(0),
+        shares=intervals.mean(by_input.movedim(0, -1), sources, resolution=RESOLUTION),
+        local_share=intervals.mean(ratios, sources, resolution=RESOLUTION),
+        kind=kind,
+        t=t,
+        log_snr=denoiser.log_snr(torch.tensor([t])).item(),
+        settings={"images": n, "seed": config.seed},
+    )
+
+
+@torch.no_grad()
+def changes(
+    denoiser: Denoiser,
+    images: SymbolImages | ImageSet,
+    config: ProbeConfig,
+    *,
+    t: int,
+    kind: Literal["noise", "symbol"],
+    regions: Regions,
+    progress: Progress = silent,
+) -> Tensor:
+    """Return how much each part of the output changes when each part of the input is changed.
+
+    Args:
+        denoiser, images, config, t, kind, regions, progress: As for `measure`.
+
+    Returns:
+        (N, S, S) float64, squared changes of output part i (row) by input part j (column).
+    """
     n = config.intervention_images
     if n < 2:
         raise UsageError(f"probe.intervention_images must be at least 2 for an error, not {n}")
     check_level(denoiser, t)
-    regions = regions or default_regions(images)
     masks = regions.parts.to(denoiser.device)
     x_0, eps = clean_inputs(images, n, config.seed)
     random = generator(config.seed, f"intervention/{kind}")
@@ -126,19 +161,7 @@ def measure(
             after = denoiser(x_t[row] + change[row] * mask, level)
             squares = (after - before).double().square().flatten(1)
             energies[row, :, j] = (squares @ flat.T).cpu()
-    sources = input_sources(images, n, config.seed)
-    # Exact: one "projection".
-    ratios = local_dependency_ratios(energies[:, None, : len(regions)])
-    by_input = energy_shares(energies[:, None])
-    return Intervention(
-        matrix=energies.mean(0),
-        shares=intervals.mean(by_input.movedim(0, -1), sources, resolution=RESOLUTION),
-        local_share=intervals.mean(ratios, sources, resolution=RESOLUTION),
-        kind=kind,
-        t=t,
-        log_snr=denoiser.log_snr(torch.tensor([t])).item(),
-        settings={"images": n, "seed": config.seed},
-    )
+    return energies
 
 
 def _other_symbols(

@@ -10,12 +10,11 @@ from torch import Tensor
 
 from diffprobe.figures import COLORS, LABELS, LINES, figure
 from diffprobe.intervals import Interval
+from diffprobe.probes.ratio import FLOOR
 
 if TYPE_CHECKING:
     from diffprobe.probes.locality import Locality
     from diffprobe.probes.subject import Subject
-
-FLOOR = 1e-6  # of a logarithmic axis; what is less is drawn there
 
 
 def plot(result: "Locality", ax: Axes, label: str = "network", **style: Any) -> Axes:

@@ -29,6 +29,8 @@ from diffprobe.probes.regions import Regions
 # Energy per region below which an output depends on nothing, and asking on what makes no sense: an
 # oracle of few glyphs is a constant at low noise. An identity has one unit per pixel.
 NO_DEPENDENCE = 1e-6
+# Of the decay with distance, which is drawn on a logarithmic axis: what is less is not told apart.
+FLOOR = 1e-6
 
 
 def local_dependency_ratios(energies: Tensor, variant: str = "squared") -> Tensor:
@@ -114,7 +116,7 @@ def decay_with_distance(shares: Tensor, pairs: Tensor, sources: Tensor | None = 
     known = shares[told][..., : pairs.shape[1]]
     at = torch.einsum("nij,kij->kn", known, pairs) / pairs.sum((1, 2))[:, None]
     kept = None if sources is None else sources[told]
-    return intervals.ratio(at, at[:1].expand_as(at), kept)
+    return intervals.ratio(at, at[:1].expand_as(at), kept, resolution=FLOOR)
 
 
 def _local_and_all(energies: Tensor, variant: str) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,1 @@
+"""The parts of `benchmarks/coverage.py`: each yields rows of one table."""

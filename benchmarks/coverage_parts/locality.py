@@ -1,0 +1,148 @@
+"""Locality, intervention, sensitivity, spectrum: of trained networks and of the oracles.
+
+A pool of inputs is the population: its exact Jacobians give the truth, and a measurement is N
+inputs drawn from it, with the projections that a probe makes by default.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from coverage_parts.table import Row, picks
+from coverage_parts.worlds import World
+from diffprobe import intervals
+from diffprobe.config import ProbeConfig
+from diffprobe.intervals import RESOLUTION, Interval
+from diffprobe.models import Denoiser
+from diffprobe.probes import intervention, spectrum
+from diffprobe.probes.jacobian import estimated_energies, exact_energies
+from diffprobe.probes.noise_levels import noisy_inputs
+from diffprobe.probes.ratio import (
+    decay_with_distance,
+    energy_shares,
+    local_dependency_ratios,
+    pooled_ratio,
+    region_distances,
+)
+from diffprobe.probes.regions import Regions
+from diffprobe.seeding import generator
+
+DEFAULT = ProbeConfig()
+BATCH = 1000
+
+
+def rows(world: World, repeats: int) -> Iterator[Row]:
+    """Yield the rows of one world, level by level."""
+    regions = Regions.cells(world.images)
+    for t in world.levels:
+        x_t = noisy_inputs(world.network, world.images, world.pool, t, 1)
+        name = world.at(t)
+        truth, told = {}, {}
+        for who, denoiser in world.denoisers.items():
+            exact, estimated = _energies(denoiser, x_t, t, regions, world.exact)
+            truth[who] = local_dependency_ratios(exact)
+            told[who] = local_dependency_ratios(estimated)
+            if who == "bayes":
+                yield from _matrix(name, exact, estimated, regions, repeats)
+        # As the suite does: all of them where the optimum depends on anything.
+        among = told["bayes"].isfinite()
+        index = picks(len(x_t), repeats, DEFAULT.images)
+        for who in truth:
+            found = _mean(told[who].where(among, torch.nan)[index])
+            expected = truth[who].where(truth["bayes"].isfinite(), torch.nan).nanmean()
+            yield Row.of(name, f"LDR, {who}", found, expected)
+        gap = truth["network"] - truth["bayes"]
+        found = _mean((told["network"] - told["bayes"])[index])
+        yield Row.of(name, "excess LDR", found, gap.nanmean())
+
+
+def _matrix(
+    name: str, exact: Tensor, estimated: Tensor, regions: Regions, repeats: int
+) -> Iterator[Row]:
+    """The pooled ratio, the dependence matrix and its decay, of the Bayes oracle."""
+    index = picks(len(exact), repeats, DEFAULT.images)
+    whole = exact.mean(1)
+    local = whole.diagonal(dim1=1, dim2=2).sum()
+    found = [pooled_ratio(estimated[i], "squared") for i in index]
+    yield Row.of(name, "pooled LDR, bayes", intervals.stacked(found), local / whole.sum())
+    true_shares, shares = energy_shares(exact), energy_shares(estimated)
+    for i, j in ((0, 0), (0, 1)):
+        found = _mean(shares[:, i, j][index])
+        yield Row.of(
+            name, f"dependence share {i}, {j}, bayes", found, true_shares[:, i, j].nanmean()
+        )
+    _, pairs = region_distances(regions)
+    truth = decay_with_distance(true_shares, pairs).value
+    decay = intervals.stacked([decay_with_distance(shares[i], pairs) for i in index])
+    for k in (1, len(pairs) - 1):
+        yield Row.of(name, f"decay at distance {k} of {len(pairs) - 1}", decay[:, k], truth[k])
+
+
+def _mean(values: Tensor) -> Interval:
+    return intervals.mean(values, resolution=RESOLUTION)
+
+
+def _energies(
+    denoiser: Denoiser, x_t: Tensor, t: int, regions: Regions, exact: bool
+) -> tuple[Tensor, Tensor]:
+    """The energies exactly, or from many projections, and from as many as a probe takes."""
+    random = generator(1, f"coverage/{t}")
+    true, estimated = [], []
+    for batch in x_t.split(BATCH):
+        if exact:
+            true.append(exact_energies(denoiser, batch, t, regions)[:, None])
+        else:
+            true.append(estimated_energies(denoiser, batch, t, regions, 16, random))
+        estimated.append(
+            estimated_energies(denoiser, batch, t, regions, DEFAULT.projections, random)
+        )
+    return torch.cat(true), torch.cat(estimated)
+
+
+def others(world: World, repeats: int) -> Iterator[Row]:
+    """Yield the rows of interventions, sensitivity and spectrum at the world's own level."""
+    t, name = world.level, world.at(world.level)
+    for who, denoiser in world.denoisers.items():
+        for kind in ("noise", "symbol"):
+            config = replace(DEFAULT, intervention_images=world.pool, batch_size=BATCH)
+            regions = Regions.cells(world.images)
+            changed = intervention.changes(
+                denoiser, world.images, config, t=t, kind=kind, regions=regions
+            )
+            pool = local_dependency_ratios(changed[:, None])
+            index = picks(len(pool), repeats, DEFAULT.intervention_images)
+            yield Row.of(name, f"intervention, {kind}, {who}", _mean(pool[index]), pool.nanmean())
+        config = replace(DEFAULT, spectrum_images=min(world.pool, 1000), seed=1)
+        result = spectrum.measure(denoiser, world.images, config, t=t)
+        more = replace(config, spectrum_projections=128, spectrum_iterations=1, spectrum_values=1)
+        better = spectrum.measure(denoiser, world.images, more, t=t)
+        index = picks(len(result.values), repeats, DEFAULT.spectrum_images)
+        for what, pool, true in (
+            ("largest singular value", result.largest, result.largest),
+            ("asymmetry", result.asymmetry, better.asymmetry),
+            ("effective rank", result.effective_rank, better.effective_rank),
+        ):
+            yield Row.of(name, f"{what}, {who}", _mean(pool[index]), true.nanmean())
+
+
+def reused(world: World, repeats: int, pictures: int = 20) -> Iterator[Row]:
+    """Yield the LDR of few pictures, each noised several times."""
+    t, copies = world.level, 64
+    regions = Regions.cells(world.images)
+    random = torch.Generator().manual_seed(2)
+    x_0 = world.images.draw_images(500, random)
+    alpha, sigma = world.network.alpha_sigma(torch.tensor([t]))
+    each = x_0.repeat_interleave(copies, 0)
+    x_t = alpha * each + sigma * torch.randn(each.shape, generator=random)
+    _, energies = _energies(world.network, x_t, t, regions, exact=False)
+    ratios = local_dependency_ratios(energies).reshape(500, copies)
+    truth = ratios.nanmean()
+    found = []
+    for drawn in picks(500, repeats, pictures):
+        sources = torch.arange(DEFAULT.images) % pictures
+        which = torch.randint(copies, (DEFAULT.images,), generator=random)
+        found.append(intervals.mean(ratios[drawn[sources], which], sources, resolution=RESOLUTION))
+    what = f"LDR, network, {pictures} pictures"
+    yield Row.of(world.at(t), what, intervals.stacked(found), truth)

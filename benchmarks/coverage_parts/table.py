@@ -1,0 +1,85 @@
+"""Rows of the table: what an interval is of, how often one was told, and how often it covered."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffprobe.intervals import Interval
+
+LOW, HIGH = 0.93, 0.97  # where the coverage of a 95 % interval should lie
+
+
+@dataclass(frozen=True)
+class Row:
+    """Coverage of one number in one world.
+
+    Attributes:
+        world: Language and level.
+        what: The number.
+        truth: What the intervals should contain.
+        told: Share of the repeats that told an interval.
+        covered: Share of those that contain the truth.
+        repeats: How many told one.
+        half: Mean half width.
+        note: Why coverage may be above nominal.
+    """
+
+    world: str
+    what: str
+    truth: float
+    told: float
+    covered: float
+    repeats: int
+    half: float
+    note: str = ""
+
+    @classmethod
+    def of(
+        cls, world: str, what: str, found: Interval, truth: Tensor | float, **more: str
+    ) -> "Row":
+        told = found.low.isfinite()
+        half = (found.high - found.low)[told] / 2
+        return cls(
+            world,
+            what,
+            float(truth),
+            told.double().mean().item(),
+            found.contains(truth)[told].double().mean().item(),
+            int(told.sum()),
+            half.mean().item(),
+            **more,
+        )
+
+    @classmethod
+    def counted(
+        cls, world: str, what: str, covered: int, repeats: int, asked: int | None = None
+    ) -> "Row":
+        share = covered / repeats if repeats else math.nan
+        told = repeats / (asked or repeats or 1)
+        return cls(world, what, math.nan, told, share, repeats, math.nan)
+
+    def __str__(self) -> str:
+        if self.repeats == 0:
+            return f"{self.world:26} {self.what:34} {self.truth:9.3f}   no interval told"
+        error = math.sqrt(max(self.covered * (1 - self.covered), 1e-9) / self.repeats)
+        low, high = self.covered < LOW - 2 * error, self.covered > HIGH + 2 * error
+        mark = "LOW" if low else "above" if high else ""
+        number = f"{self.truth:9.3f} ± {self.half:<7.3f}"
+        if math.isnan(self.truth):
+            number = " " * len(number)
+        return (
+            f"{self.world:26} {self.what:34} {number} "
+            f"{self.covered:6.1%} ± {error:4.1%} of {self.repeats:5,} {self.told:5.0%} told  {mark}"
+            f"{' ' + self.note if self.note else ''}"
+        ).rstrip()
+
+
+HEADER = f"{'where':26} {'number':34} {'truth':>9} ± half    covered"
+
+
+def picks(pool: int, repeats: int, n: int, seed: int = 0) -> Tensor:
+    """Return which inputs of a pool each repeat draws, with replacement: (repeats, n) long."""
+    random = torch.Generator().manual_seed(seed)
+    return torch.randint(pool, (repeats, n), generator=random)

@@ -1,0 +1,96 @@
+"""The languages whose numbers are told, each with a network trained for a moment, and oracles."""
+
+from dataclasses import dataclass
+
+import torch
+
+from diffprobe.config import NoiseConfig, ProbeConfig, ResidualMLPConfig
+from diffprobe.datasets import DigitSum, Dyck, Glyphs, Parity, SymbolImages
+from diffprobe.models import (
+    BayesDenoiser,
+    Denoiser,
+    NetworkDenoiser,
+    ProductDenoiser,
+    build_network,
+    noise_scheduler,
+)
+from diffprobe.probes.noise_levels import spread_levels
+from diffprobe.probes.placement import grammar_weight
+
+SCHEDULER = noise_scheduler(NoiseConfig(prediction_type="v_prediction"))
+
+
+@dataclass(frozen=True)
+class World:
+    """A language, its images, and what is measured on them.
+
+    Attributes:
+        name: Of the language.
+        images: The dataset.
+        network: Trained for a moment: neither local nor optimal.
+        pool: Inputs of the population.
+        exact: Whether the truth is from exact Jacobians, or from sixteen projections.
+        levels: Timesteps, noisiest first.
+        level: Where the grammar is worth most.
+    """
+
+    name: str
+    images: SymbolImages
+    network: Denoiser
+    pool: int
+    exact: bool
+    levels: list[int]
+    level: int
+
+    @property
+    def denoisers(self) -> dict[str, Denoiser]:
+        """Network and oracles."""
+        return {
+            "network": self.network,
+            "bayes": BayesDenoiser(self.images, SCHEDULER),
+            "product": ProductDenoiser(self.images, SCHEDULER),
+        }
+
+    def at(self, t: int) -> str:
+        """Language and level, in words."""
+        return f"{self.name}, {self.network.log_snr(torch.tensor([t])).item():.2f}"
+
+
+def world(name: str, scale: float = 1.0) -> World:
+    """Return one of `NAMES`."""
+    images, pool, exact = {
+        "parity 6": (SymbolImages(Parity(6), Glyphs.font("01", (4, 4)), (1, 6)), 10_000, True),
+        "parity 8": (SymbolImages(Parity(8), Glyphs.font("01", (4, 4)), (1, 8)), 10_000, True),
+        "brackets": (SymbolImages(Dyck(8, 2), Glyphs.font("()[]", (4, 4)), (1, 8)), 4_000, True),
+        "digit sums": (SymbolImages(DigitSum(), Glyphs.digits(), (2, 2)), 1_000, False),
+    }[name]
+    network = _trained(images, steps=max(20, int(400 * scale)))
+    bayes = BayesDenoiser(images, SCHEDULER)
+    spread = spread_levels(bayes, 15)
+    log_snr = bayes.log_snr(spread)
+    levels = spread[(log_snr > -7) & (log_snr < 3.5)]
+    config = ProbeConfig(placement_images=256)
+    weight = grammar_weight(bayes, images, config, levels)
+    level = int(levels[weight.argmax()])
+    pool = max(200, int(pool * scale))
+    return World(name, images, network, pool, exact, levels.tolist(), level)
+
+
+NAMES = ("parity 6", "parity 8", "brackets", "digit sums")
+
+
+def _trained(images: SymbolImages, steps: int) -> Denoiser:
+    torch.manual_seed(0)
+    network = build_network(ResidualMLPConfig(width=256, depth=2), images.image_shape)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    random = torch.Generator().manual_seed(0)
+    for _ in range(steps):
+        x_0 = images.draw_images(64, random)
+        t = torch.randint(1000, (64,), generator=random)
+        eps = torch.randn(x_0.shape, generator=random)
+        target = SCHEDULER.get_velocity(x_0, eps, t)
+        loss = (network(SCHEDULER.add_noise(x_0, eps, t), t).sample - target).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return NetworkDenoiser(network.eval(), SCHEDULER).requires_grad_(False)
