@@ -99,6 +99,32 @@ def mean(values: Tensor, sources: Tensor | None = None, *, resolution: float = 0
     return from_influence(centre, values - centre[..., None], sources, resolution=resolution)
 
 
+def over_runs(values: Tensor) -> Interval:
+    """Return the mean along the last axis of one number of several trainings, Student's interval.
+
+    What is told of one training says nothing of the next: with few of them, whose numbers are about
+    normal, n is the number of trainings.
+
+    Args:
+        values: (…, K), K at least 2; NaN where a training has no such number.
+
+    Returns:
+        Of shape (…).
+
+    >>> over_runs(torch.tensor([1.0, 2.0, 3.0])).high.item() < 4.5
+    True
+    """
+    values = values.double()
+    known = values.isfinite()
+    n = known.sum(-1)
+    centre = values.nanmean(-1)
+    square = (values - centre[..., None]).where(known, 0.0).square().sum(-1)
+    error = (square / (n * (n - 1))).sqrt()
+    far = student(n - 1) * error
+    found = Interval(centre, error, centre - far, centre + far, n)
+    return gated(found, n >= 2)
+
+
 def ratio(
     numerator: Tensor,
     denominator: Tensor,

@@ -57,6 +57,7 @@ def cramers_v(joint: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
         phi² = sum_ab p_ab² / (p_a p_b) − 1,    E phi² = (r − 1)(c − 1) / (n − 1) by chance
 
     and Var phi² = Var(influence) / n + 2 (r − 1)(c − 1) / n², the first in proportion to phi².
+    Bergsma corrects the numbers of symbols r and c as well; here phi² alone is corrected.
 
     Reference:
         Bergsma, "A bias-correction for Cramér's V and Tschuprow's T", 2013, equation 4;
