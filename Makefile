@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: setup browser demo test check bench clean
+.PHONY: setup browser demo test check bench coverage clean
 
 setup: $(VENV)/installed
 
@@ -29,7 +29,11 @@ check: setup
 	$(BIN)/mypy examples
 
 bench: setup
-	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+	for name in inference jacobian reading report; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+# How often every interval covers: about an hour on one core.
+coverage: setup
+	$(BIN)/python benchmarks/coverage.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -67,20 +67,20 @@ def all_cells_to_a_precision() -> None:
     denoiser = network(UNetConfig(layers_per_block=1), world)
     size = sum(p.numel() for p in denoiser.parameters())
     regions = Regions.cells(world)
-    config = ProbeConfig(images=8, batch_size=64, projections=1, precision=0.01)
+    config = ProbeConfig(images=8, batch_size=64, projections=2, precision=0.01)
     levels = torch.tensor([LEVEL])
     print(f"U-Net, {size:,} parameters, 32×32 pixels, 16 cells: LDR to a standard error of 0.01")
-    seconds, _ = timed(lambda: locality.measure(denoiser, world, config, levels=levels).ldr)
+    seconds, _ = timed(lambda: locality.measure(denoiser, world, config, levels=levels).ratios)
     result = locality.measure(denoiser, world, config, levels=levels)
     inputs = int(result.inputs)
     print(
-        f"  engine         {seconds:8.2f} s  LDR {result.ldr.item():.4f} ± "
-        f"{result.ldr_error.item():.4f}, {inputs} inputs"
+        f"  engine         {seconds:8.2f} s  LDR {result.ldr.value.item():.4f} ± "
+        f"{result.ldr.standard_error.item():.4f}, {inputs} inputs"
     )
     # The exact energies of each input have no error of projection, so fewer inputs might do: the
     # loops are given those that their own spread asks for, two at the least.
     x_t = noisy_inputs(denoiser, world, 8, LEVEL, 0)
-    exact = exact_energies(denoiser, x_t, LEVEL, regions.masks)
+    exact = exact_energies(denoiser, x_t, LEVEL, regions)
     share = exact.diagonal(dim1=1, dim2=2).sum(1) / exact.sum((1, 2))
     needed = max(2, int((share.std() / 0.01).square().ceil()))
     # A part of the pixels is timed and the time scaled: the work is the same for each.
@@ -154,7 +154,7 @@ def memory() -> None:
 def coverage() -> None:
     """How often the 95 % interval of the projections contains the exact value, in 400 repeats."""
     world = SymbolImages(Parity(4), Glyphs.font("01", (4, 4)), (2, 2))
-    regions = Regions.cells(world).masks
+    regions = Regions.cells(world)
     print("95 % intervals of 32 projections, 400 repeats")
     for config in (
         MLPConfig(width=64),
@@ -167,7 +167,7 @@ def coverage() -> None:
         random, same = torch.Generator().manual_seed(0), x_t.expand(32, -1, -1, -1)
         covered = 0
         for _ in range(400):
-            totals = estimated_energies(denoiser, same, LEVEL, regions, 1, random).sum((1, 2))
+            totals = estimated_energies(denoiser, same, LEVEL, regions, 1, random).sum((1, 2, 3))
             half = 2.04 * totals.std() / 32**0.5  # Student's t, 31 degrees of freedom
             covered += bool((totals.mean() - exact).abs() <= half)
         print(f"  {config.name:12} {covered / 400:.1%}")
