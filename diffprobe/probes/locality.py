@@ -245,11 +245,11 @@ def inputs_needed(values: Tensor, precision: float, config: ProbeConfig) -> int:
         Stein, "A two-sample test for a linear hypothesis whose power is independent of the
         variance", 1945.
     """
-    error = intervals.mean(values).standard_error.item()
-    blocks = 1
-    if error > precision:
-        blocks = math.ceil((error / precision) ** 2 * len(values) / config.images)
-    return min(blocks * config.images, max(config.images, config.precision_images))
+    known = values[values.isfinite()]
+    error = known.std().item() / len(known) ** 0.5 if len(known) > 1 else 0.0
+    wanted = max((error / precision) ** 2 * len(values), intervals.FEWEST)
+    blocks = math.ceil(min(wanted, config.precision_images) / config.images)
+    return max(1, blocks) * config.images
 
 
 @dataclass(frozen=True)
