@@ -133,7 +133,9 @@ def judge(dataset: SymbolImages, images: Tensor, split: WordSplit | None = None)
     legible_cells = confidence >= LEGIBLE
     legible = legible_cells.all(1)
     kinds = dataset.grammar.violations(words)
-    wrong = torch.stack(list(kinds.values())).any(0)
+    wrong = torch.zeros_like(legible)
+    for found in kinds.values():
+        wrong = wrong | found
     invalid, grammatical = legible & wrong, legible & ~wrong
     nearest = words.clone()
     nearest[invalid] = dataset.grammar.nearest(words[invalid])

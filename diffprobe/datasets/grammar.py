@@ -74,10 +74,15 @@ class Grammar(ABC):
             words: (N, L) long.
 
         Returns:
-            Kind of violation -> (N,) bool.
+            Kind of violation -> (N,) bool; no kind where every word is valid.
         """
         distance = self.distance(words)
         return {f"distance {d}": distance == d for d in range(1, self.length + 1)}
+
+    def violated(self, words: Tensor) -> Tensor:
+        """Return whether each of K kinds of `violations` is found in each word: (K, N) bool."""
+        none = torch.zeros(0, len(words), dtype=torch.bool, device=words.device)
+        return torch.cat([none, *(found[None] for found in self.violations(words).values())])
 
     def log_partition(self, scores: Tensor) -> Tensor:
         """Return log sum over valid words w of weight(w) exp(sum_i scores[b, i, w_i]).
