@@ -45,7 +45,7 @@ PROBE_FIGURES = {
     "rates of samples. Bars are 95 % intervals.",
     "ldr": "Local dependency ratio over noise levels, noisy images at the left: the network, the "
     "exact optimum, and the optimum that ignores the grammar. Below, the network's excess over "
-    "the optimum. Bands are ±1.96 standard errors.",
+    "the optimum. Bands are 95 % intervals.",
     "placement": "How much of the grammar the network uses (gamma: 0 local, 1 optimal), over the "
     "noise levels where the grammar is worth something (shaded).",
     "dependence": "Which input cell (column) each output cell (row) listens to, network above "
