@@ -16,6 +16,7 @@ FEWEST = 20  # observations of a class without which no area under a ROC curve i
 # are expected on the wrong side, the sample is no witness to its own spread.
 FEWEST_APART = 5
 FEWEST_WRONG = 2
+FEWEST_GROUPS = 10  # groups without which the spread between them is not told
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,58 @@ def wilson(count: int, n: int, z: float = Z95) -> Rate:
         raise UsageError(f"a count of {count} among {n} is impossible")
     if n == 0:
         return Rate(0, 0, None, 0.0, 1.0)
-    p = count / n
+    return Rate(count, n, count / n, *_score_interval(count / n, n, z))
+
+
+def _score_interval(p: float, n: float, z: float) -> tuple[float, float]:
     centre = p + z * z / (2 * n)
     margin = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
     # At the ends the formula is exact but its rounding is not.
-    low = 0.0 if count == 0 else (centre - margin) / scale
-    high = 1.0 if count == n else (centre + margin) / scale
-    return Rate(count, n, p, low, high)
+    low = 0.0 if p == 0 else (centre - margin) / scale
+    high = 1.0 if p == 1 else (centre + margin) / scale
+    return low, high
+
+
+def clustered(counts: Tensor, sizes: Tensor) -> Rate:
+    """Return the rate of parts that come in groups, such as the cells of samples.
+
+    Parts of one group are alike, and tell less than as many independent ones: Wilson's interval is
+    taken at the effective number n* = p (1 − p) / s², n at most, with Student's quantile for the
+    number of groups G, where
+
+        s² = G / (G − 1) sum of (count_g − p size_g)² / n²
+
+    Where fewer than ten groups hold any part of the rarer outcome they do not tell s², and n* is at
+    most n² / sum of size_g², as if all parts of a group were the same.
+
+    Args:
+        counts: (G,) parts in each group of which it is true.
+        sizes: (G,) parts in each group; empty groups say nothing.
+
+    Raises:
+        UsageError: If a count is not between 0 and its size.
+
+    Reference:
+        Korn & Graubard, "Confidence intervals for proportions with small expected number of
+        positive counts estimated from survey data", 1998.
+
+    >>> print(clustered(torch.tensor([8, 0]).repeat(20), torch.tensor([8]).expand(40)))
+    50.0% (95 % interval 34.6% to 65.4%, 160 of 320)
+    """
+    if bool(((counts < 0) | (counts > sizes)).any()):
+        raise UsageError("a count is not between 0 and the size of its group")
+    counts, sizes = counts[sizes > 0].double(), sizes[sizes > 0].double()
+    groups, count, n = len(counts), int(counts.sum()), int(sizes.sum())
+    if groups < 2:
+        return Rate(count, n, count / n if n else None, 0.0, 1.0)
+    p = count / n
+    square = float((counts - p * sizes).square().sum()) * groups / (groups - 1) / n**2
+    effective = min(n, p * (1 - p) / square) if square else float(n)
+    if min(int((counts > 0).sum()), int((counts < sizes).sum())) < FEWEST_GROUPS:
+        effective = min(effective, n**2 / float(sizes.square().sum()))
+    quantile = float(student(torch.tensor(groups - 1)))
+    return Rate(count, n, p, *_score_interval(p, effective, quantile))
 
 
 @dataclass(frozen=True)

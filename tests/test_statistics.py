@@ -10,7 +10,15 @@ from scipy.stats import t as student
 from score_populations import POPULATIONS, Draw, lognormal, mostly_zero, normal, rounded
 
 from diffprobe.errors import UsageError
-from diffprobe.statistics import Auroc, auroc, difference, holm, paired_difference, wilson
+from diffprobe.statistics import (
+    Auroc,
+    auroc,
+    clustered,
+    difference,
+    holm,
+    paired_difference,
+    wilson,
+)
 
 
 @given(st.integers(1, 5000), st.data())
@@ -37,6 +45,37 @@ def test_nothing_observed() -> None:
     assert rate.value is None
     assert (rate.low, rate.high) == (0, 1)
     assert str(rate) == "undefined (0 of 0)"
+
+
+@pytest.mark.parametrize(("p", "alike"), [(0.5, 1.0), (0.9, 0.6), (0.97, 0.9), (0.3, 0.0)])
+def test_intervals_of_parts_that_come_in_groups_cover_the_truth(p: float, alike: float) -> None:
+    """A group's 1 to 8 parts are all alike in a share `alike` of groups, else independent."""
+    random = torch.Generator().manual_seed(0)
+    repeats, groups, covered, naive = 800, 150, 0, 0
+    for _ in range(repeats):
+        together = torch.rand(groups, 1, generator=random) < alike
+        u, v = torch.rand(groups, 1, generator=random), torch.rand(groups, 8, generator=random)
+        found = torch.where(together, u, v) < p
+        sizes = torch.randint(1, 9, (groups,), generator=random)
+        counts = (found & (torch.arange(8) < sizes[:, None])).sum(1)
+        covered += clustered(counts, sizes).contains(p)
+        naive += wilson(int(counts.sum()), int(sizes.sum())).contains(p)
+    assert 0.92 < covered / repeats < 0.98
+    assert naive / repeats < 0.8 or not alike
+
+
+def test_groups_of_one_part_are_independent() -> None:
+    found = clustered((torch.arange(300) < 60).long(), torch.ones(300).long())
+    plain = wilson(60, 300)
+    assert (found.value, found.count, found.n) == (plain.value, 60, 300)
+    assert (found.low, found.high) == pytest.approx((plain.low, plain.high), abs=1e-3)
+    none = clustered(torch.zeros(40).long(), torch.full((40,), 9))
+    assert (none.value, none.low) == (0, 0)
+    assert none.high == pytest.approx(wilson(0, 40).high, abs=0.01)
+    assert clustered(torch.zeros(1).long(), torch.ones(1).long()).high == 1
+    assert clustered(torch.zeros(0).long(), torch.zeros(0).long()).value is None
+    with pytest.raises(UsageError, match="size of its group"):
+        clustered(torch.tensor([3]), torch.tensor([2]))
 
 
 @pytest.mark.parametrize(("count", "n"), [(3, 2), (-1, 2), (0, -1)])
