@@ -296,6 +296,11 @@ def test_what_does_not_fit_is_left_out(
     assert found is not None
     assert found["steps"] == [200]
 
+    for file in (tmp_path / "probes").glob("*/locality.json"):  # as older versions wrote it
+        parts = json.loads(file.read_text())
+        file.write_text(json.dumps({k: {"t": p["t"], "settings": {}} for k, p in parts.items()}))
+    assert explorer_data(tmp_path / "probes") is None
+
     monkeypatch.setattr(explorer, "SHARES", 2 * 4 * 5 * 2)  # two matrices of each denoiser
     found = explorer_data(probes[0])
     assert found is not None
@@ -447,7 +452,7 @@ def numbers(probes: dict[int, Any], step: int, level: int, cell: int) -> list[li
         known = ratio["value"] is not None
         ldr.append(interval(ratio) if known else "depends on nothing")
         row = [max(0, x) for x in part["shares"]["value"][level][cell]] if known else []
-        shares.append(f"{row[cell] / sum(row):.3f}" if known else "depends on nothing")
+        shares.append(f"{round(row[cell] / sum(row), 4):.3f}" if known else "depends on nothing")
     first, second = (p["ldr"]["value"][level] for p in parts)
     excess = "undefined"
     if level == 0:

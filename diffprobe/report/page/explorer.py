@@ -33,7 +33,8 @@ def explorer_data(probes: Path) -> dict[str, Any] | None:
         probes: The folder `probes/` of a run.
 
     Returns:
-        None where the probe of locality has not been run, or where its regions are no boxes.
+        None where the probe of locality has not been run, or was by an older version, or where its
+        regions are no boxes.
     """
     files = sorted(probes.glob("step-*/locality.json"))
     newest = next((f for f in reversed(files) if f.with_name("summary.json").exists()), None)
@@ -45,6 +46,8 @@ def explorer_data(probes: Path) -> dict[str, Any] | None:
         return None
     found = {_step(file): json.loads(file.read_text("utf-8")) for file in files}
     reference = found[_step(newest)]
+    if "parts" not in reference["network"]:
+        return None  # written before parts of the input had names: to be measured again
     # Steps that were measured in another way do not belong on the same slider.
     found = {step: results for step, results in found.items() if _alike(results, reference)}
     t, start = reference["network"]["t"], summary["level"]["t"]
