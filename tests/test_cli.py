@@ -120,13 +120,22 @@ def test_several_sources_are_compared(
     assert len(files) == 2
     capsys.readouterr()
     assert run(["report", *files, "--out", "side"]) == 0
-    text = capsys.readouterr().out
-    assert "corrected p" in text
+    captured = capsys.readouterr()
+    assert "corrected p" in captured.out
+    assert captured.err == ""
     assert {p.name for p in Path("side").iterdir()} >= {"comparison.json", "comparison.md"}
-    assert run(["report", *files, "--paired", "--out", "side", "--json"]) == 0
+    # Other noise makes no pairs.
+    assert run(["report", *files, "--paired", "--out", "side"]) == USAGE
+    error = capsys.readouterr().err
+    assert "seed-0 has seed 0, n 24, batch_size" in error
+    assert "seed-1 has seed 1" in error
+    same = [files[0], str(shutil.copy(files[0], Path(files[0]).with_stem("again_seed-1")))]
+    assert run(["report", *same, "--out", "side"]) == 0
+    assert "came from the same noise; --paired" in capsys.readouterr().err
+    assert run(["report", *same, "--paired", "--out", "side", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert [s["legible"]["n"] for s in content["sets"]] == [24, 24]
-    assert [s["name"] for s in content["sets"]] == ["seed-0", "seed-1"]
+    assert all(d["value"] in (0, None) for d in content["differences"])
     assert all(d["paired"] for d in content["differences"])
     assert run(["report", *files, "--fail-above", "0.1"]) == USAGE
     assert "--fail-above is for one source" in capsys.readouterr().err
