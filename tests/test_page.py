@@ -490,6 +490,8 @@ def test_the_explorer_follows_sliders_clicks_and_keys(
     for name in ("network", "bayes"):
         row = np.array(written[200][name]["shares"]["value"][1][1])
         shares = [f"{100 * s:.0f}" for s in (row / row.sum()).round(4)[:4]]
+        rest = f"and {100 * (row / row.sum()).round(4)[4]:.1f} % on the rest of the image"
+        assert rest in texts(desktop, "#heats .own")
         assert texts(desktop, f".heat.{name} .cell") == shares
 
     desktop.value("document.getElementById('level').focus()")
