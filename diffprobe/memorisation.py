@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffprobe import intervals
 from diffprobe.datasets import SymbolImages, WordList, WordSplit
 from diffprobe.errors import UsageError
 from diffprobe.records import estimate
@@ -49,7 +50,7 @@ class Memorisation:
     distance_to_valid: Tensor
 
     def summary(self) -> dict[str, Any]:
-        """Return the shares and the mean distances with their standard errors."""
+        """Return the shares and the mean distances, each with its interval."""
         return {
             "training_words": self.training_words,
             "training": self.training,
@@ -58,8 +59,8 @@ class Memorisation:
             "recalled": self.recalled,
             "uniform": self.uniform,
             "nearest_is_training": self.nearest_is_training,
-            "distance_to_training": _mean(self.distance_to_training),
-            "distance_to_valid": _mean(self.distance_to_valid),
+            "distance_to_training": estimate(intervals.mean(self.distance_to_training)),
+            "distance_to_valid": estimate(intervals.mean(self.distance_to_valid)),
         }
 
 
@@ -105,8 +106,3 @@ def measure(
 
 def _spread(values: Tensor, where: Tensor) -> Tensor:
     return torch.full(where.shape, torch.nan, dtype=values.dtype).masked_scatter(where, values)
-
-
-def _mean(distances: Tensor) -> dict[str, float]:
-    known = distances[distances.isfinite()]
-    return estimate(known.mean(), known.std() / max(1, len(known)) ** 0.5)

@@ -175,7 +175,7 @@ def correct_grammatical(grammar: Grammar, words: Tensor, confusion: Tensor) -> C
         return grammar.signed_sum(inverse[distinct])[None]
 
     def find(distinct: Tensor) -> Tensor:
-        return ~torch.stack(list(grammar.violations(distinct).values())).any(0, keepdim=True)
+        return ~grammar.violated(distinct).any(0, keepdim=True)
 
     return _correct(words, confusion, find, weigh)[0]
 
@@ -189,9 +189,6 @@ def correct_kinds(grammar: Grammar, words: Tensor, confusion: Tensor) -> dict[st
         confusion: (V, V) counts, how often symbol a is read as b.
     """
 
-    def find(distinct: Tensor) -> Tensor:
-        return torch.stack(list(grammar.violations(distinct).values()))
-
     def weigh(distinct: Tensor, inverse: Tensor) -> Tensor:
         changes = (inverse - torch.eye(len(inverse)).to(inverse))[distinct]
         rows = max(1, CHUNK_ELEMENTS // (grammar.symbols * grammar.length**2))
@@ -199,18 +196,18 @@ def correct_kinds(grammar: Grammar, words: Tensor, confusion: Tensor) -> dict[st
             torch.einsum("kniv,niv->kn", find_replaced(part).double(), part_changes)
             for part, part_changes in zip(distinct.split(rows), changes.split(rows), strict=True)
         ]
-        return find(distinct).double() + torch.cat(replaced, 1)
+        return grammar.violated(distinct).double() + torch.cat(replaced, 1)
 
     def find_replaced(distinct: Tensor) -> Tensor:
         """Whether each kind is found after putting v into cell i: (kinds, N, L, V)."""
         cells, symbols = torch.arange(grammar.length), torch.arange(grammar.symbols)
         changed = distinct[:, None, None].repeat(1, len(cells), len(symbols), 1)
         changed[:, cells[:, None], symbols, cells[:, None]] = symbols
-        found = find(rearrange(changed, "n i v l -> (n i v) l"))
+        found = grammar.violated(rearrange(changed, "n i v l -> (n i v) l"))
         return rearrange(found, "k (n i v) -> k n i v", i=len(cells), v=len(symbols))
 
     kinds = grammar.violations(words[:1] if len(words) else words)
-    return dict(zip(kinds, _correct(words, confusion, find, weigh), strict=True))
+    return dict(zip(kinds, _correct(words, confusion, grammar.violated, weigh), strict=True))
 
 
 def _correct(

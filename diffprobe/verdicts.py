@@ -14,7 +14,7 @@ from torch import Tensor
 from diffprobe.datasets import SymbolImages, WordSplit
 from diffprobe.datasets.images import LEGIBLE
 from diffprobe.errors import UsageError
-from diffprobe.statistics import Rate, wilson
+from diffprobe.statistics import Rate, clustered, wilson
 
 # What a sample can be; the numbers in `Verdicts.labels`.
 VERDICTS = ("valid-novel", "valid-memorised", "invalid", "illegible")
@@ -79,6 +79,12 @@ class Verdicts:
         return wilson(int(self.legible.sum()), len(self.legible))
 
     @property
+    def legible_cells_rate(self) -> Rate:
+        """Share of cells that can be read; those of one sample are no independent witnesses."""
+        legible = self.legible_cells.sum(1)
+        return clustered(legible, torch.full_like(legible, self.legible_cells.shape[1]))
+
+    @property
     def grammatical_rate(self) -> Rate:
         """Share of valid words among the legible samples."""
         return wilson(int(self.grammatical.sum()), int(self.legible.sum()))
@@ -104,7 +110,7 @@ class Verdicts:
             "not_finite": int((~self.finite).sum()),
             "verdicts": self.shares(),
             "legible": self.legible_rate,
-            "legible_cells": wilson(int(self.legible_cells.sum()), self.legible_cells.numel()),
+            "legible_cells": self.legible_cells_rate,
             "grammatical": self.grammatical_rate,
             "chance": {
                 "uniform": self.uniform_rate,
@@ -133,7 +139,9 @@ def judge(dataset: SymbolImages, images: Tensor, split: WordSplit | None = None)
     legible_cells = confidence >= LEGIBLE
     legible = legible_cells.all(1)
     kinds = dataset.grammar.violations(words)
-    wrong = torch.stack(list(kinds.values())).any(0)
+    wrong = torch.zeros_like(legible)
+    for found in kinds.values():
+        wrong = wrong | found
     invalid, grammatical = legible & wrong, legible & ~wrong
     nearest = words.clone()
     nearest[invalid] = dataset.grammar.nearest(words[invalid])

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from diffprobe.datasets import Grammar
 from diffprobe.seeding import generator
-from diffprobe.statistics import Rate, wilson
+from diffprobe.statistics import Rate, clustered, wilson
 
 # Words drawn to tell what chance alone breaks, and what they may cost.
 DRAWN = 10_000
@@ -76,14 +76,13 @@ def measure(grammar: Grammar, words: Tensor, nearest: Tensor | None = None) -> V
     distance = wrong_cells.sum(1)
     kinds = {k: wilson(int(f.sum()), n) for k, f in grammar.violations(words).items()}
     counts = distance.bincount().tolist()
-    replaced = Counter(zip(words[wrong_cells].tolist(), nearest[wrong_cells].tolist(), strict=True))
     cells, symbols = _broken_pairs(grammar, words[distance == 1])
     return Violations(
         invalid=wilson(int((distance > 0).sum()), n),
         kinds=dict(sorted(kinds.items(), key=lambda item: -item[1].count)),
         positions=tuple(wilson(count, n) for count in wrong_cells.sum(0).tolist()),
         distances={d: wilson(count, n) for d, count in enumerate(counts) if d},
-        substitutions=_pairs(replaced, replaced.total()),
+        substitutions=_substitutions(words, nearest),
         paired=wilson(cells.total(), n),
         cells=_pairs(cells, n),
         symbols=_pairs(symbols, n),
@@ -105,6 +104,16 @@ def chance(grammar: Grammar, *, uniform: bool, seed: int = 0) -> Violations:
     random = generator(seed, "chance")
     words = shares.multinomial(n, replacement=True, generator=random).T.contiguous()
     return measure(grammar, words)
+
+
+def _substitutions(words: Tensor, nearest: Tensor) -> tuple[Pair, ...]:
+    """Count what is replaced by what, the most frequent; those in one word belong together."""
+    wrong = words != nearest
+    replaced = Counter(zip(words[wrong].tolist(), nearest[wrong].tolist(), strict=True))
+    return tuple(
+        Pair(a, b, clustered((wrong & (words == a) & (nearest == b)).sum(1), wrong.sum(1)))
+        for (a, b), _ in replaced.most_common(TOLD)
+    )
 
 
 def _broken_pairs(

@@ -1,3 +1,4 @@
+import csv
 import io
 import json
 import os
@@ -119,13 +120,22 @@ def test_several_sources_are_compared(
     assert len(files) == 2
     capsys.readouterr()
     assert run(["report", *files, "--out", "side"]) == 0
-    text = capsys.readouterr().out
-    assert "corrected p" in text
+    captured = capsys.readouterr()
+    assert "corrected p" in captured.out
+    assert captured.err == ""
     assert {p.name for p in Path("side").iterdir()} >= {"comparison.json", "comparison.md"}
-    assert run(["report", *files, "--paired", "--out", "side", "--json"]) == 0
+    # Other noise makes no pairs.
+    assert run(["report", *files, "--paired", "--out", "side"]) == USAGE
+    error = capsys.readouterr().err
+    assert "seed-0 has seed 0, n 24, batch_size" in error
+    assert "seed-1 has seed 1" in error
+    same = [files[0], str(shutil.copy(files[0], Path(files[0]).with_stem("again_seed-1")))]
+    assert run(["report", *same, "--out", "side"]) == 0
+    assert "came from the same noise; --paired" in capsys.readouterr().err
+    assert run(["report", *same, "--paired", "--out", "side", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert [s["legible"]["n"] for s in content["sets"]] == [24, 24]
-    assert [s["name"] for s in content["sets"]] == ["seed-0", "seed-1"]
+    assert all(d["value"] in (0, None) for d in content["differences"])
     assert all(d["paired"] for d in content["differences"])
     assert run(["report", *files, "--fail-above", "0.1"]) == USAGE
     assert "--fail-above is for one source" in capsys.readouterr().err
@@ -196,6 +206,43 @@ def test_anybodys_images_are_judged(tmp_path: Path, capsys: pytest.CaptureFixtur
     }
     assert content["grammatical"]["value"] is None
     assert (tmp_path / "theirs-report" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("grammar", "cells"),
+    [
+        ({"name": "modular-sum", "length": 3, "base": 2, "modulus": 1}, 3),
+        ({"name": "palindrome", "length": 1, "symbols": 2}, 1),
+    ],
+    ids=["modulo 1", "one cell"],
+)
+def test_languages_in_which_every_word_is_valid_are_reported(
+    grammar: dict[str, object],
+    cells: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = "".join(f"{key} = {json.dumps(value)}\n" for key, value in grammar.items())
+    file = tmp_path / "every-word.toml"
+    file.write_text(f"[grammar]\n{settings}[images]\nsymbols = '01'\ngrid = [1, {cells}]\n")
+    world = build_dataset(resolve(file=file))
+    random = torch.Generator().manual_seed(0)
+    images = world.draw(torch.randint(2, (60, cells), generator=random), random)
+    images[:7, :, :, :8] = 0.0
+    np.savez(tmp_path / "theirs.npz", images=images.numpy())
+    asked = ["report", str(tmp_path / "theirs.npz"), "--dataset", str(file)]
+    assert run([*asked, "--fail-above", "0"]) == 0
+    assert "Every word is valid: there is no rule to learn." in capsys.readouterr().out
+    assert run([*asked, "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["violations"] == {}
+    assert content["verdicts"]["invalid"]["count"] == 0
+    assert (content["legible"]["count"], content["legible"]["n"]) == (53, 60)
+    assert content["grammatical"]["value"] == content["grammatical"]["corrected"]["value"] == 1
+    assert content["chance"] == {"uniform": 1, "product": pytest.approx(1), "ideal": 1}
+    with (tmp_path / "theirs-report" / "samples.csv").open() as table:
+        assert {row["kinds"] for row in csv.DictReader(table)} == {""}
+    assert "none found" in (tmp_path / "theirs-report" / "report.html").read_text()
 
 
 def test_too_many_violations_exit_with_3(

@@ -18,10 +18,11 @@ from diffprobe.probes.cache import Keep
 from diffprobe.probes.detectors import KNOWS, Detectors
 from diffprobe.probes.jacobian import exact_energies
 from diffprobe.probes.regions import Regions
-from diffprobe.probes.sampling_path import Running, symbol_entropy
+from diffprobe.probes.sampling_path import Running, Trajectories, symbol_entropy
 from diffprobe.probes.subject import subject_of
 from diffprobe.sampling import sample
 from diffprobe.seeding import generator
+from diffprobe.statistics import auroc, holm
 
 SCHEDULER = noise_scheduler(NoiseConfig())
 STRIP = SymbolImages(Parity(4), Glyphs.font("01", (4, 4)), (1, 4))
@@ -142,7 +143,7 @@ def test_the_ldr_is_that_of_each_sample() -> None:
             seen.append(x_t)
 
     sample(BAYES, STRIP.image_shape, replace(SAMPLING, n=40), watch=watch)
-    energies = exact_energies(BAYES, seen[0], result.t, Regions.cells(STRIP).masks)
+    energies = exact_energies(BAYES, seen[0], result.t, Regions.cells(STRIP))
     exact = energies.diagonal(dim1=1, dim2=2).sum(1) / energies.sum((1, 2))
     together = torch.corrcoef(torch.stack([exact, result.scores["LDR"]]))[0, 1]
     assert together > 0.95
@@ -261,6 +262,65 @@ def test_the_probe_of_a_subject(tmp_path: Path, measured: Detectors) -> None:
     text = "\n".join(detectors.lines(content, subject))
     assert str(area) in text
     assert "better than chance" in text
+    assert "over 0.5 to 1 of the path: not the default" in text
+    usual = {**content, "network": {**network, "window_is_default": True}}
+    assert "over 0.5 to 1 of the path: the default" in "\n".join(detectors.lines(usual, subject))
+
+
+def test_verdicts_follow_the_p_that_is_corrected_for_the_table() -> None:
+    """One of eight detectors at p = 0.02 is what chance gives; at 0.002 it is not."""
+    positive = torch.arange(200) < 60
+
+    def spread(shift: float) -> Tensor:
+        up, down = (torch.linspace(0, 1, n, dtype=torch.float64) for n in (60, 140))
+        return torch.cat([up + shift, down])
+
+    def table(shift: float) -> Detectors:
+        scores = {name: spread(0.0) for name in KNOWS} | {"trajectory variance": spread(shift)}
+        return Detectors(
+            scores=scores,
+            auroc={name: auroc(score, positive) for name, score in scores.items()},
+            legible=torch.ones(200, dtype=torch.bool),
+            grammatical=~positive,
+            t=0,
+            log_snr=0.0,
+            settings={"window": (0.8, 1.0)},
+        )
+
+    for shift, told in ((0.11, "not told from chance"), (0.15, "better than chance")):
+        result = table(shift)
+        raw = [area.p for area in result.auroc.values()]
+        assert result.auroc["trajectory variance"].p == min(raw) < 0.05
+        assert list(result.corrected.values()) == holm(raw)
+        content = detectors.summary({"network": result})
+        assert content["network"]["p_corrected"] == result.corrected
+        (line,) = (
+            line
+            for line in detectors.lines(content, subject_of(BAYES, STRIP))
+            if "  trajectory variance  " in line
+        )
+        assert f"{told}, p = {8 * min(raw):.2g}" in line
+
+
+def test_windows_in_one_pass_are_those_of_the_stored_path() -> None:
+    windows = [(0.0, 0.5), (0.8, 1.0), (0.4, 0.7)]
+    watch, kept = Trajectories(1000, windows), []
+    settings = replace(SAMPLING, n=50)  # two batches
+
+    def both(index: int, t: Tensor, x_t: Tensor, x0_hat: Tensor) -> None:
+        watch(index, t, x_t, x0_hat)
+        kept.append((index, 1 - int(t) / 999, x0_hat))
+
+    sample(Wavering(SCHEDULER), STRIP.image_shape, settings, watch=both)
+    assert watch.variance.shape == (3, 50, *STRIP.image_shape)
+    for (low, high), found in zip(windows, watch.variance, strict=True):
+        wanted = [
+            torch.stack([x for i, at, x in kept if i == batch and low <= at <= high]).var(
+                0, correction=0
+            )
+            for batch in (0, 1)
+        ]
+        torch.testing.assert_close(found, torch.cat(wanted), rtol=1e-4, atol=1e-6)
 
 
 def test_what_is_kept_is_what_was_measured(tmp_path: Path, measured: Detectors) -> None:

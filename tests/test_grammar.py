@@ -217,6 +217,41 @@ def test_nearest_words_and_suspect_cells_are_those_found_by_looking_at_all(
     assert torch.equal(grammar.nearest(words), nearest)
 
 
+@pytest.mark.parametrize("length", [16, 17, 24, 64, 300])
+def test_suspect_cells_of_long_words_in_closed_form(length: int) -> None:
+    """Any cell repairs an odd word or a sum that is off; of a broken pair either does."""
+    random = torch.Generator().manual_seed(length)
+    words = torch.randint(2, (20, length), generator=random)
+    odd = words.sum(1) % 2 == 1
+    assert torch.equal(Parity(length).suspects(words), odd[:, None].expand(-1, length))
+
+    rule = ModularSum(length, 10, 10)
+    digits = torch.randint(10, (20, length), generator=random)
+    wrong = digits.sum(1) % 10 != 0
+    assert torch.equal(rule.suspects(digits), wrong[:, None].expand(-1, length))
+
+    half = torch.randint(3, (20, (length + 1) // 2), generator=random)
+    mirrored = torch.cat([half, half[:, : length // 2].flip(1)], 1)
+    cell = torch.randint(length // 2, (20,), generator=random)
+    mirrored[torch.arange(20), cell] = (mirrored[torch.arange(20), cell] + 1) % 3
+    blamed = torch.zeros(20, length, dtype=torch.bool)
+    blamed[torch.arange(20), cell] = blamed[torch.arange(20), length - 1 - cell] = True
+    assert torch.equal(Palindrome(length, 3).suspects(mirrored), blamed)
+
+
+@pytest.mark.parametrize("length", [18, 24, 64])
+def test_suspect_cells_of_long_brackets_in_closed_form(length: int) -> None:
+    inner = [0, 1] * (length // 2 - 1)
+    wrong_kind = torch.tensor([[0, *inner, 1], [0, *inner, 3]])
+    ends = [True, *[False] * (length - 2), True]
+    assert Dyck(length, 2).suspects(wrong_kind).tolist() == [[False] * length, ends]
+    # All open before all close, one too many: any but the first may close instead.
+    half = length // 2
+    open_too_often = torch.tensor([[0] * (half + 1) + [1] * (half - 1)])
+    blamed = [False, *[True] * half, *[False] * (half - 1)]
+    assert Dyck(length, 1).suspects(open_too_often).tolist() == [blamed]
+
+
 @pytest.mark.parametrize("grammar", [Parity(5), Dyck(6, 2), DigitSum()], ids=["parity", "dyck", ""])
 def test_each_nearest_word_is_drawn_where_several_are(grammar: Grammar) -> None:
     word = torch.zeros(1, grammar.length, dtype=torch.long)

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from diffprobe import memorisation
 from diffprobe.datasets import DigitSum, Glyphs, Parity, SymbolImages, WordList, WordSplit
 from diffprobe.errors import UsageError
+from diffprobe.records import interval
 from diffprobe.report import report_samples
 from diffprobe.verdicts import judge
 
@@ -54,6 +56,22 @@ def test_the_nearest_image_is_the_one_found_by_looking_at_all() -> None:
     assert torch.allclose(result.distance_to_valid, nearest(world.grammar.words()), atol=1e-5)
 
 
+def test_intervals_of_mean_distances_cover_where_few_samples_are_far() -> None:
+    """Most samples lie near a training image, one in twelve is new and lies far."""
+    random = torch.Generator().manual_seed(0)
+    share, n, repeats, covered = 1 / 12, 600, 600, 0
+    images = planted(5, 3, 2)
+    result = memorisation.measure(WORLD, SPLIT, images, judge(WORLD, images))
+    for _ in range(repeats):
+        far = torch.rand(n, generator=random) < share
+        drawn = 0.05 + 0.01 * torch.randn(n, generator=random).abs() + 0.4 * far
+        told = replace(result, distance_to_training=drawn).summary()["distance_to_training"]
+        truth = 0.05 + 0.01 * math.sqrt(2 / math.pi) + 0.4 * share
+        covered += told["low"] <= truth <= told["high"]
+    assert told["n"] == n
+    assert 0.92 < covered / repeats < 0.98
+
+
 def test_weights_move_the_line_to_compare_with() -> None:
     words = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])
     grammar = WordList(words, 2, [1, 2, 3, 4])
@@ -84,6 +102,9 @@ def test_the_report_tells(tmp_path: Path) -> None:
     page = report.page.read_text()
     assert "Memorisation" in page
     assert "50 of 80" in page
+    distances = [content["memorisation"][f"distance_to_{which}"] for which in ("training", "valid")]
+    assert all(told["n"] == 100 for told in distances)
+    assert all(interval(told) in page for told in distances)
     without = report_samples(planted(5, 3, 2), WORLD, tmp_path, split=WordSplit(WORLD.grammar))
     assert without.memorisation is None
     assert "Memorisation" not in without.page.read_text()

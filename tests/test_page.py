@@ -20,6 +20,7 @@ from PIL import Image
 
 from diffprobe.datasets import Glyphs, ModularSum, SymbolImages, WordSplit
 from diffprobe.probes import open_subject, run_probes
+from diffprobe.records import interval
 from diffprobe.report import Report, report_samples
 from diffprobe.report.page import Gallery, explorer, explorer_data, gallery, render
 from diffprobe.statistics import wilson
@@ -71,27 +72,37 @@ def write_probes(probes: Path) -> dict[int, Any]:
     for step in STEPS:
         parts = {}
         for name in ("network", "bayes", "product"):
-            energy = random.uniform(0.1, 1, (T, 4, 4)) + 3 * np.eye(4)
-            ldr: list[float | None] = random.uniform(0.3, 1, T).tolist()
+            # Four regions and the rest of the image; a share of nothing may be told below 0.
+            shares = random.uniform(0.1, 1, (T, 4, 5)) + 3 * np.eye(4, 5)
+            shares[:, 0, 1] = -1e-4
+            matrix: list[Any] = (shares / shares.sum((1, 2), keepdims=True)).tolist()
+            value: list[float | None] = random.uniform(0.3, 0.9, T).tolist()
             if name != "network":
-                energy[2] = 0  # at low noise an oracle depends on nothing
-                ldr[2] = None
+                matrix[2] = [[None] * 5] * 4  # at low noise an oracle depends on nothing
+                value[2] = None
+            # Symmetric, skewed, and without an interval.
+            low = [value[0] - 0.02, value[1] - 0.09, None]
+            high = [value[0] + 0.02, value[1] + 0.01, None]
             parts[name] = {
                 "t": list(LEVELS),
                 "log_snr": [-9.0, -1.25, 8.0],
                 "inputs": [128, 128, 128],
-                "ldr": ldr,
-                "ldr_error": random.uniform(0.001, 0.02, T).tolist(),
-                "dependence": energy.tolist(),
-                "dependence_error": (energy / 20).tolist(),
+                "ldr": {"value": value, "low": low, "high": high},
+                "shares": {"value": matrix},
+                "parts": [*(f"cell {i}" for i in range(4)), "rest"],
                 "settings": {"variant": "squared", "output": "x0", "seed": 0},
             }
         bayes = parts["bayes"] = bayes or parts["bayes"]
         excess = [
-            {"value": a - b if b else None, "standard_error": 0.004}
-            for a, b in zip(parts["network"]["ldr"], bayes["ldr"], strict=True)
+            {"value": a - b if b else None, "low": a - b - 0.03 if b else None}
+            | {"high": a - b + spread if b else None}
+            for a, b, spread in zip(
+                *(parts[name]["ldr"]["value"] for name in ("network", "bayes")),
+                (0.03, 0.01, 0),
+                strict=True,
+            )
         ]
-        along.append({"step": step, "levels": [{"excess_ldr": e} for e in excess]})
+        along.append({"step": step, "levels": levels_of(parts, excess)})
         written[step] = parts
         folder = probes / f"step-{step:06d}"
         folder.mkdir(parents=True)
@@ -102,7 +113,7 @@ def write_probes(probes: Path) -> dict[int, Any]:
         "level": {"t": 400},
         "regions": {
             "names": [f"cell {i}" for i in range(4)],
-            "boxes": [[0, 0, 8, 8], [0, 8, 8, 8], [8, 0, 8, 8], [8, 8, 8, 8]],
+            "boxes": [[0, 0, 8, 8], [0, 8, 8, 8], [8, 0, 8, 8], [8, 8, 4, 8]],
             "image": [16, 16],
         },
         "probes": {"locality": along[-1]},
@@ -110,6 +121,17 @@ def write_probes(probes: Path) -> dict[int, Any]:
     }
     (probes / f"step-{STEPS[-1]:06d}" / "summary.json").write_text(json.dumps(summary))
     return written
+
+
+def levels_of(parts: dict[str, Any], excess: list[Any]) -> list[dict[str, Any]]:
+    """The summary's levels: the LDR of each denoiser, and the excess."""
+    return [
+        {
+            "excess_ldr": excess[i],
+            "ldr": {who: {k: v[i] for k, v in p["ldr"].items()} for who, p in parts.items()},
+        }
+        for i in range(T)
+    ]
 
 
 class Elements(HTMLParser):
@@ -234,31 +256,32 @@ def test_the_explorer_reads_what_the_probe_wrote(tiny_run: Path, tmp_path: Path)
     for name, result in (("network", network), ("bayes", bayes)):
         part = found["parts"][name]
         moment = part["moments"][part["at"][-1]]
-        total = result.dependence.sum(-1, keepdim=True)
-        whole = (result.dependence / total * found["whole"]).tolist()
-        for level, row in np.ndindex(*total.shape[:2]):
+        shares = result.shares.value.clamp(min=0)
+        whole = (shares / shares.sum(-1, keepdim=True) * found["whole"]).tolist()
+        for level, row in np.ndindex(*shares.shape[:2]):
             share = moment["shares"][level][row]
-            if total[level, row] <= 1e-6:
+            if shares[level, row].isnan().any():
                 assert share is None
             else:
                 assert share == pytest.approx(whole[level][row], abs=0.51)
         assert moment["shares"][0][0] is not None
-        assert moment["ldr"][0] == pytest.approx(result.ldr[0].item())
+        assert moment["ldr"][0]["value"] == pytest.approx(result.ldr.value[0].item())
     assert len(found["parts"]["bayes"]["moments"]) == 1  # the optimum does not learn
     excess = found["excess"][-1][0]["value"]
-    assert excess == pytest.approx((network.ldr[0] - bayes.ldr[0]).item())
+    assert excess == pytest.approx((network.ldr.value[0] - bayes.ldr.value[0]).item())
 
 
-def test_the_error_of_an_own_share_is_that_of_simulated_energies() -> None:
-    random = torch.Generator().manual_seed(0)
-    mean = torch.tensor([[4.0, 1, 0.5], [1, 2, 1], [0.2, 0.3, 5]], dtype=torch.float64)
-    error = mean * torch.tensor([0.02, 0.05, 0.03], dtype=torch.float64)
-    noise = torch.randn(20_000, 3, 3, generator=random, dtype=torch.float64)
-    draws = mean + error * noise
-    wanted = (draws.diagonal(dim1=1, dim2=2) / draws.sum(-1)).std(0)
-    record = {"dependence": [mean.tolist()], "dependence_error": [error.tolist()]}
-    found = torch.tensor(explorer._shares(record, [0])["own_error"][0]) / explorer.WHOLE
-    torch.testing.assert_close(found.double(), wanted, rtol=0.03, atol=1e-4)
+def test_the_rest_of_the_image_counts_in_the_shares(probes: tuple[Path, dict[int, Any]]) -> None:
+    found = explorer_data(probes[0])
+    assert found is not None
+    moments = found["parts"]["network"]["moments"]
+    for moment, step in zip(moments, STEPS, strict=True):
+        wanted = np.array(probes[1][step]["network"]["shares"]["value"]).clip(0)
+        wanted = found["whole"] * wanted / wanted.sum(-1, keepdims=True)
+        assert np.abs(np.array(moment["shares"]) - wanted).max() <= 0.5
+        assert np.array(moment["shares"]).shape == (T, 4, 5)
+    # Three regions of 64 pixels and one of 32: a pixel of any depends on all 256 alike.
+    assert found["no_locality"] == pytest.approx((3 * 64 * 64 + 32 * 32) / (224 * 256))
 
 
 def test_what_does_not_fit_is_left_out(
@@ -273,13 +296,18 @@ def test_what_does_not_fit_is_left_out(
     assert found is not None
     assert found["steps"] == [200]
 
-    monkeypatch.setattr(explorer, "SHARES", 2 * 16 * 2)  # two matrices of each denoiser
+    for file in (tmp_path / "probes").glob("*/locality.json"):  # as older versions wrote it
+        parts = json.loads(file.read_text())
+        file.write_text(json.dumps({k: {"t": p["t"], "settings": {}} for k, p in parts.items()}))
+    assert explorer_data(tmp_path / "probes") is None
+
+    monkeypatch.setattr(explorer, "SHARES", 2 * 4 * 5 * 2)  # two matrices of each denoiser
     found = explorer_data(probes[0])
     assert found is not None
     assert (found["steps"], found["t"], found["start"]) == ([200], [400, 3], 0)
-    network, bayes = (probes[1][200][name]["ldr"][1] for name in ("network", "bayes"))
+    network, bayes = (probes[1][200][name]["ldr"]["value"][1] for name in ("network", "bayes"))
     assert found["excess"][0][0]["value"] == pytest.approx(network - bayes)
-    assert found["parts"]["network"]["moments"][0]["ldr"][0] == network
+    assert found["parts"]["network"]["moments"][0]["ldr"][0]["value"] == network
 
 
 # ---- in a browser -------------------------------------------------------------------------------
@@ -418,27 +446,21 @@ def test_a_sample_is_looked_into_by_pointer_and_by_keys(desktop: Browser, report
 def numbers(probes: dict[int, Any], step: int, level: int, cell: int) -> list[list[str]]:
     """The explorer's table as the probe's record has it."""
     parts = [probes[step][name] for name in ("network", "bayes")]
-
-    def row(values: list[tuple[float | None, float]]) -> list[str]:
-        return [
-            "depends on nothing" if v is None else f"{v:.3f} ± {1.96 * e:.3f}" for v, e in values
-        ]
-
-    ldr = row([(p["ldr"][level], p["ldr_error"][level]) for p in parts])
-    shares = []
+    ldr, shares = [], []
     for part in parts:
-        energy, error = (np.array(part[k][level][cell]) for k in ("dependence", "dependence_error"))
-        if energy.sum() == 0:
-            shares.append((None, 0.0))
-            continue
-        share = energy[cell] / energy.sum()
-        gradient = -share * np.ones(4)
-        gradient[cell] += 1
-        spread = np.sqrt((gradient**2 * error**2).sum()) / energy.sum()
-        shares.append((round(share, 4), round(spread, 4)))
-    first, second = (p["ldr"][level] for p in parts)
-    excess = "undefined" if second is None else f"{first - second:+.3f} ± {1.96 * 0.004:.3f}"
-    return [ldr, row(shares), [excess.replace("-", "−")]]
+        ratio = {key: values[level] for key, values in part["ldr"].items()}
+        known = ratio["value"] is not None
+        ldr.append(interval(ratio) if known else "depends on nothing")
+        row = [max(0, x) for x in part["shares"]["value"][level][cell]] if known else []
+        shares.append(f"{round(row[cell] / sum(row), 4):.3f}" if known else "depends on nothing")
+    first, second = (p["ldr"]["value"][level] for p in parts)
+    excess = "undefined"
+    if level == 0:
+        excess = f"{first - second:+.3f} ± 0.030"
+    elif level == 1:
+        low, value, high = (first - second + x for x in (-0.03, 0, 0.01))
+        excess = f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
+    return [ldr, shares, [excess.replace("-", "−")]]
 
 
 def shown_numbers(browser: Browser) -> list[list[str]]:
@@ -466,8 +488,10 @@ def test_the_explorer_follows_sliders_clicks_and_keys(
     assert shown_numbers(desktop) == numbers(written, 200, 1, 1)
     assert desktop.value("document.activeElement.getAttribute('aria-checked')") == "true"
     for name in ("network", "bayes"):
-        energy = np.array(written[200][name]["dependence"][1][1])
-        shares = [f"{100 * s:.0f}" for s in (energy / energy.sum()).round(4)]
+        row = np.array(written[200][name]["shares"]["value"][1][1])
+        shares = [f"{100 * s:.0f}" for s in (row / row.sum()).round(4)[:4]]
+        rest = f"and {100 * (row / row.sum()).round(4)[4]:.1f} % on the rest of the image"
+        assert rest in texts(desktop, "#heats .own")
         assert texts(desktop, f".heat.{name} .cell") == shares
 
     desktop.value("document.getElementById('level').focus()")

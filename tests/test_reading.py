@@ -13,6 +13,8 @@ from diffprobe.datasets import (
     Dyck,
     Glyphs,
     Grammar,
+    ModularSum,
+    Palindrome,
     Parity,
     SymbolImages,
     hypercube,
@@ -191,3 +193,15 @@ def test_intervals_cover_the_truth_as_often_as_they_say(valid: float) -> None:
     least, most = binom.ppf(0.001, rounds, 0.93), binom.ppf(0.999, rounds, 0.97)
     assert least <= covered <= most
     assert least <= kinds_covered <= most
+
+
+@pytest.mark.parametrize("grammar", [ModularSum(3, 2, 1), Palindrome(1, 2)], ids=["sum", "cell"])
+def test_nothing_is_wrong_where_every_word_is_valid_however_badly_it_is_read(
+    grammar: Grammar,
+) -> None:
+    words = torch.randint(2, (50, grammar.length), generator=generator())
+    confusion = torch.tensor([[90, 10], [20, 80]])
+    assert reading.correct_kinds(grammar, words, confusion) == {}
+    found = reading.correct_grammatical(grammar, words, confusion)
+    assert (found.value, found.high) == (pytest.approx(1), pytest.approx(1))
+    assert found.low < 1

@@ -10,6 +10,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))  # where populations are listed
 
 from populations import all_words, estimates, tilted, truths
+from score_populations import POPULATIONS
 
 from coverage_parts.table import Row
 from diffprobe.datasets import (
@@ -24,7 +25,7 @@ from diffprobe.datasets import (
 from diffprobe.report import distribution
 from diffprobe.report.estimators import total_variation
 from diffprobe.report.pairs import cramers_v
-from diffprobe.statistics import auroc, difference, paired_difference, wilson
+from diffprobe.statistics import auroc, clustered, difference, paired_difference, wilson
 
 REPEATS = 2000
 MEASURED = 500  # of whole distributions
@@ -66,11 +67,18 @@ def rates(random: torch.Generator) -> Hits:
 
 
 def areas(random: torch.Generator) -> Hits:
-    """Areas under the ROC curve, of two normal populations."""
-    scores = torch.randn(120, generator=random) + (torch.arange(120) < 40)
-    truth = torch.special.ndtr(torch.tensor(1 / math.sqrt(2))).item()
-    found = auroc(scores, torch.arange(120) < 40, resamples=300)
-    yield "area under the ROC curve, 40 and 80", found.low <= truth <= found.high
+    """Areas under the ROC curve, and rates of cells, which come several in a sample."""
+    for name, (first, second, area) in POPULATIONS.items():
+        for m, n in ((20, 50), (40, 80), (300, 700)):
+            scores = torch.cat([first(m, random), second(n, random)])
+            found = auroc(scores, torch.arange(m + n) < m)
+            if found.value is not None:
+                yield f"AUROC, {name}, {m}/{n}", found.low <= area <= found.high
+    for n in (100, 1000):
+        # Cells of one sample are alike: each sample has a rate of its own, 3/4 on average.
+        own = torch.rand(n, 1, generator=random) ** (1 / 3)
+        counts = (torch.rand(n, 8, generator=random) < own).sum(1)
+        yield f"rate of cells, {n} samples", clustered(counts, torch.full((n,), 8)).contains(0.75)
 
 
 def pairs(random: torch.Generator) -> Hits:

@@ -2,8 +2,9 @@
 
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from diffprobe.report.sweep import Sweep
     from diffprobe.training.run_folder import RunFolder
 
+# What noise depends on, beside the size of the images.
+NOISE = ("seed", "n", "batch_size")
 TOO_MANY = 3  # exit code where --fail-above is exceeded
 
 
@@ -146,11 +149,31 @@ def _compare(sources: tuple[Path, ...], dataset: str | None, paired: bool) -> "C
     names = [_name(file, run) for file, run in files]
     if len(set(names)) < len(names):
         names = _apart([str(file.with_suffix("")) for file, _ in files])  # files of one run
+    samples = {name: load_samples(file) for name, (file, _) in zip(names, files, strict=True)}
+    _check_noise({name: each.sampler for name, each in samples.items()}, paired)
     sets = {
-        name: judge(build_dataset(_config(file, run, dataset)), load_samples(file).images)
+        name: judge(build_dataset(_config(file, run, dataset)), samples[name].images)
         for name, (file, run) in zip(names, files, strict=True)
     }
     return compare(sets, paired=paired)
+
+
+def _check_noise(samplers: dict[str, Mapping[str, Any]], paired: bool) -> None:
+    """Refuse pairs that are none, and offer them where they were not asked for."""
+    made = {name: tuple(s.get(key) for key in NOISE) for name, s in samplers.items()}
+    known = {name: each for name, each in made.items() if None not in each}
+    if paired and len(set(known.values())) > 1:
+        listed = "; ".join(
+            f"{name} has {', '.join(f'{k} {v}' for k, v in zip(NOISE, each, strict=True))}"
+            for name, each in known.items()
+        )
+        raise UsageError(f"--paired is for samples of the same noise, but {listed}")
+    if not paired and len(known) == len(made) and len(set(known.values())) == 1:
+        click.echo(
+            "diffprobe: these samples came from the same noise; --paired tells smaller "
+            "differences apart",
+            err=True,
+        )
 
 
 def _sweep(

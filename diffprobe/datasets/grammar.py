@@ -22,7 +22,7 @@ from torch import Tensor
 
 from diffprobe.datasets.semiring import (
     LOG_ZERO,
-    BestSemiring,
+    AnyBestSemiring,
     LogSemiring,
     MaxSemiring,
     ModularSemiring,
@@ -74,10 +74,15 @@ class Grammar(ABC):
             words: (N, L) long.
 
         Returns:
-            Kind of violation -> (N,) bool.
+            Kind of violation -> (N,) bool; no kind where every word is valid.
         """
         distance = self.distance(words)
         return {f"distance {d}": distance == d for d in range(1, self.length + 1)}
+
+    def violated(self, words: Tensor) -> Tensor:
+        """Return whether each of K kinds of `violations` is found in each word: (K, N) bool."""
+        none = torch.zeros(0, len(words), dtype=torch.bool, device=words.device)
+        return torch.cat([none, *(found[None] for found in self.violations(words).values())])
 
     def log_partition(self, scores: Tensor) -> Tensor:
         """Return log sum over valid words w of weight(w) exp(sum_i scores[b, i, w_i]).
@@ -202,17 +207,23 @@ class Grammar(ABC):
         costs = self._costs(words)
         # A word's substitutions together get less than one more, which changes no distance.
         noise = torch.rand(costs.shape, generator=random, device=words.device) / (self.length + 1)
-        return self._gradient(costs * (1 + noise), BestSemiring()).argmax(-1)
+        return self._gradient(costs * (1 + noise), MaxSemiring()).argmax(-1)
 
     def suspects(self, words: Tensor) -> Tensor:
-        """Return the cells that any of the nearest valid words would change: (N, L) bool.
+        """Return the cells that any of the nearest valid words would change.
+
+        Exact at any length: costs are whole numbers, and what attains their maximum is marked.
+        Memory as of `marginals`: one gradient of a chunk.
 
         Args:
             words: (N, L) long.
+
+        Returns:
+            (N, L) bool; all false for valid words.
         """
-        # The gradient of a maximum is shared by all that attain it.
-        shares = self._gradient(self._costs(words), MaxSemiring())
-        return shares.gather(-1, words[..., None])[..., 0] < 1 - 1e-5
+        marks = self._gradient(self._costs(words), AnyBestSemiring())
+        own = torch.nn.functional.one_hot(words, self.symbols).bool()
+        return (marks.masked_fill(own, 0.0) > 0).any(-1)
 
     def signed_sum(self, factors: Tensor) -> Tensor:
         """Return the sum over valid words w of the product of `factors[b, i, w_i]`.

@@ -59,22 +59,43 @@ class LogSemiring:
 
 
 class MaxSemiring(LogSemiring):
-    """The best score of any word, whatever its weight; the gradient is shared by all such words."""
+    """The best score of any word, whatever its weight; the gradient is one best word."""
 
     def __init__(self) -> None:
         super().__init__(power=0.0)
 
     def sum(self, x: Tensor, dim: int) -> Tensor:
-        """Keep the best alternative."""
-        return torch.amax(x, dim)
-
-
-class BestSemiring(MaxSemiring):
-    """The same, with a gradient that is one best word."""
-
-    def sum(self, x: Tensor, dim: int) -> Tensor:
         """Keep the best alternative; of equal ones, one."""
         return x.max(dim).values
+
+
+class AnyBestSemiring(MaxSemiring):
+    """The same, with a gradient that is positive on what any best word contains, and 0 elsewhere.
+
+    Backward through a maximum marks each alternative that attains it. A gradient shared by them, as
+    that of `torch.amax`, halves with each choice: along a long word it ends below any tolerance.
+    """
+
+    def sum(self, x: Tensor, dim: int) -> Tensor:
+        """Keep the best alternative; mark all equal ones on the way back."""
+        result: Tensor = _MarkedMax.apply(x, dim)  # type: ignore[no-untyped-call]
+        return result
+
+
+class _MarkedMax(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dim: int) -> Tensor:
+        best = x.amax(dim, keepdim=True)
+        ctx.save_for_backward(x == best)
+        ctx.dim = dim
+        return best.squeeze(dim)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (attains,) = ctx.saved_tensors
+        # Marks, not counts: of those there are too many for any float.
+        marked = (grads[0] > 0).unsqueeze(ctx.dim) & attains
+        return marked.to(grads[0]), None
 
 
 class SamplingSemiring(LogSemiring):

@@ -2,7 +2,8 @@
 
 N samples are drawn, scored along their sampling paths, and judged by the grammar. A detector is as
 good as the probability that an invalid sample scores higher than a valid one: its AUROC, among the
-legible samples, chance 0.5. The way each score points is settled here, never by the result.
+legible samples, chance 0.5. The way each score points is settled here, never by the result, and the
+p-values of the table are corrected together.
 
 From the denoiser alone:
 
@@ -61,7 +62,7 @@ from diffprobe.probes.sampling_path import SamplingPath
 from diffprobe.progress import Progress, silent
 from diffprobe.sampling import sample
 from diffprobe.seeding import generator
-from diffprobe.statistics import Auroc, Rate, auroc, wilson
+from diffprobe.statistics import Auroc, Rate, auroc, holm, wilson
 from diffprobe.verdicts import judge
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ KNOWS = {
     "odds under the grammar": "grammar",
 }
 
+DEFAULT_WINDOW = ProbeConfig().detector_window
+
 # The grammar lives where its weight is at least this share of the largest.
 LIVES = 0.1
 
@@ -103,7 +106,7 @@ class Detectors:
     Attributes:
         scores: Detector -> (N,) float64, higher for what is more likely a hallucination.
         auroc: Detector -> how well it tells invalid from valid among the legible samples. The
-            intervals are of each detector by itself, not of the best of several.
+            intervals and p are of each detector by itself, not of the best of several.
         legible: (N,) bool, every cell can be read.
         grammatical: (N,) bool, legible and valid.
         t: The level of the single-level detectors.
@@ -118,6 +121,11 @@ class Detectors:
     t: int
     log_snr: float
     settings: dict[str, Any]
+
+    @property
+    def corrected(self) -> dict[str, float]:
+        """Detector -> p after Holm's correction for how many detectors there are."""
+        return dict(zip(self.auroc, holm([a.p for a in self.auroc.values()]), strict=True))
 
     @property
     def invalid(self) -> Rate:
@@ -175,7 +183,7 @@ def measure(
     path.check()
     visited = path.batches[0].t
     x_t = torch.cat([batch.x_t for batch in path.batches])
-    variance = torch.cat([dataset.cells(b.x0_hat.variance).mean((2, 3)) for b in path.batches])
+    variance = dataset.cells(path.trajectories.variance[0]).mean((2, 3))
     regions = regions or Regions.cells(dataset)
     found = {
         "trajectory variance": variance.mean(1),
@@ -336,14 +344,17 @@ def best(result: Detectors) -> str:
 
 
 def summary(results: dict[str, Detectors]) -> dict[str, Any]:
-    """Return the AUROCs and how many samples they rest on."""
+    """Return the AUROCs, their corrected p, how many samples they rest on, and the window."""
     return {
         name: {
             "samples": len(result.legible),
             "invalid": result.invalid,
             "t": result.t,
             "log_snr": result.log_snr,
+            "window": result.settings["window"],
+            "window_is_default": tuple(result.settings["window"]) == DEFAULT_WINDOW,
             "auroc": result.auroc,
+            "p_corrected": result.corrected,
         }
         for name, result in results.items()
     }
@@ -352,19 +363,30 @@ def summary(results: dict[str, Detectors]) -> dict[str, Any]:
 def lines(content: dict[str, Any], subject: "Subject") -> list[str]:
     """Return the network's AUROCs in words."""
     network = content["network"]
-    found = [
+    low, high = network["window"]
+    chosen = "the default window"
+    if not network["window_is_default"]:
+        chosen = "not the default: one chosen by looking at these samples flatters itself"
+    return [
         f"hallucinations among the legible of {network['samples']:,} samples: {network['invalid']}",
-        "area under the ROC curve (chance 0.5), invalid against valid samples",
+        f"trajectory variance over {low:g} to {high:g} of the path: {chosen}",
+        "area under the ROC curve (chance 0.5), invalid against valid samples; "
+        "p corrected for the number of detectors",
+        *(
+            f"  {name:31} {area}; {_finding(area, network['p_corrected'][name])}"
+            for name, area in network["auroc"].items()
+        ),
     ]
-    return found + [f"  {k:31} {area}; {_finding(area)}" for k, area in network["auroc"].items()]
 
 
-def _finding(area: Auroc) -> str:
+def _finding(area: Auroc, p: float) -> str:
     if area.value is None:
         return "too few to tell"
-    if area.low > 0.5:
-        return "better than chance"
-    return "points the wrong way" if area.high < 0.5 else "not told from chance"
+    if p >= 0.05:
+        told = "not told from chance"
+    else:
+        told = "better than chance" if area.value > 0.5 else "points the wrong way"
+    return f"{told}, p = {p:.2g}"
 
 
 def _local_dependency_ratios(

@@ -1,5 +1,6 @@
 """What is kept along a sampling path: running means, so that more steps need no more memory."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -30,12 +31,48 @@ class Running:
         return self.squares / self.count
 
 
+class Trajectories:
+    """Takes the variance of x0_hat over windows of the path, as the `watch` of `sample`.
+
+    Several windows cost one pass, and two images a sample each.
+
+    Args:
+        timesteps: Noise levels of the schedule.
+        windows: W parts of the path, each from 0 (noise) to 1 (image) in timesteps, ends included.
+    """
+
+    def __init__(self, timesteps: int, windows: Sequence[tuple[float, float]]) -> None:
+        self.timesteps, self.windows = timesteps, list(windows)
+        self._batches: list[list[Running]] = []
+
+    def __call__(self, index: int, level: Tensor, x_t: Tensor, x0_hat: Tensor) -> None:
+        """Take in one step of batch `index`: the level () and x0_hat, (B, C, H, W)."""
+        if index == len(self._batches):
+            self._batches.append([Running() for _ in self.windows])
+        passed = 1 - int(level) / (self.timesteps - 1)
+        for (low, high), running in zip(self.windows, self._batches[index], strict=True):
+            if low <= passed <= high:
+                running.add(x0_hat)
+
+    @property
+    def variance(self) -> Tensor:
+        """Mean squared distance from the mean over each window: (W, N, C, H, W).
+
+        Raises:
+            UsageError: If the path has fewer than two steps in a window.
+        """
+        for (low, high), running in zip(self.windows, self._batches[0], strict=True):
+            _check_steps(running, 2, f"in probe.detector_window=[{low}, {high}]")
+        return torch.cat(
+            [torch.stack([running.variance for running in batch]) for batch in self._batches], 1
+        )
+
+
 @dataclass
 class PathOfBatch:
     """What is kept of B samples along their path.
 
     Attributes:
-        x0_hat: Over the steps in the window, (B, C, H, W).
         entropy: Of the symbols read, over the noisy steps, (B,).
         to_product, to_bayes: Distances, over the steps where the grammar lives, (B,).
         x_t: (B, C, H, W) at the level t, the one visited nearest to where the probe looks.
@@ -43,7 +80,6 @@ class PathOfBatch:
 
     x_t: Tensor
     t: int
-    x0_hat: Running = field(default_factory=Running)
     entropy: Running = field(default_factory=Running)
     to_product: Running = field(default_factory=Running)
     to_bayes: Running = field(default_factory=Running)
@@ -71,7 +107,8 @@ class SamplingPath:
         living: tuple[int, int],
     ) -> None:
         self.dataset, self.bayes, self.product = dataset, bayes, product
-        self.level, self.window, self.living = level, window, living
+        self.level, self.living = level, living
+        self.trajectories = Trajectories(bayes.timesteps, [window])
         self.batches: list[PathOfBatch] = []
 
     def __call__(self, index: int, level: Tensor, x_t: Tensor, x0_hat: Tensor) -> None:
@@ -82,9 +119,7 @@ class SamplingPath:
         batch = self.batches[index]
         if abs(t - self.level) < abs(batch.t - self.level):
             batch.t, batch.x_t = t, x_t
-        passed = 1 - t / (self.bayes.timesteps - 1)
-        if self.window[0] <= passed <= self.window[1]:
-            batch.x0_hat.add(x0_hat)
+        self.trajectories(index, level, x_t, x0_hat)
         if t >= self.level:
             batch.entropy.add(symbol_entropy(self.dataset, x0_hat))
         if self.living[0] <= t <= self.living[1]:
@@ -99,18 +134,17 @@ class SamplingPath:
 
     def check(self) -> None:
         """Raise UsageError where the path has too few steps for a score."""
-        first = self.batches[0]
-        low, high = self.window
-        for running, least, where in (
-            (first.x0_hat, 2, f"in probe.detector_window=[{low}, {high}]"),
-            (first.entropy, 1, f"with more noise than t={self.level}"),
-            (first.to_bayes, 1, f"where the grammar lives, t={self.living[0]} to {self.living[1]}"),
-        ):
-            if running.count < least:
-                raise UsageError(
-                    f"the sampler takes {running.count} steps {where}, of {least} needed; "
-                    "raise sampling.steps"
-                )
+        first, (low, high) = self.batches[0], self.living
+        _check_steps(first.entropy, 1, f"with more noise than t={self.level}")
+        _check_steps(first.to_bayes, 1, f"where the grammar lives, t={low} to {high}")
+
+
+def _check_steps(running: Running, least: int, where: str) -> None:
+    if running.count < least:
+        raise UsageError(
+            f"the sampler takes {running.count} steps {where}, of {least} needed; "
+            "raise sampling.steps"
+        )
 
 
 def symbol_entropy(dataset: SymbolImages, x0_hat: Tensor) -> Tensor:

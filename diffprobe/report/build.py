@@ -28,7 +28,7 @@ from diffprobe.report.export import markdown, write_verdicts
 from diffprobe.report.findings import findings
 from diffprobe.report.page import Figure, Gallery, explorer_data, render
 from diffprobe.report.sheet import draw_sheet
-from diffprobe.statistics import Rate, wilson
+from diffprobe.statistics import Rate, clustered, wilson
 from diffprobe.verdicts import Verdicts
 from diffprobe.violations import Pair, Violations
 
@@ -45,7 +45,7 @@ PROBE_FIGURES = {
     "rates of samples. Bars are 95 % intervals.",
     "ldr": "Local dependency ratio over noise levels, noisy images at the left: the network, the "
     "exact optimum, and the optimum that ignores the grammar. Below, the network's excess over "
-    "the optimum. Bands are ±1.96 standard errors.",
+    "the optimum. Bands are 95 % intervals.",
     "placement": "How much of the grammar the network uses (gamma: 0 local, 1 optimal), over the "
     "noise levels where the grammar is worth something (shaded).",
     "dependence": "Which input cell (column) each output cell (row) listens to, network above "
@@ -219,12 +219,11 @@ def _at(found: Violations, distance: int) -> Rate:
 def _unreadable(verdicts: Verdicts, names: tuple[str, ...]) -> Mapping[str, Any]:
     """Where cells cannot be read, and what they would be read as."""
     refused = ~verdicts.legible_cells
-    guessed = verdicts.words.flatten().bincount(minlength=len(names)).tolist()
-    among = verdicts.words[refused].bincount(minlength=len(names)).tolist()
+    read_as = {name: verdicts.words == symbol for symbol, name in enumerate(names)}
     return {
         "positions": [wilson(count, len(refused)) for count in refused.sum(0).tolist()],
         "symbols": {
-            name: wilson(count, n) for name, count, n in zip(names, among, guessed, strict=True)
+            name: clustered((refused & here).sum(1), here.sum(1)) for name, here in read_as.items()
         },
     }
 

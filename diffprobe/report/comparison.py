@@ -1,8 +1,10 @@
 """Several sets of samples side by side: runs, samplers, checkpoints or files.
 
 Each pair is compared by its difference of rates. Where samples are paired, sample i of every set
-having come from the same noise, the difference is taken over pairs, which tells smaller ones apart.
-All p-values of a comparison are corrected together.
+having come from the same noise, the difference is taken over pairs, which tells smaller ones apart;
+taken as independent, such sets get an interval that is wider than it need be. Intervals are of the
+runs at hand: of what other samples of theirs would give, not other trainings. All p-values of a
+comparison are corrected together.
 """
 
 import itertools

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from diffprobe.atomic import write_text
@@ -42,7 +41,6 @@ def write_verdicts(path: Path, verdicts: Verdicts, names: Sequence[str]) -> None
     def spell(word: Sequence[int]) -> str:
         return gap.join(names[symbol] for symbol in word)
 
-    kinds = list(verdicts.violations)
     columns: list[list[Any]] = [
         verdicts.verdict,
         verdicts.words.tolist(),
@@ -50,7 +48,7 @@ def write_verdicts(path: Path, verdicts: Verdicts, names: Sequence[str]) -> None
         verdicts.distance.tolist(),
         _places(verdicts.wrong_cells),
         _places(~verdicts.legible_cells),
-        _places(torch.stack(list(verdicts.violations.values()), 1)),
+        _kinds(verdicts),
         verdicts.confidence.tolist(),
     ]
     file = io.StringIO()
@@ -69,11 +67,20 @@ def write_verdicts(path: Path, verdicts: Verdicts, names: Sequence[str]) -> None
                 " ".join(map(str, wrong)),
                 " ".join(map(str, unreadable)),
                 " ".join(names[word[cell]] for cell in unreadable),
-                "; ".join(kinds[k] for k in found),
+                "; ".join(found),
                 " ".join(f"{c:.3f}" for c in confidence),
             )
         )
     write_text(path, file.getvalue())
+
+
+def _kinds(verdicts: Verdicts) -> list[list[str]]:
+    """The kinds of violations found in each sample."""
+    kinds: list[list[str]] = [[] for _ in range(len(verdicts.words))]
+    for kind, found in verdicts.violations.items():
+        for sample in found.nonzero()[:, 0].tolist():
+            kinds[sample].append(kind)
+    return kinds
 
 
 def _places(marked: Tensor) -> list[list[int]]:

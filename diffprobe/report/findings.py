@@ -34,7 +34,9 @@ def findings(assessment: Assessment, names: Sequence[str]) -> list[str]:
     if verdicts.grammatical_rate.value is None:
         return [*lines, "No sample can be read, so nothing can be said about the grammar."]
     corrected, chance = assessment.grammatical, verdicts.product_rate
-    if corrected.low <= chance <= corrected.high:
+    if verdicts.uniform_rate == 1:
+        lines.append("Every word is valid: there is no rule to learn.")
+    elif corrected.low <= chance <= corrected.high:
         lines.append(
             "The grammatical rate cannot be told from chance: "
             "these samples show no sign that the rule was learned."

@@ -3,6 +3,10 @@
 Few steps, or much noise along the way, change which errors a sampler makes. The Bayes optimum,
 driven through the same sampler, tells what the sampler alone costs: where its samples break the
 grammar too, the network is not to blame.
+
+Each rate has the interval of its own samples, which are independent of each other. Rows are not:
+all start from the same noise, as do the network and the optimum, so that two of them differ by less
+chance than their intervals say. None tells of another training seed.
 """
 
 from collections.abc import Sequence

@@ -6,17 +6,15 @@
   const [height, width] = data.regions.image;
   const PANELS = ["network", "bayes"].filter((name) => name in data.parts);
   const MATRICES = Object.keys(data.parts);
-  const Z95 = 1.96;
 
   const state = { level: data.start, step: data.steps.length - 1, cell: 0 };
 
   const moment = (name, step = state.step) => data.parts[name].moments[data.parts[name].at[step]];
   const share = (name, to) => {
     const row = moment(name).shares[state.level][state.cell];
-    return row ? row[to] / data.whole : null;
+    return row ? (row[to] ?? 0) / data.whole : null;
   };
-  const within = (value, error, digits = 3) =>
-    value === null ? "depends on nothing" : `${fixed(value, digits)} ± ${fixed(Z95 * error, digits)}`;
+  const ratio = (estimate) => estimate.value === null ? "depends on nothing" : told(estimate);
 
   // ---- controls ----
 
@@ -127,7 +125,9 @@
         cell.tabIndex = i === state.cell ? 0 : -1;
         cell.setAttribute("aria-label", `${names[i]}, ${value === null ? "no share" : `${fixed(100 * value, 1)} % of what ${names[state.cell]} depends on`}`);
       });
-      own.textContent = share(name, state.cell) === null ? `${names[state.cell]} depends on nothing here` : "";
+      const rest = share(name, boxes.length);
+      own.textContent = share(name, state.cell) === null ? `${names[state.cell]} depends on nothing here` :
+        rest > 0 ? `and ${fixed(100 * rest, 1)} % on the rest of the image` : "";
     };
   }
 
@@ -157,9 +157,9 @@
   function numbers() {
     const own = (name) => {
       const value = share(name, state.cell);
-      return within(value, moment(name).own_error[state.level][state.cell] / data.whole);
+      return value === null ? "depends on nothing" : fixed(value, 3);
     };
-    const ldr = (name) => within(moment(name).ldr[state.level], moment(name).ldr_error[state.level]);
+    const ldr = (name) => ratio(moment(name).ldr[state.level]);
     const row = (title, values) =>
       make("tr", {}, make("th", { scope: "row" }, title), ...values.map((v) => make("td", { class: "r" }, v)));
     const body = make("tbody", {},
@@ -167,12 +167,11 @@
       row(`own share of ${names[state.cell]}`, PANELS.map(own)));
     const excess = data.excess[state.step][state.level];
     if (PANELS.includes("bayes")) {
-      const text = !excess ? "unknown" : excess.value === null ? "undefined" :
-        `${signed(excess.value, 3)} ± ${fixed(Z95 * excess.standard_error, 3)}`;
+      const text = excess ? told(excess, (x) => signed(x, 3)) : "unknown";
       body.append(make("tr", { class: "excess" }, make("th", { scope: "row" }, "excess LDR"), make("td", { class: "r", id: "excess", colspan: PANELS.length }, text)));
     }
     find("numbers").replaceChildren(
-      make("caption", {}, `${grouped(data.inputs[state.step][state.level])} inputs; ± is a 95 % interval; without locality the LDR is ${fixed(1 / boxes.length, 3)}`),
+      make("caption", {}, `${grouped(data.inputs[state.step][state.level])} inputs; ± and brackets are 95 % intervals; without locality the LDR is ${fixed(data.no_locality, 3)}`),
       make("thead", {}, make("tr", {}, make("td", {}), ...PANELS.map((name) => make("th", { scope: "col", class: "r" }, data.label[name])))),
       body,
     );
@@ -184,6 +183,8 @@
   const span = [data.log_snr[0], data.log_snr.at(-1)];
   const across = (x) => FRAME.left + ((x - span[0]) / (span[1] - span[0] || 1)) * (FRAME.width - FRAME.left - FRAME.right);
 
+  const point = (x, estimate) => [x, estimate?.value ?? null, estimate?.low, estimate?.high];
+
   function path(points, y) {
     // A value that is not defined breaks the line.
     return points.map(([x, value], i) => value === null ? "" : `${i && points[i - 1][1] !== null ? "L" : "M"}${across(x).toFixed(1)} ${y(value).toFixed(1)}`).join("");
@@ -192,8 +193,9 @@
   function band(points, y) {
     const known = points.filter(([, value]) => value !== null);
     if (!known.length) return "";
-    const edge = (sign, list) => list.map(([x, value, error]) => `${across(x).toFixed(1)} ${y(value + sign * Z95 * (error ?? 0)).toFixed(1)}`);
-    return `M${[...edge(1, known), ...edge(-1, [...known].reverse())].join("L")}Z`;
+    // Where no interval is told the band has no width.
+    const edge = (end, list) => list.map(([x, value, ...ends]) => `${across(x).toFixed(1)} ${y(ends[end] ?? value).toFixed(1)}`);
+    return `M${[...edge(1, known), ...edge(0, [...known].reverse())].join("L")}Z`;
   }
 
   function axes(bottom, top, y, ticks, title) {
@@ -219,14 +221,14 @@
     const end = withExcess ? second + FRAME.excess : bottom;
     const total = end + FRAME.foot;
     svg.setAttribute("viewBox", `0 0 ${FRAME.width} ${total}`);
-    const points = (name) => data.log_snr.map((x, i) => [x, moment(name).ldr[i], moment(name).ldr_error[i]]);
+    const points = (name) => data.log_snr.map((x, i) => point(x, moment(name).ldr[i]));
     const parts = axes(bottom, top - 8, y, [0, 0.5, 1], "LDR");
-    parts.push(draw("line", { class: "nolocality", x1: FRAME.left, x2: FRAME.width - FRAME.right, y1: y(1 / boxes.length), y2: y(1 / boxes.length) }));
+    parts.push(draw("line", { class: "nolocality", x1: FRAME.left, x2: FRAME.width - FRAME.right, y1: y(data.no_locality), y2: y(data.no_locality) }));
     for (const name of [...MATRICES].reverse()) {
       parts.push(draw("path", { class: `band ${name}`, d: band(points(name), y) }), draw("path", { class: `line ${name}`, d: path(points(name), y) }));
     }
     if (withExcess) {
-      const gap = data.log_snr.map((x, i) => [x, data.excess[state.step][i]?.value ?? null, data.excess[state.step][i]?.standard_error]);
+      const gap = data.log_snr.map((x, i) => point(x, data.excess[state.step][i]));
       parts.push(...axes(end, second - 6, ye, [0, 0.5].filter((v) => v <= high), "excess LDR, network − optimum"));
       parts.push(draw("path", { class: "band network", d: band(gap, ye) }), draw("path", { class: "line network", d: path(gap, ye) }));
     }
@@ -238,7 +240,7 @@
     const now = across(data.log_snr[state.level]);
     parts.push(draw("line", { class: "now", x1: now, x2: now, y1: top - 4, y2: end }));
     for (const name of PANELS) {
-      const value = moment(name).ldr[state.level];
+      const { value } = moment(name).ldr[state.level];
       if (value !== null) parts.push(draw("circle", { class: name, cx: now, cy: y(value), r: 4 }));
     }
     svg.replaceChildren(...parts);
@@ -247,7 +249,7 @@
 
   function summary() {
     const level = `log-SNR ${fixed(data.log_snr[state.level], 2)}`;
-    const said = PANELS.map((name) => `${data.label[name]} LDR ${within(moment(name).ldr[state.level], moment(name).ldr_error[state.level])}`);
+    const said = PANELS.map((name) => `${data.label[name]} LDR ${ratio(moment(name).ldr[state.level])}`);
     const excess = data.excess[state.step][state.level];
     if (excess && excess.value !== null) said.push(`excess ${signed(excess.value, 3)}`);
     return `${level}, step ${grouped(data.steps[state.step])}: ${said.join(", ")}`;

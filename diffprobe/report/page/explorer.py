@@ -3,13 +3,15 @@
 It reads what `diffprobe probe --probe locality` wrote, and `--steps all` for the training steps:
 
     probes/step-*/locality.json   LDR and dependence at each level, of the network and the oracles
-    probes/step-*/summary.json    regions, levels, excess LDR with the error of paired differences
+    probes/step-*/summary.json    regions, levels, LDR over the same inputs for all, excess LDR
 
 A row of a dependence matrix is stored as shares of its sum in whole 1/10,000: what the page shows
-is no finer, and a run of many steps stays small.
+is no finer, and a run of many steps stays small. A row may have one column more than there are
+regions, the rest of the image; it counts in the sum and is not drawn.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +19,6 @@ from typing import Any, TypeVar
 import torch
 
 from diffprobe.figures import LABELS
-from diffprobe.probes.ratio import NO_DEPENDENCE
 
 WHOLE = 10_000  # a share of 100 %
 SHARES = 600_000  # stored at most, about 2 MB; beyond it steps are left out, then levels
@@ -32,7 +33,8 @@ def explorer_data(probes: Path) -> dict[str, Any] | None:
         probes: The folder `probes/` of a run.
 
     Returns:
-        None where the probe of locality has not been run, or where its regions are no boxes.
+        None where the probe of locality has not been run, or was by an older version, or where its
+        regions are no boxes.
     """
     files = sorted(probes.glob("step-*/locality.json"))
     newest = next((f for f in reversed(files) if f.with_name("summary.json").exists()), None)
@@ -44,12 +46,16 @@ def explorer_data(probes: Path) -> dict[str, Any] | None:
         return None
     found = {_step(file): json.loads(file.read_text("utf-8")) for file in files}
     reference = found[_step(newest)]
+    if "parts" not in reference["network"]:
+        return None  # written before parts of the input had names: to be measured again
     # Steps that were measured in another way do not belong on the same slider.
     found = {step: results for step, results in found.items() if _alike(results, reference)}
     t, start = reference["network"]["t"], summary["level"]["t"]
-    room = max(1, SHARES // (2 * len(regions["boxes"]) ** 2))
+    room = max(1, SHARES // (2 * len(regions["boxes"]) * len(reference["network"]["parts"])))
     levels = _spread(range(len(t)), room, t.index(start))
     steps = _spread(list(found), max(1, room // len(levels)), _step(newest))
+    summaries = {row["step"]: row["levels"] for row in summary["along"].get("locality", [])}
+    summaries[summary["step"]] = summary["probes"]["locality"]["levels"]
     return {
         "architecture": summary["architecture"],
         "label": {name: LABELS.get(name, summary["architecture"]) for name in reference},
@@ -57,17 +63,29 @@ def explorer_data(probes: Path) -> dict[str, Any] | None:
         "output": reference["network"]["settings"]["output"],
         "regions": regions,
         "whole": WHOLE,
+        "no_locality": _no_locality(regions),
         "steps": steps,
         "t": [t[level] for level in levels],
         "log_snr": [reference["network"]["log_snr"][level] for level in levels],
         "inputs": [[found[step]["network"]["inputs"][at] for at in levels] for step in steps],
         "start": [t[level] for level in levels].index(start),
         "parts": {
-            name: _part([found[step][name] for step in steps], levels, name != "product")
+            name: _part(
+                [found[step][name] for step in steps],
+                [_ldr(summaries.get(step), found[step][name], name) for step in steps],
+                levels,
+                matrix=name != "product",
+            )
             for name in ("network", "bayes", "product")
             if name in reference
         },
-        "excess": _excess(summary, steps, levels),
+        "excess": [
+            [
+                summaries[step][level]["excess_ldr"] if step in summaries else None
+                for level in levels
+            ]
+            for step in steps
+        ],
     }
 
 
@@ -90,58 +108,63 @@ def _spread(items: Sequence[Item], n: int, keep: Item) -> list[Item]:
     return [items[i] for i in sorted(chosen)]
 
 
-def _part(results: list[dict[str, Any]], levels: Sequence[int], matrices: bool) -> dict[str, Any]:
+def _excess(
+    rows: list[dict[str, Any]] | None, levels: Sequence[int]
+) -> list[dict[str, Any] | None]:
+    """The excess LDR at each level; None where it is not known."""
+    return [rows[level]["excess_ldr"] if rows else None for level in levels]
+
+
+def _no_locality(regions: Mapping[str, Any]) -> float:
+    """The LDR of an output that depends on all pixels alike: 1/R where R equal regions tile."""
+    height, width = regions["image"]
+    areas = [tall * wide for _, _, tall, wide in regions["boxes"]]
+    share: float = sum(area**2 for area in areas) / (sum(areas) * height * width)
+    return share
+
+
+def _ldr(
+    rows: list[dict[str, Any]] | None, result: Mapping[str, Any], name: str
+) -> list[dict[str, Any]]:
+    """The LDR at each level: the summary's, over the same inputs for all, where there is one."""
+    if rows is not None:
+        return [row["ldr"][name] for row in rows]
+    ratios = result["ldr"]
+    return [dict(zip(ratios, level, strict=True)) for level in zip(*ratios.values(), strict=True)]
+
+
+def _part(
+    results: list[dict[str, Any]],
+    ldr: list[list[dict[str, Any]]],
+    levels: Sequence[int],
+    *,
+    matrix: bool,
+) -> dict[str, Any]:
     """Return one denoiser at each step; an oracle is the same at all, and stored once."""
     different: list[dict[str, Any]] = []
     at = []
-    for result in results:
-        moment = {key: [result[key][level] for level in levels] for key in ("ldr", "ldr_error")}
-        if matrices:
-            moment |= _shares(result, levels)
+    for result, ratios in zip(results, ldr, strict=True):
+        moment: dict[str, Any] = {"ldr": [ratios[level] for level in levels]}
+        if matrix:
+            moment["shares"] = _shares([result["shares"]["value"][level] for level in levels])
         if moment not in different:
             different.append(moment)
         at.append(different.index(moment))
     return {"moments": different, "at": at}
 
 
-def _shares(result: Mapping[str, Any], levels: Sequence[int]) -> dict[str, Any]:
-    """Return each region's shares (T, R, R), and the standard error of its own share (T, R).
-
-    With the pairs' errors e taken as independent,
-
-        s_i = B_ii / Σ_j B_ij
-        se(s_i)² = ((1 - s_i)² e_ii² + s_i² Σ_{j≠i} e_ij²) / (Σ_j B_ij)²
-    """
-    energy, error = (
-        torch.tensor([result[key][level] for level in levels], dtype=torch.float64)
-        for key in ("dependence", "dependence_error")
+def _shares(matrices: Sequence[Any]) -> list[list[list[int] | None]]:
+    """Return each region's shares of what it depends on, (T, R, S); None where that is nothing."""
+    share = torch.tensor(
+        [[[math.nan if x is None else x for x in row] for row in rows] for rows in matrices],
+        dtype=torch.float64,
     )
-    total = energy.sum(-1)
-    share = energy / total[..., None]
-    own = share.diagonal(dim1=1, dim2=2)
-    error_own = error.diagonal(dim1=1, dim2=2)
-    rest = error.square().sum(-1) - error_own.square()
-    own_error = ((1 - own).square() * error_own.square() + own.square() * rest).sqrt() / total
+    # Corrected for the bias of projections, a share of nothing may come out below 0.
+    share = share.clamp(min=0)
+    share = share / share.sum(-1, keepdim=True)
     # Tensors of integers hold no NaN: what depends on nothing is null in the lists.
-    nothing = total <= NO_DEPENDENCE
     whole = (share.nan_to_num() * WHOLE).round().long().tolist()
-    errors = (own_error.nan_to_num() * WHOLE).round().long().tolist()
-    return {
-        "shares": [
-            [None if empty else row for row, empty in zip(rows, empties, strict=True)]
-            for rows, empties in zip(whole, nothing.tolist(), strict=True)
-        ],
-        "own_error": errors,
-    }
-
-
-def _excess(
-    summary: Mapping[str, Any], steps: Sequence[int], levels: Sequence[int]
-) -> list[list[dict[str, float] | None]]:
-    """Return the excess LDR at each step and level; None where it is not known."""
-    rows = {row["step"]: row["levels"] for row in summary["along"].get("locality", [])}
-    rows[summary["step"]] = summary["probes"]["locality"]["levels"]
     return [
-        [rows[step][level]["excess_ldr"] if step in rows else None for level in levels]
-        for step in steps
+        [row if known else None for row, known in zip(rows, found, strict=True)]
+        for rows, found in zip(whole, share.isfinite().all(-1).tolist(), strict=True)
     ]

@@ -24,6 +24,16 @@ const grouped = (n) => n.toLocaleString("en-GB");
 const fixed = (x, digits) => x.toFixed(digits).replace("-", "−");
 const signed = (x, digits) => (x < 0 ? "" : "+") + fixed(x, digits);
 
+// An estimate in words; ± where its interval is symmetric, as `diffprobe.records.interval` has it.
+function told(estimate, text = (x) => fixed(x, 3)) {
+  const { value, low, high } = estimate;
+  if (value === null) return "undefined";
+  if (low === null) return `${text(value)} (no interval)`;
+  const skew = Math.abs(high - value - (value - low));
+  if (skew > Math.max(1e-3, 0.1 * (high - low)) + 1e-12) return `${text(value)} (${text(low)} to ${text(high)})`;
+  return `${text(value)} ± ${fixed((high - low) / 2, 3)}`;
+}
+
 // One item of a group is in the tab order; arrow keys move on, as `next(index, key)` says.
 function rove(group, items, next, choose) {
   group.addEventListener("keydown", (event) => {

@@ -15,7 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 from diffprobe.figures import COLORS
-from diffprobe.records import plain
+from diffprobe.records import interval, plain
 from diffprobe.report.page.gallery import Gallery
 
 SCRIPTS = ("page.js", "gallery.js", "explorer.js")
@@ -47,7 +47,12 @@ def render(
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"percent": percent, "count": "{:,}".format, "number": number}
+    environment.filters |= {
+        "percent": percent,
+        "count": "{:,}".format,
+        "number": number,
+        "estimate": interval,
+    }
     environment.globals |= {
         "percent": percent,
         "lines_of": _chance_lines,
