@@ -11,11 +11,14 @@ changes F by one. The sum hardly tells symbols of equal ink apart, such as "(" a
 Two maps, of different methods or of the network and the optimum, agree as far as they rank the
 cells alike: Spearman's correlation of |map| summed over each of K cells. Maps that agree about the
 region's own cell alone, ahead of all others in both, have 3 / (K + 1) on average.
+
+Which method tells what F really depends on is known for the Bayes denoiser of a grammar's images:
+`attribution_truth` ranks its maps against exact effects. Each ± is a 95 % interval over images.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,14 +30,24 @@ from diffprobe.config import ProbeConfig
 from diffprobe.datasets import ImageSet, SymbolImages
 from diffprobe.errors import UsageError, unknown_name
 from diffprobe.figures import COLORS, LABELS
+from diffprobe.intervals import Interval, mean, ratio
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.models.oracles import ProductDenoiser
-from diffprobe.probes.attribution_figures import draw_agreement, draw_maps
+from diffprobe.probes import attribution_metrics, attribution_truth
+from diffprobe.probes.attribution_figures import CONTROLS, draw_agreement, draw_maps, draw_truth
 from diffprobe.probes.attribution_figures import plot as plot
-from diffprobe.probes.attribution_methods import BASELINES, METHODS, TITLES, Question
+from diffprobe.probes.attribution_methods import (
+    AT_CHOICE,
+    BASELINES,
+    METHODS,
+    TITLES,
+    Question,
+    from_every_baseline,
+)
+from diffprobe.probes.attribution_ranks import telling
+from diffprobe.probes.attribution_truth import EFFECTS, Truth
 from diffprobe.probes.jacobian import batches
 from diffprobe.probes.noise_levels import noisy_inputs
-from diffprobe.probes.ratio import standard_error
 from diffprobe.probes.regions import Regions, default_regions
 from diffprobe.progress import Progress, silent
 from diffprobe.records import estimate, interval
@@ -52,13 +65,13 @@ SETTINGS = (
     "attribution_baseline",
     "attribution_steps",
     "attribution_shapley_samples",
+    "attribution_redraws",
+    "attribution_metric_images",
     "seed",
 )
 
-# A map that adds up to less than this share of its mean over images is left out: where an output is
-# certain, what moves it is rounding. So is, as zero, a cell with this share of its map's strongest.
-NEGLIGIBLE = 0.01
-RESOLUTION = 1e-5
+# Shares are told to three digits.
+RESOLUTION = 1e-3
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,9 @@ class Attribution:
         delta: (M, N) sum of the map minus F(x_t) - F(b); NaN for a method that is not complete.
         cell_error: (M, N, K) standard error of each cell's sum over random orders; zero for a
             method without chance.
+        metrics: (M, N', 3) infidelity, that of a map of zeros, and sensitivity-max of the first N'
+            images; see `attribution_metrics`.
+        size: (N,) sum of |w|: how large F can be in images of values ±1.
         x_t: (N, C, H, W), the noisy images.
         x0_hat: (N, C, H, W), the denoiser's output.
         region: Index of the region whose output is attributed, and of its cell.
@@ -82,6 +98,7 @@ class Attribution:
         t: Noise level.
         log_snr: The same as log(alpha²/sigma²).
         settings: Output, baseline, steps, Shapley samples, images, seed.
+        sources: (N,) long, the picture that each input was made from; None where no two share one.
     """
 
     methods: tuple[str, ...]
@@ -89,6 +106,8 @@ class Attribution:
     cell_sums: Tensor
     delta: Tensor
     cell_error: Tensor
+    metrics: Tensor
+    size: Tensor
     x_t: Tensor
     x0_hat: Tensor
     region: int
@@ -97,23 +116,42 @@ class Attribution:
     t: int
     log_snr: float
     settings: dict[str, Any]
+    sources: Tensor | None = None
 
     @property
     def shares(self) -> Tensor:
         """(M, N) share of |map| inside the region; NaN where a map is negligible."""
-        sums = _telling(self.cell_sums)
+        sums = telling(self.cell_sums, self.size)
         return sums[..., self.region] / sums.sum(-1)
 
     @property
-    def local_share(self) -> tuple[Tensor, Tensor]:
-        """(M,) mean of `shares` over images, and its standard error."""
-        return _mean_and_error(self.shares)
+    def local_share(self) -> Interval:
+        """(M,) mean of `shares` over images."""
+        return mean(self.shares, self.sources, resolution=RESOLUTION)
 
     @property
-    def agreement(self) -> tuple[Tensor, Tensor]:
-        """(M, M) rank correlation of methods, mean over images, and its standard error."""
-        sums = _telling(self.cell_sums)
-        return _mean_and_error(rank_correlation(sums[:, None], sums[None]))
+    def agreement(self) -> Interval:
+        """(M, M) rank correlation of methods, mean over images."""
+        sums = telling(self.cell_sums, self.size)
+        found = rank_correlation(sums[:, None], sums[None])
+        return mean(found, self.sources, resolution=RESOLUTION)
+
+    @property
+    def infidelity(self) -> Interval:
+        """(M,) mean infidelity over that of a map of zeros; NaN where no change is predicted."""
+        found, of_zeros, _ = self.metrics.unbind(-1)
+        return ratio(found, of_zeros, self._measured)
+
+    @property
+    def sensitivity(self) -> Interval:
+        """(M,) mean sensitivity-max, of the images on which the map is not negligible."""
+        steady = self.metrics[..., 2]
+        told = self.shares[:, : steady.shape[1]].isfinite()
+        return mean(steady.masked_fill(~told, math.nan), self._measured)
+
+    @property
+    def _measured(self) -> Tensor | None:
+        return None if self.sources is None else self.sources[: self.metrics.shape[1]]
 
     @property
     def incompleteness(self) -> Tensor:
@@ -166,9 +204,7 @@ def measure(
     x_t = noisy_inputs(denoiser, dataset, n, t, config.seed)
     other = noisy_inputs(denoiser, dataset, n, t, config.seed, block=1)
     mean = (denoiser.alpha_sigma(level)[0] * _mean_image(dataset).to(x_t)).expand_as(x_t)
-    weights = regions.masks[region].to(x_t).expand_as(x_t)
-    if config.attribution_output == "contrast":
-        weights = _contrast(denoiser, dataset, regions, region, x_t, t)
+    weights = _weights(denoiser, dataset, config, regions, x_t, t)
     with torch.no_grad():
         parts = [denoiser(x, level.expand(len(x))) for x in batches(x_t, config.batch_size)]
     x0_hat = torch.cat(parts)
@@ -192,10 +228,11 @@ def measure(
         )
         for x, w, *baselines in zip(*(batches(v, config.batch_size) for v in inputs), strict=True)
     ]
-    answers = []
+    answers, metrics = [], []
     for method in progress(chosen, desc=description, unit="method"):
         by_batch = [METHODS[method](question) for question in questions]
         answers.append([torch.cat(part).cpu() for part in zip(*by_batch, strict=True)])
+        metrics.append(_metrics(questions, method, answers[-1][0], config))
     maps, delta, cell_error = (torch.stack(part) for part in zip(*answers, strict=True))
     return Attribution(
         methods=chosen,
@@ -203,6 +240,8 @@ def measure(
         cell_sums=torch.einsum("mnchw,chwk->mnk", maps.abs(), one_hot(owner[0]).to(maps)),
         delta=delta,
         cell_error=cell_error,
+        metrics=torch.stack(metrics),
+        size=weights.abs().sum((1, 2, 3)).cpu(),
         x_t=x_t.cpu(),
         x0_hat=x0_hat.cpu(),
         region=region,
@@ -221,44 +260,116 @@ def measure(
     )
 
 
-def agreement_between(network: Attribution, oracle: Attribution) -> tuple[Tensor, Tensor]:
-    """Return each method's rank correlation of a network's and an oracle's maps, and its error.
+def agreement_between(network: Attribution, oracle: Attribution) -> Interval:
+    """Return each method's rank correlation of a network's and an oracle's maps.
 
     Returns:
-        (M,) mean over images, and (M,) its standard error.
+        (M,) mean over the images on which neither map is negligible.
 
     Raises:
         UsageError: If methods, region or inputs differ.
     """
     _check_paired(network, oracle)
-    return _mean_and_error(
-        rank_correlation(_telling(network.cell_sums), _telling(oracle.cell_sums))
+    sums = [telling(r.cell_sums, r.size) for r in (network, oracle)]
+    found = rank_correlation(*sums)
+    return mean(found, network.sources, resolution=RESOLUTION)
+
+
+def excess_share(network: Attribution, oracle: Attribution) -> Interval:
+    """Return each method's local share of a network minus an oracle's, paired by image.
+
+    Returns:
+        (M,) mean over the images on which neither map is negligible.
+
+    Raises:
+        UsageError: If methods, region or inputs differ.
+    """
+    _check_paired(network, oracle)
+    return mean(network.shares - oracle.shares, network.sources, resolution=RESOLUTION)
+
+
+def probe(subject: "Subject", keep: "Keep") -> dict[str, Attribution | Truth]:
+    """Attribute the network's output, beside it the Bayes optimum's, and judge the methods by it.
+
+    The part "truth" is there where the regions are the cells of a dataset.
+    """
+    found: dict[str, Attribution | Truth] = dict(
+        subject.measure_each(keep, Attribution, measure, "bayes", regions=subject.regions)
+    )
+    bayes, dataset = found.get("bayes"), subject.dataset
+    if (
+        dataset is not None
+        and isinstance(bayes, Attribution)
+        and _are_cells(subject.regions, dataset)
+    ):
+        config, progress = subject.config.probe, subject.progress
+        found["truth"] = keep(
+            "truth", Truth, lambda: judge(bayes, dataset, subject.oracles, config, progress)
+        )
+    return found
+
+
+def judge(
+    bayes: Attribution,
+    dataset: SymbolImages,
+    oracles: Mapping[str, Denoiser],
+    config: ProbeConfig | None = None,
+    progress: Progress = silent,
+) -> Truth:
+    """Put the maps of the Bayes denoiser, from every baseline, beside what its output depends on.
+
+    Args:
+        bayes: Its attribution, whose regions are the dataset's cells.
+        dataset: What it is the optimum of.
+        oracles: "bayes" and "product".
+        config: As for `measure`.
+        progress: Called as tqdm is.
+    """
+    config = replace(config or ProbeConfig(), attribution_metric_images=0)
+    names = [f"{m}-{bayes.settings['baseline']}" if m in AT_CHOICE else m for m in bayes.methods]
+    known = dict(zip(names, bayes.cell_sums, strict=True))
+    wanted = from_every_baseline(bayes.methods)
+
+    def sums(who: str, methods: Sequence[str]) -> dict[str, Tensor]:
+        result = measure(
+            oracles[who],
+            dataset,
+            config,
+            t=bayes.t,
+            methods=methods,
+            description=f"attribution, truth ({who})",
+            progress=progress,
+        )
+        return dict(zip(methods, result.cell_sums, strict=True))
+
+    if missing := [m for m in wanted if m not in known]:
+        known |= sums("bayes", missing)
+    (product,) = sums("product", ["feature-ablation"]).values()
+    alpha, sigma = (
+        v.flatten().cpu()
+        for v in oracles["bayes"].alpha_sigma(torch.tensor([bayes.t]).to(oracles["bayes"].device))
+    )
+    return attribution_truth.measure(
+        dataset,
+        bayes.x_t,
+        alpha,
+        sigma,
+        _weights(oracles["bayes"], dataset, config, Regions.cells(dataset), bayes.x_t, bayes.t),
+        bayes.region,
+        {m: known[m] for m in wanted},
+        product,
+        draws=config.attribution_redraws,
+        seed=config.seed,
+        sources=bayes.sources,
     )
 
 
-def excess_share(network: Attribution, oracle: Attribution) -> tuple[Tensor, Tensor]:
-    """Return each method's local share of a network minus an oracle's, and its paired error.
-
-    Returns:
-        (M,) mean over the images at which neither map is negligible, and (M,) its standard error.
-
-    Raises:
-        UsageError: If methods, region or inputs differ.
-    """
-    _check_paired(network, oracle)
-    return _mean_and_error(network.shares - oracle.shares)
-
-
-def probe(subject: "Subject", keep: "Keep") -> dict[str, Attribution]:
-    """Attribute the network's output and, beside it, the Bayes optimum's."""
-    return subject.measure_each(keep, Attribution, measure, "bayes", regions=subject.regions)
-
-
-def draw(results: dict[str, Attribution], subject: "Subject", folder: Path) -> None:
-    """One image's maps; agreement of methods, shares inside the region, beside the optimum."""
-    labels = [LABELS.get(name, subject.architecture) for name in results]
-    colors = [COLORS[subject.architecture if name == "network" else name] for name in results]
-    shown = list(results.values())
+def draw(results: dict[str, Attribution | Truth], subject: "Subject", folder: Path) -> None:
+    """One image's maps; agreement of methods and shares; which methods tell the truth."""
+    measured = _attributions(results)
+    labels = [LABELS.get(name, subject.architecture) for name in measured]
+    colors = [COLORS[subject.architecture if name == "network" else name] for name in measured]
+    shown = list(measured.values())
     draw_maps(shown, labels, folder / "attribution")
     draw_agreement(
         shown,
@@ -267,40 +378,52 @@ def draw(results: dict[str, Attribution], subject: "Subject", folder: Path) -> N
         agreement_between(*shown) if len(shown) == 2 else None,
         folder / "attribution-agreement",
     )
+    if isinstance(truth := results.get("truth"), Truth):
+        draw_truth(truth, shown[0], folder / "attribution-truth")
 
 
-def summary(results: dict[str, Attribution]) -> dict[str, Any]:
-    """Return local shares, agreements of methods and with the optimum, and what is not exact."""
-    first = next(iter(results.values()))
+def summary(results: dict[str, Attribution | Truth]) -> dict[str, Any]:
+    """Return local shares, agreements with the optimum and the truth, and what is not exact."""
+    measured = _attributions(results)
+    first = next(iter(measured.values()))
 
-    def by_method(values: tuple[Tensor, Tensor]) -> dict[str, dict[str, float]]:
-        return dict(zip(first.methods, map(estimate, *values), strict=True))
+    def by_method(found: Interval) -> dict[str, dict[str, Any]]:
+        return {name: estimate(found, i) for i, name in enumerate(first.methods)}
 
-    beside = (results["network"], results["bayes"]) if "bayes" in results else None
+    beside = (measured["network"], measured["bayes"]) if "bayes" in measured else None
+    truth = results.get("truth")
     return {
         "region": first.cells[first.region],
         "t": first.t,
         "log_snr": first.log_snr,
         **first.settings,
         "methods": first.methods,
-        "local_share": {name: by_method(r.local_share) for name, r in results.items()},
+        "local_share": {name: by_method(r.local_share) for name, r in measured.items()},
         "images_told": {
             name: dict(zip(r.methods, r.shares.isfinite().sum(-1).tolist(), strict=True))
-            for name, r in results.items()
+            for name, r in measured.items()
         },
         "region_size": first.mask.float().mean().item(),
         "excess_local_share": by_method(excess_share(*beside)) if beside else None,
         "network_vs_bayes": by_method(agreement_between(*beside)) if beside else None,
         "chance_agreement": first.chance,
         "agreement": {
-            name: dict(zip(("matrix", "matrix_error"), r.agreement, strict=True))
-            for name, r in results.items()
+            name: {
+                "matrix": r.agreement.value,
+                "low": r.agreement.low,
+                "high": r.agreement.high,
+            }
+            for name, r in measured.items()
         },
         "incompleteness": {
             name: dict(zip(r.methods, r.incompleteness.tolist(), strict=True))
-            for name, r in results.items()
+            for name, r in measured.items()
         },
-        "shapley_error": {name: _shapley_error(r) for name, r in results.items()},
+        "shapley_error": {name: _shapley_error(r) for name, r in measured.items()},
+        "metric_images": first.metrics.shape[1],
+        "infidelity": {name: by_method(r.infidelity) for name, r in measured.items()},
+        "sensitivity_max": {name: by_method(r.sensitivity) for name, r in measured.items()},
+        "truth": _truth_record(truth) if isinstance(truth, Truth) else None,
     }
 
 
@@ -318,7 +441,69 @@ def lines(content: dict[str, Any], subject: "Subject") -> list[str]:
         if beside:
             parts.append(f"network with bayes {interval(beside[method])}")
         found.append(f"  {TITLES[method]:20} " + ", ".join(parts))
+    return found + _metric_lines(content) + _truth_lines(content["truth"])
+
+
+def _metric_lines(content: dict[str, Any]) -> list[str]:
+    if not content["metric_images"]:
+        return []
+    found = [
+        f"  infidelity, 1 for a map of zeros; sensitivity-max for steps of "
+        f"±{attribution_metrics.RADIUS} ({content['metric_images']} images)"
+    ]
+    for method in content["methods"]:
+        parts = [
+            f"{who} {interval(content['infidelity'][who][method])}; {interval(by[method])}"
+            for who, by in content["sensitivity_max"].items()
+        ]
+        found.append(f"  {TITLES[method]:20} " + ", ".join(parts))
     return found
+
+
+def _truth_lines(truth: dict[str, Any] | None) -> list[str]:
+    if truth is None:
+        return ["  which method tells the truth is known for the cells of a grammar's images alone"]
+    chance, told = truth["chance"], truth["bayes"]
+    found = [
+        f"  told the truth about (Bayes): rank correlation with the exact effect of redrawing a "
+        f"cell, over the other cells, chance {chance['others']:.2f}; over all, "
+        f"{chance['all']:.2f} if about the own alone"
+    ]
+    for name, score in {**told["methods"], **told["controls"]}.items():
+        title = TITLES.get(name, CONTROLS.get(name, name))
+        found.append(f"  {title:26} {interval(score['others'])}; {interval(score['all'])}")
+    return found
+
+
+def _truth_record(truth: Truth) -> dict[str, Any]:
+    def scores(effect: str) -> dict[str, dict[str, Any]]:
+        others, everything = (truth.score(effect, others=which) for which in (True, False))
+        return {
+            name: {"others": estimate(others, i), "all": estimate(everything, i)}
+            for i, name in enumerate(truth.methods)
+        }
+
+    # Under the oracle's name: it is the oracle's maps that are judged, whatever the network.
+    return {
+        "effect": EFFECTS[0],
+        "draws": truth.draws,
+        "chance": {"others": truth.chance(others=True), "all": truth.chance(others=False)},
+        "bayes": {
+            "methods": scores(EFFECTS[0]),
+            "controls": {
+                name: {
+                    "others": estimate(truth.control(name, others=True)),
+                    "all": estimate(truth.control(name, others=False)),
+                }
+                for name in truth.controls
+            },
+            "other_effects": {effect: scores(effect) for effect in EFFECTS[1:]},
+        },
+    }
+
+
+def _attributions(results: Mapping[str, Attribution | Truth]) -> dict[str, Attribution]:
+    return {name: r for name, r in results.items() if isinstance(r, Attribution)}
 
 
 def _check(config: ProbeConfig, methods: Sequence[str]) -> None:
@@ -327,7 +512,13 @@ def _check(config: ProbeConfig, methods: Sequence[str]) -> None:
             raise unknown_name("attribution method", method, METHODS)
     if not methods:
         raise UsageError("probe.attribution_methods names no method")
-    for name, least in (("images", 2), ("steps", 1), ("shapley_samples", 2)):
+    for name, least in (
+        ("images", 2),
+        ("steps", 1),
+        ("shapley_samples", 2),
+        ("redraws", 1),
+        ("metric_images", 0),
+    ):
         value = getattr(config, f"attribution_{name}")
         if value < least:
             raise UsageError(f"probe.attribution_{name} must be at least {least}, not {value}")
@@ -387,6 +578,36 @@ def _mean_glyphs(dataset: SymbolImages) -> Tensor:
     return total / glyphs.counts[:, None, None]
 
 
+def _weights(
+    denoiser: Denoiser,
+    dataset: SymbolImages | ImageSet,
+    config: ProbeConfig,
+    regions: Regions,
+    x_t: Tensor,
+    t: int,
+) -> Tensor:
+    """Return w of the module's formula: (N, C, H, W)."""
+    region = regions.index(config.region, "probe.region")
+    if config.attribution_output == "contrast":
+        return _contrast(denoiser, dataset, regions, region, x_t, t)
+    return regions.masks[region].to(x_t).expand_as(x_t)
+
+
+def _metrics(
+    questions: Sequence[Question], method: str, maps: Tensor, config: ProbeConfig
+) -> Tensor:
+    """Return `Attribution.metrics` of one method: (N', 3)."""
+    found, first = [torch.zeros(0, 3)], 0
+    for question in questions:
+        n = min(len(question.x), config.attribution_metric_images - first)
+        if n <= 0:
+            break
+        some = question[:n]
+        found.append(attribution_metrics.measure(some, method, maps[first : first + n], first))
+        first += n
+    return torch.cat(found)
+
+
 def _contrast(
     denoiser: Denoiser,
     dataset: SymbolImages | ImageSet,
@@ -402,7 +623,7 @@ def _contrast(
     if (
         not isinstance(dataset, SymbolImages)
         or dataset.grammar.symbols < 2
-        or not torch.equal(regions.masks, Regions.cells(dataset).masks)
+        or not _are_cells(regions, dataset)
     ):
         raise UsageError(
             "probe.attribution_output='contrast' needs the cells of a dataset as regions, "
@@ -418,18 +639,8 @@ def _contrast(
     return dataset.image(cells)
 
 
-def _telling(cell_sums: Tensor) -> Tensor:
-    """Return `cell_sums (M, N, K)` without what is negligible: cells as 0, whole maps as NaN."""
-    strongest, total = cell_sums.amax(-1, keepdim=True), cell_sums.sum(-1, keepdim=True)
-    negligible = total <= NEGLIGIBLE * total.mean(1, keepdim=True)
-    told = cell_sums.where(cell_sums > RESOLUTION * strongest, 0)
-    return told.masked_fill(negligible, math.nan)
-
-
-def _mean_and_error(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean over the last axis, of the values that are defined, and its error."""
-    mean = values.nanmean(-1)
-    return mean, standard_error(values - mean[..., None])
+def _are_cells(regions: Regions, dataset: SymbolImages) -> bool:
+    return torch.equal(regions.masks, Regions.cells(dataset).masks)
 
 
 def _shapley_error(result: Attribution) -> float | None:
