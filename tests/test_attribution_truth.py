@@ -13,7 +13,7 @@ from diffprobe.models import noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probes import attribution
 from diffprobe.probes.attribution_figures import CONTROLS, plot_truth
-from diffprobe.probes.attribution_methods import TITLES
+from diffprobe.probes.attribution_methods import BASELINES, TITLES
 from diffprobe.probes.attribution_ranks import own_cell_alone, truthfulness
 from diffprobe.probes.attribution_truth import EFFECTS, Truth, conditionals, effects
 from diffprobe.probes.noise_levels import noisy_inputs
@@ -228,7 +228,7 @@ def test_the_effect_drawn_again_is_first_and_nulls_score_chance(
     _, truth = judged
     assert truth.methods == (
         "occlusion",
-        *(f"{m}-{b}" for m in ("feature-ablation", "shapley") for b in attribution.BASELINES),
+        *(f"{m}-{b}" for m in ("feature-ablation", "shapley") for b in BASELINES),
     )
     assert truth.cell_sums.shape == (7, 96, 8)
     assert truth.control("effect drawn again").value > 0.97

@@ -18,7 +18,7 @@ from diffprobe.intervals import Interval, stacked
 from diffprobe.probes.attribution_methods import TITLES
 
 if TYPE_CHECKING:
-    from diffprobe.probes.attribution import Attribution
+    from diffprobe.probes.attribution_maps import Attribution
     from diffprobe.probes.attribution_truth import Truth
 
 # What the maps are judged beside.
