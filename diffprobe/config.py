@@ -278,7 +278,9 @@ class ProbeConfig:
     one; -1 chooses the one where the grammar is worth most, or log-SNR 0 where no grammar is known.
     `baseline_images` training images make the Wiener and local-patch denoisers; 0 leaves them out.
     Attribution replaces cells by those of `attribution_baseline`; `attribution_output` "contrast"
-    is the projection on the difference of a cell's two likeliest glyphs instead of a plain sum.
+    is the projection on the difference of a cell's two likeliest glyphs instead of a plain sum. Its
+    true effects are a mean over `attribution_redraws` of each cell; infidelity and sensitivity-max
+    are measured for the first `attribution_metric_images`, 0 for neither.
     `detector_window` is the part of the sampling path (0 noise, 1 image) whose variance is taken.
     `two_layer_draws` of the noise for each word make the population loss; `hidden_layers` are named
     as PyTorch names modules (`:in` behind it: what the module is given), and the network's blocks
@@ -310,6 +312,8 @@ class ProbeConfig:
     attribution_baseline: Literal["zeros", "prior-mean", "noisy-image"] = "noisy-image"
     attribution_steps: int = 64
     attribution_shapley_samples: int = 64
+    attribution_redraws: int = 64
+    attribution_metric_images: int = 12
     dynamics_samples: int = 256
     placement_images: int = 256
     placement_levels: int = 41

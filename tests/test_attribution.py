@@ -16,7 +16,13 @@ from diffprobe.errors import UsageError
 from diffprobe.models import Denoiser, noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probes import attribution
-from diffprobe.probes.attribution_methods import BASELINES, METHODS, TITLES, Question
+from diffprobe.probes.attribution_methods import (
+    BASELINES,
+    METHODS,
+    TITLES,
+    Question,
+    from_every_baseline,
+)
 from diffprobe.probes.cache import Keep
 from diffprobe.probes.noise_levels import noisy_inputs
 from diffprobe.probes.regions import Regions
@@ -69,7 +75,8 @@ def test_a_linear_map_is_attributed_in_closed_form() -> None:
     linear = Polynomial()
     result = attribution.measure(linear, WORLD, CONFIG, t=500)
     maps, mask = by_name(result), Regions.cells(WORLD).masks[1]
-    assert set(maps) == set(METHODS) == set(ProbeConfig().attribution_methods) == set(TITLES)
+    assert set(maps) == set(ProbeConfig().attribution_methods)
+    assert set(METHODS) == set(TITLES) == set(maps) | set(from_every_baseline(maps))
     assert result.maps.shape == (8, 4, 1, 8, 10)
     assert result.cell_sums.shape == (8, 4, 4)
     assert torch.equal(result.x_t, noisy_inputs(linear, WORLD, 4, 500, 0))
@@ -190,13 +197,14 @@ def test_occlusion_is_ablation_from_zeros_whatever_the_regions() -> None:
 
 
 def test_the_product_oracle_listens_to_its_own_cell_alone_and_bayes_does_not() -> None:
-    product = attribution.measure(ProductDenoiser(WORLD, SCHEDULER), WORLD, CONFIG, t=400)
-    share, error = product.local_share
-    assert torch.allclose(share, torch.ones(8), atol=1e-5)
-    assert (error < 1e-5).all()
     settings = replace(CONFIG, attribution_images=16)
+    product = attribution.measure(ProductDenoiser(WORLD, SCHEDULER), WORLD, settings, t=400)
+    found = product.local_share
+    assert torch.allclose(found.value, torch.ones(8).double(), atol=1e-5)
+    assert (found.standard_error < 1e-5).all()
+    assert torch.allclose(found.low, found.value - 1e-3)  # told to three digits, no further
     bayes = attribution.measure(BAYES, WORLD, settings, t=400)
-    share, error = bayes.local_share
+    share, error = bayes.local_share.value, bayes.local_share.standard_error
     assert (share[[0, 1, 4]] < 0.9).all()
     assert (error > 0).all()
     inside = bayes.maps[0, :, :, :4, 5:].abs().sum((1, 2, 3))
@@ -212,14 +220,19 @@ def test_what_is_negligible_is_not_ranked() -> None:
     """Where an output is certain, attributions are rounding errors, and have no order."""
     result = attribution.measure(Polynomial(), WORLD, CONFIG, t=500)
     sums = result.cell_sums.clone()
-    sums[:, 0] *= 1e-4
+    sums[:, 0] *= 1e-8
     dust = replace(result, cell_sums=sums)
     assert dust.shares[:, 0].isnan().all()
-    kept = replace(result, cell_sums=sums[:, 1:])
-    assert torch.allclose(dust.agreement[0], kept.agreement[0])
-    assert torch.allclose(dust.agreement[1], kept.agreement[1])
+    kept = replace(result, cell_sums=sums[:, 1:], size=result.size[1:])
+    assert torch.allclose(dust.agreement.value, kept.agreement.value)
+    assert (dust.agreement.n == 3).all()
+    # Nor does it matter what the other images are.
+    large = replace(result, cell_sums=result.cell_sums * torch.tensor([1e6, 1, 1, 1])[:, None])
+    assert torch.allclose(large.shares, result.shares)
     rising = torch.tensor([[[1.0, 2e-8, 1e-8, 0]], [[1.0, 1e-8, 2e-8, 0]]])
-    assert replace(result, cell_sums=rising).agreement[0][0, 1] == pytest.approx(1)
+    assert replace(result, cell_sums=rising, size=torch.ones(1)).agreement.value[
+        0, 1
+    ] == pytest.approx(1)
 
 
 def test_rank_correlation_is_scipys() -> None:
@@ -242,10 +255,10 @@ def test_chance_is_the_agreement_about_the_own_cell_alone() -> None:
 
 
 def test_agreement_is_the_mean_over_images_of_spearmans_correlation() -> None:
-    settings = replace(CONFIG, attribution_images=6)
+    settings = replace(CONFIG, attribution_images=12)
     network = attribution.measure(Polynomial(curvature=0.5), WORLD, settings, t=300)
     bayes = attribution.measure(BAYES, WORLD, settings, t=500)
-    value, error = network.agreement
+    value, error = network.agreement.value, network.agreement.standard_error
     assert torch.allclose(value, value.T)
     assert torch.allclose(value.diagonal(), torch.ones(8).double())
     cells = [WORLD.cells(m.abs()).sum((2, 3)) for m in network.maps]
@@ -253,19 +266,49 @@ def test_agreement_is_the_mean_over_images_of_spearmans_correlation() -> None:
         [spearmanr(a, b).statistic for a, b in zip(cells[0], cells[7], strict=True)]
     )
     assert value[0, 7] == pytest.approx(expected.mean().item())
-    assert error[0, 7] == pytest.approx((expected.std() / 6**0.5).item())
+    assert error[0, 7] == pytest.approx((expected.std() / 12**0.5).item())
 
     with pytest.raises(UsageError, match="same methods, region and inputs"):
         attribution.agreement_between(network, bayes)
     with pytest.raises(UsageError, match="same methods, region and inputs"):
         attribution.excess_share(network, bayes)
     bayes = attribution.measure(BAYES, WORLD, settings, t=300)
-    itself, error = attribution.agreement_between(network, network)
-    assert torch.allclose(itself, torch.ones(8).double())
-    assert (error < 1e-6).all()
-    excess, error = attribution.excess_share(network, bayes)
+    itself = attribution.agreement_between(network, network)
+    assert torch.allclose(itself.value, torch.ones(8).double())
+    assert (itself.standard_error < 1e-6).all()
+    excess = attribution.excess_share(network, bayes)
     paired = network.shares - bayes.shares
-    assert excess[4].item() == pytest.approx(paired[4].nanmean().item())
+    assert excess.value[4].item() == pytest.approx(paired[4].nanmean().item())
+
+
+def test_images_of_the_same_picture_are_no_new_evidence() -> None:
+    settings = replace(CONFIG, attribution_images=24)
+    result = attribution.measure(BAYES, WORLD, settings, t=400, methods=("saliency", "occlusion"))
+    told = result.shares[0].isfinite()
+    shared = replace(result, sources=torch.arange(24) // 2)
+    assert shared.local_share.n[0] == len(shared.sources[told].unique()) < result.local_share.n[0]
+    for name in ("local_share", "agreement", "sensitivity", "infidelity"):
+        assert (getattr(shared, name).n <= 12).all()
+    assert (attribution.excess_share(shared, shared).n <= 12).all()
+    assert (attribution.agreement_between(shared, shared).n <= 12).all()
+
+
+def test_intervals_of_shares_and_agreement_cover() -> None:
+    """What 600 images give on average lies in 95 % of the intervals of 64 drawn from them."""
+    settings = replace(CONFIG, attribution_images=600, attribution_metric_images=0, batch_size=600)
+    pool = attribution.measure(
+        BAYES, WORLD, settings, t=400, methods=("saliency", "feature-ablation")
+    )
+    random = torch.Generator().manual_seed(0)
+    share, agreement = pool.local_share.value, pool.agreement.value[0, 1]
+    hits = []
+    for _ in range(400):
+        chosen = torch.randint(0, 600, (64,), generator=random)
+        some = replace(pool, cell_sums=pool.cell_sums[:, chosen], size=pool.size[chosen])
+        agreed = some.agreement[0, 1]
+        hits.append([*some.local_share.contains(share).tolist(), agreed.contains(agreement)])
+    covered = torch.tensor(hits).double().mean(0)
+    assert ((covered > 0.92) & (covered < 0.98)).all(), covered
 
 
 def test_contrast_tells_symbols_of_equal_ink_apart() -> None:
@@ -310,6 +353,7 @@ def test_results_depend_on_the_seed_and_not_on_batches_or_the_global_generator()
     assert torch.allclose(first.maps, small.maps, atol=1e-5)
     assert torch.allclose(first.delta, small.delta, atol=1e-4, equal_nan=True)
     assert torch.allclose(first.cell_error, small.cell_error, atol=1e-5)
+    assert torch.allclose(first.metrics, small.metrics, rtol=1e-3, atol=1e-4, equal_nan=True)
 
 
 def test_images_without_a_grammar_are_attributed_from_their_mean() -> None:
@@ -330,17 +374,17 @@ def test_the_probe_stands_beside_the_optimum(tmp_path: Path) -> None:
     subject = subject_of(Polynomial(), WORLD, config)
     keep = Keep(tmp_path / "cache", "attribution", {})
     results = attribution.probe(subject, keep)
-    assert list(results) == ["network", "bayes"]
+    assert list(results) == ["network", "bayes", "truth"]
     assert torch.equal(results["network"].x_t, results["bayes"].x_t)
     kept = keep("network", attribution.Attribution, lambda: pytest.fail("measured again"))
     assert torch.equal(kept.maps, results["network"].maps)
     assert kept.methods == results["network"].methods
     attribution.draw(results, subject, tmp_path)
-    for name in ("attribution", "attribution-agreement"):
+    for name in ("attribution", "attribution-agreement", "attribution-truth"):
         assert (tmp_path / f"{name}.png").is_file()
         assert (tmp_path / f"{name}.svg").is_file()
     content = attribution.summary(results)
-    share = results["network"].local_share[0][0].item()
+    share = results["network"].local_share.value[0].item()
     assert content["local_share"]["network"]["saliency"]["value"] == pytest.approx(share)
     assert content["region"] == "cell 1"
     assert content["region_size"] == 0.25
@@ -348,6 +392,30 @@ def test_the_probe_stands_beside_the_optimum(tmp_path: Path) -> None:
     text = attribution.lines(content, subject)
     assert f"network {share:.3f}" in text[2]
     assert "network with bayes" in text[2]
+    told = content["truth"]["bayes"]
+    assert list(told["methods"]) == list(from_every_baseline(CONFIG.attribution_methods))
+    truth = results["truth"]
+    again = keep("truth", attribution.Truth, lambda: pytest.fail("measured again"))
+    assert torch.equal(again.effects, truth.effects)
+    assert torch.equal(again.controls["random map"], truth.controls["random map"])
+    for i, record in enumerate(told["methods"].values()):
+        mean = truth.scores(others=False)[i].nanmean().item()
+        assert record["all"]["value"] == pytest.approx(mean, nan_ok=True)
+    assert sum("told the truth" in line for line in text) == 1
+    assert any(line.startswith("  Shapley from zeros") for line in text)
+    # What the suite has measured and what is measured for the truth alone are the same maps.
+    bayes = results["bayes"]
+    named = attribution.measure(
+        BAYES, WORLD, config.probe, t=400, methods=("feature-ablation-noisy-image",)
+    )
+    assert torch.equal(named.cell_sums[0], truth.cell_sums[8])
+    assert torch.equal(named.cell_sums[0], bayes.cell_sums[6])
+    blocks = subject_of(Polynomial(), WORLD, config, regions=Regions.grid((1, 8, 10), 2, 1))
+    results = attribution.probe(blocks, Keep(None, "attribution", {}))
+    assert list(results) == ["network", "bayes"]
+    content = attribution.summary(results)
+    assert content["truth"] is None
+    assert "cells of a grammar's images alone" in attribution.lines(content, blocks)[-1]
 
     images = ImageSet(torch.zeros(2, 1, 8, 20), "zeros")
     some = replace(config.probe, attribution_methods=("saliency", "occlusion"))
@@ -358,7 +426,11 @@ def test_the_probe_stands_beside_the_optimum(tmp_path: Path) -> None:
     content = attribution.summary(results)
     assert content["network_vs_bayes"] is None
     assert content["shapley_error"] == {"network": None}
-    assert len(attribution.lines(content, alone)) == 4
+    text = attribution.lines(content, alone)
+    assert len(text) == 2 + 2 + 3 + 1
+    assert "cells of a grammar's images alone" in text[-1]
+    quiet = replace(results["network"], metrics=results["network"].metrics[:, :0])
+    assert len(attribution.lines(attribution.summary({"network": quiet}), alone)) == 5
 
 
 def test_a_map_is_drawn_on_a_symmetric_scale_with_its_region_outlined() -> None:
@@ -381,6 +453,8 @@ def test_a_map_is_drawn_on_a_symmetric_scale_with_its_region_outlined() -> None:
         ({"attribution_images": 1}, "attribution_images must be at least 2"),
         ({"attribution_steps": 0}, "attribution_steps must be at least 1"),
         ({"attribution_shapley_samples": 1}, "attribution_shapley_samples must be at least 2"),
+        ({"attribution_redraws": 0}, "attribution_redraws must be at least 1"),
+        ({"attribution_metric_images": -1}, "attribution_metric_images must be at least 0"),
         ({"attribution_methods": ("saliancy",)}, "'saliancy': did you mean 'saliency'"),
         ({"attribution_methods": ()}, "names no method"),
         ({"batch_size": 0}, "the batch size must be at least 1"),

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from einops import rearrange
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -12,12 +13,20 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from diffprobe.errors import unknown_name
-from diffprobe.figures import figure
+from diffprobe.figures import COLORS, figure
+from diffprobe.intervals import Interval, stacked
 from diffprobe.probes.attribution_methods import TITLES
-from diffprobe.statistics import Z95
 
 if TYPE_CHECKING:
-    from diffprobe.probes.attribution import Attribution
+    from diffprobe.probes.attribution_maps import Attribution
+    from diffprobe.probes.attribution_truth import Truth
+
+# What the maps are judged beside.
+CONTROLS = {
+    "effect drawn again": "the exact effect, drawn again",
+    "random map": "a random map",
+    "product": "ablation of the product optimum",
+}
 
 _PANELS_A_ROW = 5
 _MARGIN = (0.01, 0, 0.98, 1)  # left, bottom, width, height: long labels touch the edge otherwise
@@ -110,7 +119,7 @@ def draw_agreement(
     shown: list["Attribution"],
     labels: list[str],
     colors: list[str],
-    with_optimum: tuple[Tensor, Tensor] | None,
+    with_optimum: Interval | None,
     path: Path,
 ) -> None:
     """Rank correlation of methods, share inside the region, and agreement with the optimum."""
@@ -136,16 +145,29 @@ def draw_agreement(
         shares = axes[0]
         thick = 0.8 / len(shown)
         for i, (result, label, color) in enumerate(zip(shown, labels, colors, strict=True)):
-            value, error = (v.numpy() for v in result.local_share)
+            share = result.local_share
             at = places + (i - (len(shown) - 1) / 2) * thick
-            shares.barh(at, value, thick, xerr=Z95 * error, color=color, label=label, ecolor="0.5")
+            shares.barh(
+                at,
+                share.value.numpy(),
+                thick,
+                xerr=_reach(share),
+                color=color,
+                label=label,
+                ecolor="0.5",
+            )
         size = first.mask.float().mean().item()
         shares.axvline(size, color="0.6", ls=":", label="the region's share of the image")
         shares.set(yticks=places, yticklabels=titles, xlim=(0, 1), xlabel="share of |map| inside")
         shares.invert_yaxis()
         if with_optimum is not None:
-            value, error = (v.numpy() for v in with_optimum)
-            axes[1].errorbar(value, places, xerr=Z95 * error, fmt="o", color=colors[0])
+            axes[1].errorbar(
+                with_optimum.value.numpy(),
+                places,
+                xerr=_reach(with_optimum),
+                fmt="o",
+                color=colors[0],
+            )
             axes[1].axvline(
                 first.chance, color="0.6", ls=":", label="maps that agree about the region alone"
             )
@@ -153,9 +175,47 @@ def draw_agreement(
         below.legend(loc="outside lower center", ncols=2)
 
 
+def draw_truth(truth: "Truth", result: "Attribution", path: Path) -> None:
+    """Rank correlation of maps with the exact effect: of the other cells, and of all."""
+    rows = len(truth.methods) + len(truth.controls)
+    with figure(path, 7.0, 0.22 * rows + 1.3) as canvas:
+        axes = canvas.subplots(1, 2, sharey=True)
+        plot_truth(truth, axes[0], others=True)
+        plot_truth(truth, axes[1], others=False)
+        axes[0].set(title="among the other cells")
+        axes[1].set(title="with the own cell")
+        canvas.supxlabel(
+            f"rank correlation of |map| by cell with the exact effect of redrawing a cell on "
+            f"{result.cells[truth.region]} (Bayes, log-SNR {result.log_snr:.1f})",
+            fontsize=8,
+        )
+
+
+def plot_truth(truth: "Truth", ax: Axes, *, others: bool = True) -> Axes:
+    """Draw how each method, from each baseline, ranks cells beside the exact effect.
+
+    Args:
+        truth: The maps and the effects.
+        others: Of the other cells alone, or with the region's own.
+    """
+    scores = [truth.score(others=others)[i] for i in range(len(truth.methods))]
+    controls = [truth.control(name, others=others) for name in truth.controls]
+    for kind, first, color in ((scores, 0, COLORS["bayes"]), (controls, len(scores), "0.5")):
+        found = stacked(kind)
+        places = first + np.arange(len(kind))
+        ax.errorbar(found.value.numpy(), places, xerr=_reach(found), fmt="o", ms=4, color=color)
+    ax.axvline(truth.chance(others=others), color="0.6", ls=":")
+    titles = [TITLES[m] for m in truth.methods] + [CONTROLS[name] for name in truth.controls]
+    ax.set(yticks=range(len(titles)), yticklabels=titles, xlim=(-0.5, 1.05))
+    ax.axhline(len(scores) - 0.5, color="0.8", lw=0.5)
+    if not ax.yaxis_inverted():
+        ax.invert_yaxis()
+    return ax
+
+
 def plot_agreement(result: "Attribution", ax: Axes) -> Axes:
     """Draw the matrix of rank correlations between methods, values written in."""
-    values, _ = result.agreement
+    values = result.agreement.value
     titles = [TITLES[m] for m in result.methods]
     ax.imshow(values.numpy(), cmap="RdBu_r", vmin=-1, vmax=1)
     for (row, column), value in np.ndenumerate(values.numpy()):
@@ -165,6 +225,12 @@ def plot_agreement(result: "Attribution", ax: Axes) -> Axes:
     ax.set(xticks=ticks, yticks=ticks, yticklabels=titles)
     ax.set_xticklabels(titles, rotation=45, ha="right", rotation_mode="anchor")
     return ax
+
+
+def _reach(found: Interval) -> np.ndarray:
+    """Return how far intervals reach below and above their values: (2, …); 0 where none is told."""
+    reach = torch.stack([found.value - found.low, found.high - found.value])
+    return reach.nan_to_num().clamp(min=0).numpy()
 
 
 def _show(ax: Axes, picture: Tensor, limit: float, cmap: str, low: int) -> AxesImage:

@@ -12,14 +12,16 @@ The baseline b is zeros, the prior mean alpha_t E[x_0], or another noisy image, 
 of x. Integrated gradients and Shapley sampling are complete: their maps add up to F(x) - F(b),
 integrated gradients but for the error of the integral, the convergence delta. What a method gives
 to a cell as a whole is spread evenly over its pixels, so that any map can be summed over cells.
+"feature-ablation" and "shapley" take `attribution_baseline`, or the one that is named behind them.
 
 DeepLift, guided backpropagation and layer-wise relevance propagation are left out: their rules are
 not exact for (or equal the gradient in) networks of SiLU, attention and normalisation.
 """
 
+import itertools
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -66,6 +68,15 @@ class Question:
     owner: Tensor
     window: tuple[int, int, int] | None
     config: ProbeConfig
+
+    def __getitem__(self, rows: slice | Tensor) -> "Question":
+        """Return what is asked of some of the images."""
+        return replace(
+            self,
+            x=self.x[rows],
+            weights=self.weights[rows],
+            baselines={name: b[rows] for name, b in self.baselines.items()},
+        )
 
     @property
     def at_once(self) -> int:
@@ -124,14 +135,10 @@ def _occlusion(q: Question) -> Answer:
     return q.answer(maps * q.per_pixel)
 
 
-def _feature_ablation(q: Question) -> Answer:
-    return _ablate(q, q.config.attribution_baseline)
-
-
-def _ablate(q: Question, baseline: str) -> Answer:
+def _ablate(q: Question, baseline: str | None = None) -> Answer:
     maps = FeatureAblation(q.output).attribute(
         q.x,
-        baselines=q.baselines[baseline],
+        baselines=q.baselines[baseline or q.config.attribution_baseline],
         feature_mask=q.owner,
         additional_forward_args=q.weights,
         perturbations_per_eval=q.at_once,
@@ -139,9 +146,9 @@ def _ablate(q: Question, baseline: str) -> Answer:
     return q.answer(maps * q.per_pixel)
 
 
-def _shapley(q: Question) -> Answer:
+def _shapley(q: Question, baseline: str | None = None) -> Answer:
     random = generator(q.config.seed, "shapley orders")
-    baseline = q.baselines[q.config.attribution_baseline]
+    absent = q.baselines[baseline or q.config.attribution_baseline]
 
     def orders(cells: int, n: int) -> Iterator[list[int]]:
         return (torch.randperm(cells, generator=random).tolist() for _ in range(n))
@@ -155,7 +162,7 @@ def _shapley(q: Question) -> Answer:
     for _ in range(q.config.attribution_shapley_samples):
         maps = sampling.attribute(
             q.x,
-            baselines=baseline,
+            baselines=absent,
             feature_mask=q.owner,
             additional_forward_args=q.weights,
             n_samples=1,
@@ -165,7 +172,7 @@ def _shapley(q: Question) -> Answer:
     by_order = torch.stack(draws)
     values = by_order.mean(0)
     with torch.no_grad():
-        change = q.output(q.x, q.weights) - q.output(baseline, q.weights)
+        change = q.output(q.x, q.weights) - q.output(absent, q.weights)
     return (
         q.per_pixel * values[:, q.owner[0]],
         values.sum(1) - change,
@@ -178,22 +185,47 @@ def _leaf(x: Tensor) -> Tensor:
     return x.clone().requires_grad_()
 
 
+def baseline_of(method: str, config: ProbeConfig) -> str | None:
+    """Return the baseline to which a method compares the image; None for a pure derivative."""
+    if method == "saliency":
+        return None
+    if method in ("input-x-gradient", "occlusion"):
+        return "zeros"
+    if method in AT_CHOICE:
+        return config.attribution_baseline
+    return next(name for name in BASELINES if method.endswith(name))
+
+
+def from_every_baseline(methods: Iterable[str]) -> tuple[str, ...]:
+    """Return methods in their order, those whose baseline can be chosen from each of `BASELINES`.
+
+    >>> from_every_baseline(["saliency", "shapley"])[:2]
+    ('saliency', 'shapley-zeros')
+    """
+    found = [[f"{m}-{b}" for b in BASELINES] if m in AT_CHOICE else [m] for m in methods]
+    return tuple(dict.fromkeys(itertools.chain(*found)))
+
+
+# Those that take the configured baseline, or the one named behind them.
+AT_CHOICE: dict[str, Callable[..., Answer]] = {"feature-ablation": _ablate, "shapley": _shapley}
+
 METHODS: dict[str, Callable[[Question], Answer]] = {
     "saliency": _saliency,
     "input-x-gradient": _input_x_gradient,
     **{f"integrated-gradients-{b}": partial(_integrated_gradients, baseline=b) for b in BASELINES},
     "occlusion": _occlusion,
-    "feature-ablation": _feature_ablation,
-    "shapley": _shapley,
+    **AT_CHOICE,
+    **{f"feature-ablation-{b}": partial(_ablate, baseline=b) for b in BASELINES},
+    **{f"shapley-{b}": partial(_shapley, baseline=b) for b in BASELINES},
 }
 
 TITLES = {
     "saliency": "saliency",
     "input-x-gradient": "input × gradient",
-    "integrated-gradients-zeros": "IG from zeros",
-    "integrated-gradients-prior-mean": "IG from prior mean",
-    "integrated-gradients-noisy-image": "IG from noisy image",
+    **{f"integrated-gradients-{b}": f"IG from {b.replace('-', ' ')}" for b in BASELINES},
     "occlusion": "occlusion",
     "feature-ablation": "feature ablation",
     "shapley": "Shapley sampling",
+    **{f"feature-ablation-{b}": f"ablation from {b.replace('-', ' ')}" for b in BASELINES},
+    **{f"shapley-{b}": f"Shapley from {b.replace('-', ' ')}" for b in BASELINES},
 }
