@@ -284,7 +284,8 @@ class ProbeConfig:
     `detector_window` is the part of the sampling path (0 noise, 1 image) whose variance is taken.
     `two_layer_draws` of the noise for each word make the population loss; `hidden_layers` are named
     as PyTorch names modules (`:in` behind it: what the module is given), and the network's blocks
-    by default; of `hidden_images` and of `hidden_samples` half are for testing.
+    by default; of `hidden_images` and of `hidden_samples` half are for testing, and
+    `hidden_controls` untrained networks and random labellings are what layers are judged against.
     """
 
     images: int = 128
@@ -336,6 +337,7 @@ class ProbeConfig:
     hidden_images: int = 4096
     hidden_samples: int = 1024
     hidden_features: int = 1024
+    hidden_controls: int = 3
     seed: int = 0
 
 

@@ -1,7 +1,7 @@
-import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +13,9 @@ from scipy.optimize import minimize
 from torch import Tensor, nn
 
 from diffprobe.config import Config, NoiseConfig, ProbeConfig, SamplingConfig, UNetConfig
-from diffprobe.datasets import Parity, SymbolImages, WordList, build_dataset, hypercube
-from diffprobe.datasets.glyphs import Glyphs
+from diffprobe.datasets import Parity, WordList, build_dataset, hypercube
 from diffprobe.errors import UsageError
+from diffprobe.intervals import Interval
 from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser, noise_scheduler
 from diffprobe.models.checkpoint import load_denoiser
 from diffprobe.models.denoiser import FunctionDenoiser, NetworkDenoiser
@@ -25,94 +25,205 @@ from diffprobe.models.unet import build_unet
 from diffprobe.probes import hidden_states, linear_probe
 from diffprobe.probes.activations import activations, default_layers, hashed
 from diffprobe.probes.cache import Keep
+from diffprobe.probes.hidden_states import HiddenStates
+from diffprobe.probes.layer_probes import over_words
 from diffprobe.probes.subject import subject_of
+from diffprobe.probes.untrained import untrained
+from diffprobe.records import plain
+from diffprobe.statistics import wilson
 
 SCHEDULER = noise_scheduler(NoiseConfig(prediction_type="sample"))
 PAIR = hypercube(Parity(2))
+SIGNS = hypercube(Parity(5))
 CONFIG = ProbeConfig(hidden_levels=5, hidden_images=1000, hidden_samples=400)
 SAMPLING = SamplingConfig(steps=10, batch_size=150)
 
 
 class Knowing(MLP):
-    """Local in its output, the product oracle's; its neurons are relu(±x_1 ± x_2).
+    """Local in its output, the product oracle's; a feature beside its neurons knows the parity.
 
-    Twice the smaller of |x_1| and |x_2|, with the sign of x_1 x_2, is linear in the neurons.
+    E[x_1 … x_d | x_t] of independent signs is the product of u_i = tanh(alpha x_i / sigma²), whose
+    sign is the exact optimum's answer. It is told as much as `gain`, zero before training.
     """
 
-    def __init__(self) -> None:
-        super().__init__(PAIR.image_shape, 4, 4)
-        self.product = ProductDenoiser(PAIR, SCHEDULER)
-        with torch.no_grad():
-            self.hidden.weight.zero_()
-            self.hidden.bias.zero_()
-            self.hidden.weight[:, :2] = torch.tensor([[1.0, 1], [-1, -1], [1, -1], [-1, 1]])
+    def __init__(
+        self, image_shape: tuple[int, int, int] = (1, 1, 5), width: int = 8, time_width: int = 4
+    ) -> None:
+        super().__init__(image_shape, width, time_width)
+        self.gain = nn.Parameter(torch.zeros(()))
+        self.features = nn.Identity()
+        self.product = ProductDenoiser(SIGNS, SCHEDULER)
 
     def forward(self, sample: Tensor, timestep: Tensor, return_dict: bool = True) -> UNet2DOutput:
-        super().forward(sample, timestep)
+        alpha, sigma = self.product.alpha_sigma(timestep)
+        u = (alpha * sample / sigma**2).tanh().flatten(1)
+        time = torch.zeros(len(sample), self.time_width)
+        neurons = self.hidden(torch.cat([sample.flatten(1), time], 1)).relu()
+        self.features(torch.cat([neurons, self.gain * u.prod(1, keepdim=True).sign()], 1))
         return UNet2DOutput(sample=self.product(sample, timestep))
 
 
 def knowing() -> NetworkDenoiser:
-    return NetworkDenoiser(Knowing(), SCHEDULER)
+    torch.manual_seed(0)
+    network = Knowing()
+    with torch.no_grad():
+        network.gain.fill_(1)
+    return NetworkDenoiser(network, SCHEDULER)
+
+
+KNOWN = replace(CONFIG, hidden_layers=("features",))
+# Noise, next to no doubt about any word, and none.
+LEVELS = torch.tensor([999, 100, 0])
+
+
+def found(result: HiddenStates) -> dict[str, Any]:
+    content: dict[str, Any] = hidden_states.summary({result.question: result})[result.question]
+    return content
 
 
 # ---- the questions ---------------------------------------------------------------------------
 
 
-def test_a_layer_that_computes_the_parity_reaches_the_optimum() -> None:
-    """The optimum of two signs is the sign of x_1 x_2, which the layer holds linearly."""
-    result = hidden_states.measure(knowing(), PAIR, CONFIG)
-    pixels, hidden, output = result.accuracy
-    assert result.layers == ("x_t", "output:in", "x0_hat")
-    assert result.n == 500
-    slack = 3 * math.sqrt(0.25 / result.n)
-    assert (hidden - result.optimum).abs().max() < slack
-    assert (pixels - 0.5).abs().max() < slack
-    assert (output - 0.5).abs().max() < slack
-    assert hidden[-1] == result.optimum[-1] == 1
+def test_a_layer_that_computes_the_parity_is_found_on_unseen_words() -> None:
+    result = hidden_states.measure(knowing(), SIGNS, KNOWN)
+    pixels, hidden, output = result.accuracy.value
+    assert result.layers == ("x_t", "features", "x0_hat")
+    assert result.words == 16
+    # Where it is noisier the probe has not enough images to give the one feature its due.
+    assert (hidden[3:] - result.optimum.value[3:]).abs().max() < 0.02
+    assert hidden[-1] == result.optimum.value[-1] == 1
+    assert max(pixels.max(), output.max()) < 0.6
     assert result.best == (1, len(result.t) - 2)
-    assert ((result.low <= result.accuracy) & (result.accuracy <= result.high)).all()
-    assert result.rate(1, 2).value == pytest.approx(float(hidden[2]))
+    content = found(result)
+    told = hidden_states.verdict(content)
+    assert told == "above the untrained network, and generalises to unseen words"
+    assert content["difference"]["low"] > 0.2
+    assert content["untrained_networks"] == 3
+    # It knows the parity, and cannot tell words apart as well.
+    assert content["selectivity"]["low"] > 0.1
+    assert content["selectivity"]["value"] == pytest.approx(
+        content["shared"]["value"] - content["control"]["value"]
+    )
+
+
+@pytest.fixture(scope="module")
+def random_features() -> HiddenStates:
+    """Features of a wide network that has not been trained, on parity."""
+    torch.manual_seed(0)
+    world = hypercube(Parity(6))
+    network = NetworkDenoiser(MLP(world.image_shape, 256, 4), SCHEDULER)
+    return hidden_states.measure(network, world, CONFIG, levels=LEVELS)
+
+
+def test_an_untrained_network_knows_nothing(random_features: HiddenStates) -> None:
+    """It tells words that its probe has seen, and that is all."""
+    content = found(random_features)
+    assert content["shared"]["low"] > 0.6
+    assert content["accuracy"]["value"] < 0.6
+    assert content["difference"]["low"] < 0 < content["difference"]["high"]
+    assert hidden_states.verdict(content) == "no more than an untrained network"
+
+
+def test_what_knows_words_alone_has_no_selectivity(random_features: HiddenStates) -> None:
+    content = found(random_features)
+    assert content["control"]["low"] > 0.6
+    assert content["selectivity"]["low"] < 0.03
+    assert content["selectivity"]["high"] < 0.12
+    assert random_features.shared_images > 400
+
+
+def test_a_network_that_cannot_be_built_anew_is_said_to_have_no_control() -> None:
+    module = knowing().network
+
+    def function(x_t: Tensor, t: Tensor) -> Tensor:
+        return module(x_t, t).sample
+
+    class Plain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = module
+
+        def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+            return function(x_t, t)
+
+    denoiser = FunctionDenoiser(Plain(), SCHEDULER)
+    config = replace(KNOWN, hidden_layers=("function.inner.features",))
+    content = found(hidden_states.measure(denoiser, SIGNS, config, levels=LEVELS))
+    assert content["untrained_range"] is None
+    told = hidden_states.verdict(content)
+    assert told == "above one half, and no untrained network to compare with"
+    text = "\n".join(hidden_states.lines({"word": content}, subject_of(denoiser, SIGNS)))
+    assert "no network to build anew" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, "above the untrained network, and generalises to unseen words"),
+        (
+            {"accuracy": {"value": 0.62, "low": 0.49}},
+            "above the untrained network, but not above one half on unseen words",
+        ),
+        ({"difference": {"low": -0.01}}, "no more than an untrained network"),
+        ({"untrained_range": [0.5, 0.85]}, "no more than an untrained network"),
+        ({"accuracy": {"value": 0.8, "low": math.nan}}, "too few words for a verdict"),
+    ],
+)
+def test_verdicts_stand_against_the_controls(change: dict[str, Any], told: str) -> None:
+    content = {
+        "accuracy": {"value": 0.8, "low": 0.7},
+        "difference": {"low": 0.1},
+        "untrained_range": [0.5, 0.6],
+        "chance": 0.5,
+    }
+    assert hidden_states.verdict(content | change) == told
 
 
 def test_the_layer_foretells_the_sample_from_pure_noise_on() -> None:
     """Without a grammar each pixel keeps the sign it starts with."""
-    result = hidden_states.measure_samples(knowing(), PAIR, CONFIG, SAMPLING)
-    pixels, hidden, _ = result.accuracy
+    result = hidden_states.measure_samples(knowing(), SIGNS, KNOWN, SAMPLING)
+    pixels, hidden, _ = result.accuracy.value
     assert result.t[0] == 999
     assert set(result.t.tolist()) <= set(range(99, 1000, 100))
     assert hidden.min() > 0.93
-    assert (pixels - 0.5).abs().max() < 3 * math.sqrt(0.25 / result.n)
-    assert result.optimum.isnan().all()
+    assert pixels.max() < 0.6
+    assert result.optimum.value.isnan().all()
     assert result.settings["images"] % 2 == 0
     assert result.settings["images"] > 300
+    assert result.words == 16
 
 
 def test_what_is_asked_of_samples_is_their_own_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The activations of a sample are matched with its own verdict, batch after batch."""
+    """The activations of a sample are matched with its own verdict and word, batch after batch."""
     seen = {}
 
-    def asked(question: str, _: object, inputs: dict[int, Tensor], labels: Tensor, *__: object):  # type: ignore[no-untyped-def]
-        seen.update(inputs=inputs, labels=labels)
+    def asked(question: str, _: object, inputs: object, words: Tensor, labels: Tensor, *__: object):  # type: ignore[no-untyped-def]
+        seen.update(inputs=inputs, words=words, labels=labels)
 
     monkeypatch.setattr(hidden_states, "_ask", asked)
-    hidden_states.measure_samples(knowing(), PAIR, CONFIG, SAMPLING)
+    hidden_states.measure_samples(knowing(), SIGNS, KNOWN, SAMPLING)
     assert seen["labels"].double().mean() == 0.5
+    assert torch.equal(SIGNS.grammar.contains(seen["words"]), seen["labels"])
+    signs = seen["words"] * 2 - 1
     for x_t in seen["inputs"].values():
-        assert ((x_t.flatten(1).prod(1) > 0) == seen["labels"]).all()
+        flat = x_t.flatten(1)
+        assert torch.equal(flat.sign().long(), signs) or torch.equal(flat.sign().long(), -signs)
 
 
 def test_levels_run_from_noise_to_image_through_where_it_is_decided() -> None:
-    result = hidden_states.measure(knowing(), PAIR, replace(CONFIG, hidden_levels=6))
+    result = hidden_states.measure(knowing(), SIGNS, replace(KNOWN, hidden_levels=6))
     assert (result.t[0], result.t[-1]) == (999, 0)
     assert (result.t.diff() < 0).all()
-    assert result.optimum[1] == pytest.approx(0.55, abs=0.07)
-    assert result.optimum[-2] == pytest.approx(0.99, abs=0.015)
+    assert result.optimum.value[1] == pytest.approx(0.55, abs=0.07)
+    assert result.optimum.value[-2] == pytest.approx(0.99, abs=0.015)
     gaps = result.log_snr[1:-1].diff()
     assert gaps.max() - gaps.min() < 0.1
 
 
-def test_too_few_verdicts_give_no_number() -> None:
+def test_too_few_words_give_no_number() -> None:
+    few = hidden_states.measure(knowing(), hypercube(Parity(4)), KNOWN, levels=LEVELS)
+    assert few.lacking.startswith("8 valid and 8 invalid words, and 10 of either are needed")
+
     class Blank(MLP):
         def forward(self, sample: Tensor, timestep: Tensor, return_dict: bool = True):  # type: ignore[no-untyped-def]
             super().forward(sample, timestep)
@@ -120,99 +231,106 @@ def test_too_few_verdicts_give_no_number() -> None:
 
     blank = NetworkDenoiser(Blank(PAIR.image_shape, 4, 4), SCHEDULER)
     result = hidden_states.measure_samples(blank, PAIR, CONFIG, SAMPLING)
-    assert result.accuracy.isnan().all()
-    found = hidden_states.summary({"sample": result})
-    assert found["sample"]["accuracy"].value is None
-    subject = subject_of(blank, PAIR)
-    assert "too few samples" in "\n".join(hidden_states.lines(found, subject))
+    assert result.accuracy.value.isnan().all()
+    content = found(result)
+    assert math.isnan(content["accuracy"]["value"])
+    told = "\n".join(hidden_states.lines({"sample": content}, subject_of(blank, PAIR)))
+    assert "undefined: 0 valid and 0 invalid words" in told
     ax = hidden_states.plot(result, Figure().subplots())
-    assert ax.texts[0].get_text().startswith("too few")
+    assert ax.texts[0].get_text() == "undefined: too few words"
 
 
 def test_the_best_layer_is_chosen_on_the_validation_part() -> None:
-    result = hidden_states.measure(knowing(), PAIR, CONFIG)
+    result = hidden_states.measure(knowing(), SIGNS, KNOWN, levels=LEVELS)
     shown = torch.tensor([[0.9, 0.9, 0.9], [0.6, 0.5, 0.9], [0.5, 0.7, 0.5], [0.9, 0.9, 0.9]])
+    value = torch.tensor([[0.5] * 3, [0.8] * 3, [0.652] * 3, [0.5] * 3]).double()
     result = replace(
         result,
         layers=("x_t", "first", "second", "x0_hat"),
         t=torch.tensor([999, 100, 0]),
         log_snr=torch.tensor([-10.0, 2, 9]),
         validation=shown,
-        accuracy=torch.tensor([[0.5] * 3, [0.8] * 3, [0.652] * 3, [0.5] * 3]),
-        optimum=torch.tensor([0.5, 0.99, 1]),
+        accuracy=Interval(value, value, value, value, value),
     )
-    found = hidden_states.summary({"word": result})["word"]
-    assert (found["layer"], found["t"]) == ("second", 100)
-    assert found["accuracy"].value == pytest.approx(0.652)
-    assert found["bayes"].value == pytest.approx(0.99, abs=0.002)
+    content = found(result)
+    assert (content["layer"], content["t"]) == ("second", 100)
+    assert content["accuracy"]["value"] == pytest.approx(0.652)
 
 
-# ---- the exact optimum -----------------------------------------------------------------------
+def test_the_figure_shows_the_controls(random_features: HiddenStates) -> None:
+    ax = hidden_states.plot(random_features, Figure().subplots())
+    band = ax.collections[0].get_paths()[0].vertices
+    each = random_features.untrained_each.value
+    assert band[:, 1].min() == pytest.approx(float(each.min()))
+    assert band[:, 1].max() == pytest.approx(float(each.max()))
+    drawn = {c.get_label(): c for c in ax.containers}
+    for label, number in (
+        ("words seen", random_features.shared),
+        ("random labels", random_features.control),
+    ):
+        assert drawn[label].lines[0].get_ydata() == pytest.approx([float(number.value)])
+    shown = drawn["output:in"].lines[0].get_ydata()
+    assert shown == pytest.approx(random_features.accuracy.value[1].numpy())
 
-UNEVEN = WordList(torch.tensor([[0, 0, 0], [0, 1, 2], [2, 1, 0], [0, 2, 2], [1, 1, 1]]), 3)
-GLYPHS = Glyphs.font("abc", (4, 4), variants=2)
+
+# ---- intervals -------------------------------------------------------------------------------
 
 
-def test_the_log_odds_match_a_sum_over_all_words() -> None:
-    world = SymbolImages(UNEVEN, GLYPHS, (1, 3))
-    denoiser = BayesDenoiser(world, SCHEDULER)
+def test_intervals_over_words_cover_where_images_of_a_word_agree() -> None:
+    """Each word has a share of its own at which its images are answered."""
     random = torch.Generator().manual_seed(0)
-    t = 400
-    alpha, sigma = denoiser.alpha_sigma(torch.tensor([t]), torch.float64)
-    words = torch.randint(0, 3, (20, 3), generator=random)
-    x_t = denoiser.noise(world.draw(words, random), torch.tensor([t]), random)
-
-    every = torch.tensor(list(itertools.product(range(3), repeat=3)))
-    variants = torch.tensor(list(itertools.product(range(2), repeat=3)))
-    pictures = torch.stack([world.render(every, v.expand(27, 3)) for v in variants]).double()
-    square = (x_t.double()[:, None, None] - alpha * pictures).square().sum((-3, -2, -1))
-    likelihood = (-square / (2 * sigma.flatten() ** 2)).exp().mean(1)  # image by word
-    valid = (every[:, None] == UNEVEN.list).all(-1).any(-1)
-    marginals = torch.stack([(UNEVEN.list == v).double().mean(0) for v in range(3)], 1)
-    product = marginals[torch.arange(3), every].prod(1)
-    p_valid = likelihood[:, valid].mean(1)
-    q = product * ~valid
-    p_invalid = (likelihood * q).sum(1) / q.sum()
-    expected = p_valid.log() - p_invalid.log()
-    torch.testing.assert_close(hidden_states.log_odds(denoiser, world, x_t, t), expected)
+    covered, by_image = [], []
+    for _ in range(400):
+        shares = torch.rand(32, generator=random)
+        counts = torch.randint(10, 40, (32,), generator=random)
+        words = torch.arange(32).repeat_interleave(counts)
+        right = (torch.rand(len(words), generator=random) < shares[words]).double()
+        covered.append(over_words(right, words).contains(0.5))
+        by_image.append(wilson(int(right.sum()), len(right)).contains(0.5))
+    assert 0.92 < torch.stack(covered).double().mean() < 0.975
+    assert np.mean(by_image) < 0.75
 
 
-@pytest.mark.parametrize("t", [0, 500, 999])
-def test_the_log_odds_stay_finite_or_certain(t: int) -> None:
-    world = hypercube(Parity(6))
-    denoiser = BayesDenoiser(world, SCHEDULER)
-    random = torch.Generator().manual_seed(0)
-    words = hidden_states.mixed_words(world.grammar, 100, random)
-    x_t = denoiser.noise(world.render(words), torch.tensor([t]), random)
-    odds = hidden_states.log_odds(denoiser, world, x_t, t)
-    assert not odds.isnan().any()
-    if t == 0:
-        assert ((odds > 0) == world.grammar.contains(words)).all()
+def test_where_all_answers_are_right_words_still_bound_them() -> None:
+    """0.89^32 = 0.025: if fewer words were right, all of 32 would hardly be."""
+    words = torch.arange(32).repeat(5)
+    told = over_words(torch.ones(160), words)
+    assert told.value == told.high == 1
+    assert float(told.low) ** 32 == pytest.approx(0.025)
+    none = over_words(torch.zeros(160), words, least=-1.0)
+    assert none.low == -none.high < 0
 
 
-def test_the_optimum_is_as_right_as_it_believes() -> None:
-    world = hypercube(Parity(4))
-    denoiser = BayesDenoiser(world, SCHEDULER)
-    random = torch.Generator().manual_seed(0)
-    words = hidden_states.mixed_words(world.grammar, 5000, random)
-    labels = world.grammar.contains(words)
-    for t in (100, 200, 300):
-        x_t = denoiser.noise(world.render(words), torch.tensor([t]), random)
-        odds = hidden_states.log_odds(denoiser, world, x_t, t)
-        right = ((odds > 0) == labels).double().mean()
-        assert abs(right - odds.abs().sigmoid().mean()) < 0.015
+# ---- the untrained network -------------------------------------------------------------------
 
 
-def test_invalid_words_follow_the_product_of_the_marginals() -> None:
-    words = hidden_states.mixed_words(UNEVEN, 20_000, torch.Generator().manual_seed(0))
-    valid = UNEVEN.contains(words)
-    assert valid.tolist() == [True, False] * 20_000
-    every = torch.tensor(list(itertools.product(range(3), repeat=3)))
-    marginals = UNEVEN.symbol_marginals()
-    q = marginals[torch.arange(3), every].prod(1) * ~UNEVEN.contains(every)
-    code = torch.tensor([9, 3, 1])
-    drawn = torch.bincount(words[~valid] @ code, minlength=27) / 20_000
-    torch.testing.assert_close(drawn.double(), q / q.sum(), atol=0.012, rtol=0)
+def test_the_untrained_network_has_fresh_weights_and_no_layer_at_zero() -> None:
+    torch.manual_seed(0)
+    network = StripTransformer((1, 8, 32), (8, 8), 16, 2, 2)
+    denoiser = NetworkDenoiser(network, SCHEDULER)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    state = torch.random.get_rng_state()
+    fresh, other = (untrained(denoiser, 0, draw) for draw in range(2))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert fresh is not None
+    assert other is not None
+    assert type(fresh.network) is StripTransformer
+    for name in ("image_shape", "patch", "width", "depth", "heads"):
+        assert fresh.network.config[name] == network.config[name]
+    assert denoiser.network is network
+    for name, weight in fresh.network.state_dict().items():
+        assert torch.equal(network.state_dict()[name], before[name])
+        assert weight.shape == before[name].shape
+        assert weight.any()
+        assert not torch.equal(weight, other.network.state_dict()[name])
+    again = untrained(denoiser, 0, 1)
+    assert again is not None
+    x_t, t = torch.randn(2, 1, 8, 32), torch.tensor([5, 5])
+    assert torch.equal(other(x_t, t), again(x_t, t))
+    # As it starts its blocks are the identity, and every block's state is linear in the pixels.
+    states = activations(fresh, x_t, 5)
+    assert not torch.allclose(states["blocks.0"], states["blocks.1"], atol=1e-3)
+    assert untrained(BayesDenoiser(PAIR, SCHEDULER), 0) is None
 
 
 # ---- activations -----------------------------------------------------------------------------
@@ -286,15 +404,15 @@ def test_hashing_keeps_inner_products() -> None:
 
 def test_layers_that_do_not_exist_are_refused() -> None:
     denoiser = knowing()
-    x_t = torch.randn(2, 1, 1, 2)
+    x_t = torch.randn(2, 1, 1, 5)
     with pytest.raises(UsageError, match="unknown layer 'hiden': did you mean 'hidden'"):
         activations(denoiser, x_t, 0, ("hiden",))
     with pytest.raises(UsageError, match="has no layers"):
         default_layers(BayesDenoiser(PAIR, SCHEDULER))
     with torch.no_grad():
         denoiser.network.hidden.weight[0, 0] = math.nan
-    with pytest.raises(UsageError, match="output:in gives numbers that are not finite"):
-        activations(denoiser, x_t, 0)
+    with pytest.raises(UsageError, match="features gives numbers that are not finite"):
+        activations(denoiser, x_t, 0, ("features",))
     denoiser.network.spare = nn.Linear(1, 1)
     with pytest.raises(UsageError, match="the layer spare is not used"):
         activations(denoiser, x_t, 0, ("spare",))
@@ -343,32 +461,53 @@ def test_the_penalty_is_chosen_for_what_was_not_trained_on() -> None:
     [
         ({"hidden_levels": 2}, "hidden_levels must be at least 3"),
         ({"hidden_images": 4}, "hidden_images must be at least 20"),
+        ({"hidden_controls": 0}, "hidden_controls must be at least 1"),
         ({"hidden_layers": ("blocks.9",)}, "unknown layer 'blocks.9'"),
     ],
 )
 def test_settings_out_of_range_are_refused(change: dict[str, int], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        hidden_states.measure(knowing(), PAIR, replace(CONFIG, **change))  # type: ignore[arg-type]
+        hidden_states.measure(knowing(), SIGNS, replace(CONFIG, **change))  # type: ignore[arg-type]
 
 
 def test_a_language_of_all_words_has_nothing_to_tell() -> None:
     free = hypercube(WordList(torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])))
     with pytest.raises(UsageError, match="no invalid words"):
-        hidden_states.measure(knowing(), free, CONFIG)
+        hidden_states.measure(knowing(), free, KNOWN)
 
 
 def test_a_run_is_asked_both_questions(tiny_run: Path, tiny_config: Config, tmp_path: Path) -> None:
-    probe = replace(tiny_config.probe, hidden_levels=3, hidden_images=60, hidden_samples=40)
+    probe = replace(
+        tiny_config.probe, hidden_levels=3, hidden_images=400, hidden_samples=200, hidden_controls=2
+    )
     config = replace(tiny_config, probe=probe)
     network: Denoiser = load_denoiser(tiny_run)
     subject = subject_of(network, build_dataset(config), config, architecture="transformer")
-    results = hidden_states.probe(subject, Keep(None, "hidden-states", {}))
+    keep = Keep(tmp_path / "cache", "hidden-states", {})
+    results = hidden_states.probe(subject, keep)
     assert results["word"].layers == ("x_t", "blocks.0", "x0_hat")
-    assert results["word"].accuracy.shape == (3, 3)
+    assert results["word"].accuracy.value.shape == (3, 3)
     text = "\n".join(hidden_states.lines(hidden_states.summary(results), subject))
-    assert "chance 50%" in text
-    assert "exact optimum" in text
+    assert "undefined: 8 valid and 8 invalid words" in text
     hidden_states.draw(results, subject, tmp_path)
     assert (tmp_path / "hidden-states.png").stat().st_size > 10_000
+    again = hidden_states.probe(subject, keep)
+    assert plain(again["word"]) == plain(results["word"])
     with pytest.raises(UsageError, match="none is known"):
         hidden_states.probe(replace(subject, images=None), Keep(None, "hidden-states", {}))  # type: ignore[arg-type]
+
+
+def test_results_and_their_intervals_are_kept(
+    random_features: HiddenStates, tmp_path: Path
+) -> None:
+    keep = Keep(tmp_path, "hidden-states", {})
+    keep("word", HiddenStates, lambda: random_features)
+    kept = keep("word", HiddenStates, lambda: pytest.fail("measured again"))
+    assert plain(kept) == plain(random_features)
+    content = found(kept)
+    text = "\n".join(
+        hidden_states.lines({"word": content}, None)  # type: ignore[arg-type]
+    )
+    assert "the same network untrained: " in text
+    assert "over 3 seeds" in text
+    assert "selectivity" in text

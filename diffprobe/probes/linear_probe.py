@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 PENALTIES = (10.0, 1.0, 0.1, 0.01, 0.001, 0.0001)
+# Weaker penalties take ever longer; after so many in a row that did worse none is tried.
+PATIENCE = 2
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ def fit(
 
     Args:
         train, validation: Features (N, F) float and labels (N,) bool.
-        penalties: From the strongest to the weakest.
+        penalties: From the strongest to the weakest; the rest is not tried once `PATIENCE` in a
+            row did worse than the best.
     """
     # Near the minimum the search divides by squares of differences that float32 cannot tell from 0.
     (features, labels), (unseen, answers) = ((x.double(), y) for x, y in (train, validation))
@@ -58,14 +61,18 @@ def fit(
     scale = torch.where(scale > 1e-6 * scale.max(), scale, torch.inf)
     z = (features - mean) / scale
     parameters = z.new_zeros(z.shape[1] + 1)
-    best = None
+    best, worse = None, 0
     for penalty in penalties:
         # Each solution is where the search for the next, weaker penalty starts.
         parameters = minimise(z, labels, penalty, parameters)
         probe = LinearProbe(mean, scale, parameters[:-1], parameters[-1], penalty)
         loss = float(log_loss(probe(unseen), answers))
         if best is None or loss < best[0]:
-            best = loss, probe
+            best, worse = (loss, probe), 0
+        else:
+            worse += 1
+        if worse == PATIENCE:
+            break
     assert best is not None
     return best[1]
 
