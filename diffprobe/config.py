@@ -279,6 +279,7 @@ class ProbeConfig:
     `baseline_images` training images make the Wiener and local-patch denoisers; 0 leaves them out.
     Attribution replaces cells by those of `attribution_baseline`; `attribution_output` "contrast"
     is the projection on the difference of a cell's two likeliest glyphs instead of a plain sum.
+    `placement_placebos` other sets of words are what the training set is compared with.
     `detector_window` is the part of the sampling path (0 noise, 1 image) whose variance is taken.
     `two_layer_draws` of the noise for each word make the population loss; `hidden_layers` are named
     as PyTorch names modules (`:in` behind it: what the module is given), and the network's blocks
@@ -313,6 +314,7 @@ class ProbeConfig:
     dynamics_samples: int = 256
     placement_images: int = 256
     placement_levels: int = 41
+    placement_placebos: int = 8
     baseline_images: int = 0
     spectrum_images: int = 32
     spectrum_values: int = 8
