@@ -281,6 +281,7 @@ class ProbeConfig:
     is the projection on the difference of a cell's two likeliest glyphs instead of a plain sum. Its
     true effects are a mean over `attribution_redraws` of each cell; infidelity and sensitivity-max
     are measured for the first `attribution_metric_images`, 0 for neither.
+    `placement_placebos` other sets of words are what the training set is compared with.
     `detector_window` is the part of the sampling path (0 noise, 1 image) whose variance is taken.
     `two_layer_draws` of the noise for each word make the population loss; `hidden_layers` are named
     as PyTorch names modules (`:in` behind it: what the module is given), and the network's blocks
@@ -318,6 +319,7 @@ class ProbeConfig:
     dynamics_samples: int = 256
     placement_images: int = 256
     placement_levels: int = 41
+    placement_placebos: int = 8
     baseline_images: int = 0
     spectrum_images: int = 32
     spectrum_values: int = 8

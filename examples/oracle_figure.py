@@ -8,6 +8,7 @@ from diffprobe.figures import COLORS, LINES, figure
 from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser, noise_scheduler
 from diffprobe.models.oracles import image_baselines
 from diffprobe.probes import locality, placement
+from diffprobe.records import interval
 
 scheduler = noise_scheduler(NoiseConfig())
 worlds = {
@@ -29,9 +30,8 @@ with figure(Path("docs/figures/oracles"), 7.5, 5.0) as canvas:
         below.fill_between(placed.log_snr.numpy(), placed.weight.numpy(), color="0.8")
         below.set(xlabel="log-SNR (nats)")
         above.set(title=name, xlabel="", xlim=(-8, 6))
-        value, error = placed.grammar_nats
         print(
-            f"{name}: integral {value:.3f} ± {1.96 * error:.3f} nats; "
+            f"{name}: integral {interval(placed.summary()['grammar_nats'])} nats; "
             f"total correlation {world.grammar.total_correlation():.3f}"
         )
     axes[0, 0].legend()

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -5,6 +6,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from diffprobe import intervals
 from diffprobe.config import DataConfig, NoiseConfig, ProbeConfig
 from diffprobe.datasets import (
     Dyck,
@@ -14,6 +16,8 @@ from diffprobe.datasets import (
     Palindrome,
     Parity,
     SymbolImages,
+    WordList,
+    WordSplit,
     hypercube,
 )
 from diffprobe.errors import UsageError
@@ -25,7 +29,8 @@ from diffprobe.probes import placement
 SCHEDULER = noise_scheduler(NoiseConfig())
 SCHEDULER.alphas_cumprod = torch.linspace(7, -7, 400, dtype=torch.float64).sigmoid()
 WORLD = hypercube(Parity(4))
-CONFIG = ProbeConfig(placement_images=64, placement_levels=15)
+CONFIG = ProbeConfig(placement_images=128, placement_levels=15)
+DATA = DataConfig(training_words=3)
 
 
 class Mixture(Denoiser):
@@ -42,29 +47,105 @@ class Mixture(Denoiser):
 
 
 def oracles(world: SymbolImages = WORLD) -> tuple[Denoiser, Denoiser, Denoiser]:
-    empirical = training_oracle(world, SCHEDULER, DataConfig(training_words=3))
+    empirical = training_oracle(world, SCHEDULER, DATA)
     assert empirical is not None
     return ProductDenoiser(world, SCHEDULER), BayesDenoiser(world, SCHEDULER), empirical
 
 
-@pytest.mark.parametrize(("gamma", "mu"), [(0.0, 0.0), (1.0, 0.0), (0.3, 0.6), (1.0, 1.0)])
-def test_known_mixtures_are_placed_exactly(gamma: float, mu: float) -> None:
-    product, bayes, empirical = oracles()
-    mixture = Mixture([(1 - gamma, product), (gamma - mu, bayes), (mu, empirical)])
-    result = placement.measure(mixture, WORLD, CONFIG, empirical=empirical)
-    assert result.mean_mu is not None
-    assert result.mean_gamma == pytest.approx((gamma, 0), abs=1e-6)
-    assert result.mean_mu == pytest.approx((mu, 0), abs=1e-6)
-    known = result.gamma.isfinite()
+class Elsewhere(Denoiser):
+    """The product oracle at a wrong noise level: local, and wrong by more than a factor."""
+
+    def __init__(self, world: SymbolImages) -> None:
+        super().__init__(SCHEDULER)
+        self.product = ProductDenoiser(world, SCHEDULER)
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        return self.product(x_t, (t + 25).clamp(max=self.timesteps - 1))
+
+
+def known_nulls(world: SymbolImages) -> dict[str, Denoiser]:
+    """Denoisers that know neither the rule nor any training set."""
+    product = ProductDenoiser(world, SCHEDULER)
+    return {
+        "constant": Mixture([(0.0, product)]),
+        "scaled": Mixture([(0.8, product)]),
+        "elsewhere": Elsewhere(world),
+    }
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 0.5, 1.0])
+def test_known_mixtures_are_placed_exactly(gamma: float) -> None:
+    product, bayes, _ = oracles()
+    mixture = Mixture([(1 - gamma, product), (gamma, bayes)])
+    result = placement.measure(mixture, WORLD, CONFIG, data=DATA)
+    assert result.mean_gamma.value.item() == pytest.approx(gamma, abs=1e-6)
+    assert result.mean_scale.value.item() == pytest.approx(1, abs=1e-6)
+    assert result.mean_mu_raw is not None
+    assert result.mean_mu_raw.value.item() == pytest.approx(0, abs=1e-6)
+    assert result.undefined == ""
+    known = result.gamma.value.isfinite()
     assert known.any()
     assert not known.all()  # undefined where the grammar is worth nothing
-    assert result.gamma[known].tolist() == pytest.approx([gamma] * int(known.sum()), abs=1e-6)
-    if gamma or mu:
-        assert result.unexplained[known].max() < 1e-9
-    if mu == 0:
-        along = (1 - gamma) ** 2 * result.grammar_nats[0]
-        assert result.missed_along_nats[0] == pytest.approx(along, abs=1e-9)
-        assert result.missed_nats[0] == pytest.approx(along, abs=1e-9)
+    assert torch.allclose(
+        result.gamma.value[known], torch.tensor(gamma, dtype=torch.float64), atol=1e-6
+    )
+    exact = WORLD.grammar.total_correlation()
+    # The product oracle misses exactly the total correlation, whatever the draws.
+    along = (1 - gamma) ** 2 * exact
+    for found in (result.missed_along_nats, result.missed_nats):
+        assert found.value.item() == pytest.approx(along, abs=1e-6)
+    assert result.to_product_nats.value.item() == pytest.approx(gamma**2 * exact, abs=1e-6)
+    if gamma:
+        assert result.mean_unexplained.value < 1e-9
+
+
+@pytest.mark.parametrize("name", ["constant", "scaled", "elsewhere"])
+def test_who_knows_nothing_has_neither_gamma_nor_mu(name: str) -> None:
+    """Over seeds of draws and training sets; mu alone is what locality and miscalibration make."""
+    denoiser = known_nulls(WORLD)[name]
+    runs = [
+        placement.measure(
+            denoiser,
+            WORLD,
+            replace(CONFIG, placement_images=256, seed=seed),
+            data=replace(DATA, seed=100 * seed),
+        )
+        for seed in range(5)
+    ]
+    missed = 0
+    for run in runs:
+        assert run.mean_mu is not None
+        for found in (run.mean_gamma, run.mean_mu):
+            assert found.low.isfinite()
+            assert found.high - found.low < 0.3
+            missed += not found.contains(0.0)
+    assert missed <= 2
+    gammas = torch.stack([run.mean_gamma.value for run in runs])
+    mus = torch.stack([run.mean_mu.value for run in runs if run.mean_mu is not None])
+    assert gammas.mean().abs() < 0.02
+    assert mus.mean().abs() < 0.04
+    scale = {"constant": 0.0, "scaled": 0.8}.get(name)
+    if scale is not None:
+        assert torch.stack([r.mean_scale.value for r in runs]).mean().item() == pytest.approx(scale)
+
+
+def test_mu_alone_finds_memory_where_there_is_none() -> None:
+    """What placebos are for: a blurred optimum has a coefficient on every set of words."""
+    bayes = BayesDenoiser(WORLD, SCHEDULER)
+
+    class Blurred(Denoiser):
+        def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+            return bayes(x_t, (t + 60).clamp(max=self.timesteps - 1))
+
+    config = replace(CONFIG, placement_images=256)
+    result = placement.measure(Blurred(SCHEDULER), WORLD, config, data=DATA)
+    assert result.mean_mu is not None
+    assert result.mean_mu_raw is not None
+    assert result.mean_mu_placebo is not None
+    assert not result.mean_mu_raw.contains(0.0)
+    assert not result.mean_mu_placebo.contains(0.0)
+    assert result.mean_mu.contains(0.0)
+    assert result.mean_mu.n == CONFIG.placement_placebos
 
 
 def test_what_is_recalled_counts_where_the_grammar_lives() -> None:
@@ -76,17 +157,75 @@ def test_what_is_recalled_counts_where_the_grammar_lives() -> None:
             late = (self.log_snr(t) > 5).reshape(-1, 1, 1, 1)
             return torch.where(late, bayes(x_t, t), empirical(x_t, t))
 
-    result = placement.measure(Recalling(SCHEDULER), WORLD, CONFIG, empirical=empirical)
-    assert result.mean_mu == pytest.approx((1, 0), abs=1e-6)
+    result = placement.measure(Recalling(SCHEDULER), WORLD, CONFIG, data=DATA)
+    assert result.mean_mu is not None
+    assert result.mean_mu_raw is not None
+    assert result.mean_mu_raw.value.item() == pytest.approx(1, abs=1e-6)
+    assert result.mean_mu.contains(1.0)
+    assert result.mean_mu.low > 0.5
+
+
+@pytest.mark.parametrize("mu", [0.3, 0.6])
+def test_a_share_of_the_training_set_is_found(mu: float) -> None:
+    product, bayes, empirical = oracles()
+    mixture = Mixture([(0.5, product), (0.5 - mu, bayes), (mu, empirical)])
+    result = placement.measure(mixture, WORLD, replace(CONFIG, placement_images=256), data=DATA)
+    assert result.mean_mu is not None
+    assert result.mean_mu.contains(mu)
+    assert not result.mean_mu.contains(0.0)
+
+
+def test_placebos_are_other_sets_drawn_alike() -> None:
+    seeds = placement.placebo_seeds(WORLD, DATA, 8)
+    sets = [WordSplit(WORLD.grammar, 3, seed).training for seed in (DATA.seed, *seeds)]
+    assert len(sets) == 9
+    assert len({tuple(sorted(map(tuple, s.tolist()))) for s in sets if s is not None}) == 9
+    # Seven words of eight: there are seven other sets, as a training set of one word has.
+    assert len(placement.placebo_seeds(WORLD, DataConfig(training_words=7), 10)) == 7
+    two = SymbolImages(WordList(torch.tensor([[0, 0], [1, 1]])), WORLD.glyphs, (1, 2))
+    assert len(placement.placebo_seeds(two, DataConfig(training_words=1), 8)) == 1
+    result = placement.measure(
+        ProductDenoiser(two, SCHEDULER), two, CONFIG, data=DataConfig(training_words=1)
+    )
+    assert result.mean_mu is None  # a single other set has no spread
+
+
+def test_where_all_words_are_valid_gamma_is_undefined() -> None:
+    world = hypercube(ModularSum(3, 2, 1))
+    result = placement.measure(ProductDenoiser(world, SCHEDULER), world, CONFIG)
+    assert result.mean_gamma.value.isnan()
+    assert result.mean_gamma.low.isnan()
+    assert result.gamma.value.isnan().all()
+    assert "no grammar to use" in result.undefined
+    text = "\n".join(placement.lines(result.summary()))
+    assert "gamma         undefined" in text
+    assert "0.000 ± 0.000" not in text
+    ax = placement.plot(result, Figure().subplots())
+    assert "undefined" in ax.get_title()
+
+
+def test_where_the_grammar_is_worth_nothing_gamma_is_undefined() -> None:
+    levels = torch.tensor([399, 398, 397])
+    scheduler = noise_scheduler(NoiseConfig())
+    scheduler.alphas_cumprod = torch.linspace(-12, -16, 400, dtype=torch.float64).sigmoid()
+    denoiser = ProductDenoiser(WORLD, scheduler)
+    result = placement.measure(denoiser, WORLD, CONFIG, levels=levels, data=DATA)
+    assert result.mean_gamma.value.isnan()
+    assert result.mean_mu is None
+    assert "nats per unit log-SNR" in result.undefined
+    assert result.total_correlation == pytest.approx(math.log(2))
 
 
 def test_an_error_beside_the_axis_is_unexplained() -> None:
     product, bayes, _ = oracles()
     mixture = Mixture([(0.5, product), (0.5, bayes)], constant=0.2)
     result = placement.measure(mixture, WORLD, replace(CONFIG, placement_images=512))
-    assert result.mean_gamma[0] == pytest.approx(0.5, abs=4 * result.mean_gamma[1] + 1e-3)
-    assert result.missed_nats[0] > result.missed_along_nats[0]
-    assert result.unexplained[result.gamma.isfinite()].min() > 0
+    assert result.mean_gamma.contains(0.5)
+    assert result.missed_nats.low > result.missed_along_nats.high
+    assert result.to_product_nats.value > 0.25 * result.total_correlation
+    told = result.unexplained.isfinite()
+    assert result.unexplained[told].min() > 0
+    assert 0 < result.mean_unexplained.low < result.mean_unexplained.high < 1
     assert result.mean_mu is None
 
 
@@ -98,60 +237,93 @@ def test_an_error_beside_the_axis_is_unexplained() -> None:
 def test_the_integral_is_the_total_correlation_within_one_per_cent(grammar: Grammar) -> None:
     """I-MMSE (Guo, Shamai & Verdú, arXiv:cs/0412108)."""
     world = hypercube(grammar)
-    config = ProbeConfig(placement_images=60_000, placement_levels=30, batch_size=20_000)
+    config = ProbeConfig(placement_images=30_000, placement_levels=30, batch_size=20_000)
     result = placement.measure(ProductDenoiser(world, SCHEDULER), world, config)
-    value, error = result.grammar_nats
     exact = grammar.total_correlation()
-    assert value == pytest.approx(exact, rel=0.01)
-    assert value == pytest.approx(exact, abs=4 * error)
-    assert result.missed_nats == result.grammar_nats  # what the product oracle misses is all of it
+    found = result.grammar_nats
+    assert found.value.item() == pytest.approx(exact, rel=0.01)
+    assert found.value.item() == pytest.approx(exact, abs=4 * found.standard_error.item())
 
 
 def test_the_integral_of_drawn_symbols_with_variants() -> None:
     world = SymbolImages(ModularSum(3, 3, 3), Glyphs.font("abc", (4, 4), 2), (1, 3))
     config = ProbeConfig(placement_images=2000, placement_levels=60, batch_size=1000)
     result = placement.measure(ProductDenoiser(world, SCHEDULER), world, config)
-    value, error = result.grammar_nats
+    value, error = result.grammar_nats.value.item(), result.grammar_nats.standard_error.item()
     assert value == pytest.approx(world.grammar.total_correlation(), abs=4 * error)
     assert error < 0.06
 
 
-def test_the_standard_error_is_the_spread_of_repetitions() -> None:
+def test_intervals_cover_in_repetitions() -> None:
+    """Of 50 repetitions nominal 95 % should miss 2.5 times; 8 is out of the question (p < .005)."""
     product, bayes, _ = oracles()
 
-    class Fading(Mixture):
-        def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-            share = torch.sigmoid(x_t.sum((1, 2, 3), keepdim=True))
-            return share * bayes(x_t, t) + (1 - share) * product(x_t, t)
+    class Fading(Denoiser):
+        """More of the grammar in brighter images; errors that are local and of two kinds."""
 
-    fading = Fading([])
-    runs = [placement.measure(fading, WORLD, replace(CONFIG, seed=s)) for s in range(40)]
-    for name in (
+        def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+            share = torch.sigmoid(x_t.mean((1, 2, 3), keepdim=True))
+            mixed = share * bayes(x_t, t) + (1 - share) * product(x_t, t)
+            return 0.95 * mixed + 0.1 * torch.tanh(2 * x_t)
+
+    fading = Fading(SCHEDULER)
+    names = [
         "mean_gamma",
+        "mean_scale",
         "mean_unexplained",
         "missed_nats",
         "missed_along_nats",
+        "to_product_nats",
         "grammar_nats",
-    ):
-        values = torch.tensor([getattr(r, name) for r in runs])
-        claimed, spread = values[:, 1].square().mean().sqrt(), values[:, 0].std()
-        assert 0.65 < claimed / spread < 1.5, name
+    ]
+
+    def measured(n: int, seed: int) -> placement.Placement:
+        config = replace(CONFIG, placement_images=n, batch_size=20_000, seed=seed)
+        return placement.measure(fading, WORLD, config)
+
+    truth = measured(12_000, 1000)
+    runs = [measured(256, seed) for seed in range(50)]
+    for name in names:
+        found = intervals.stacked([getattr(run, name) for run in runs])
+        true = getattr(truth, name).value
+        if name == "grammar_nats":
+            true = torch.tensor(truth.total_correlation)
+        assert found.low.isfinite().all(), name
+        assert found.contains(true).sum() > 42, name
+        claimed = found.standard_error.square().mean().sqrt()
+        assert 0.65 < claimed / found.value.std() < 1.5, name
 
 
 def test_levels_can_be_chosen_and_are_drawn() -> None:
-    _, bayes, empirical = oracles()
+    _, _, empirical = oracles()
     levels = torch.tensor([300, 200, 100])
-    result = placement.measure(bayes, WORLD, CONFIG, empirical=empirical, levels=levels)
+    result = placement.measure(empirical, WORLD, CONFIG, data=DATA, levels=levels)
     assert result.t.tolist() == [300, 200, 100]
     ax = placement.plot(result, Figure().subplots())
     labels = [str(line.get_label()) for line in ax.lines]
-    assert labels[:2] == ["gamma, network", "mu, network"]
+    assert labels[:2] == ["gamma, network", "mu above placebos, network"]
     assert {"optimal", "local"} <= set(labels)
     summary = result.summary()
-    assert summary["gamma"]["value"] == pytest.approx(1)
+    assert set(summary["gamma"]) == {"value", "standard_error", "low", "high", "n"}
+    assert summary["mu_raw"]["value"] == pytest.approx(1)
+    assert len(placement.lines(summary)) == 7
+    # The band is the interval, which need not be symmetric.
+    band = ax.collections[0].get_paths()[0].vertices
+    low, high = result.gamma.low, result.gamma.high
+    told = low[low.isfinite()].tolist() + high[high.isfinite()].tolist()
+    assert {round(y, 6) for y in told} <= {round(float(y), 6) for y in band[:, 1]}
     assert summary["total_correlation_nats"] == pytest.approx(torch.log(torch.tensor(2.0)).item())
 
 
-def test_too_few_inputs_are_refused() -> None:
+def test_few_draws_have_no_interval() -> None:
+    result = placement.measure(oracles()[1], WORLD, replace(CONFIG, placement_images=8))
+    assert result.mean_gamma.value.item() == pytest.approx(1, abs=1e-6)
+    assert result.mean_gamma.low.isnan()
+    assert "no interval" in placement.lines(result.summary())[0]
+
+
+def test_too_few_are_refused() -> None:
+    with pytest.raises(UsageError, match="placement_placebos must be at least 2"):
+        placement.measure(oracles()[0], WORLD, replace(CONFIG, placement_placebos=1))
     with pytest.raises(UsageError, match="placement_images must be at least 3"):
         placement.measure(oracles()[0], WORLD, replace(CONFIG, placement_images=2))

@@ -1,5 +1,6 @@
-"""Along training: LDR, gamma, mu and what is missed where the grammar lives, rates of samples."""
+"""Along training: LDR, what places the network among the oracles, and rates of samples."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,10 +14,12 @@ from torch import Tensor
 from diffprobe.config import Config, ProbeConfig
 from diffprobe.datasets import SymbolImages
 from diffprobe.figures import COLORS, figure
+from diffprobe.intervals import Interval
 from diffprobe.models.checkpoint import Checkpoint, list_checkpoints, load_denoiser
-from diffprobe.models.denoiser import Denoiser
-from diffprobe.models.oracles import BayesDenoiser, training_oracle
+from diffprobe.models.oracles import BayesDenoiser
 from diffprobe.probes import locality, placement
+from diffprobe.probes.locality import Locality
+from diffprobe.probes.noise_levels import spread_levels
 from diffprobe.progress import Progress, silent
 from diffprobe.records import estimate, interval
 from diffprobe.sampling import sample
@@ -24,8 +27,6 @@ from diffprobe.statistics import Rate
 from diffprobe.verdicts import judge
 
 SETTINGS = (*locality.SETTINGS, *placement.SETTINGS, "dynamics_samples", "sampling")
-
-Estimate = tuple[float, float]  # a value and its standard error
 
 
 @dataclass(frozen=True)
@@ -36,21 +37,28 @@ class Moment:
         step: Training step.
         ldr: Local dependency ratio at the level of the dynamics.
         gamma: Share of the grammar used, averaged over noise levels by weight.
-        mu: Share of the training set recalled, likewise; None without a finite training set.
-        unexplained: Share of what the network is beside the product oracle that neither explains.
-        missed_nats: What the network misses at the levels of the grammar, in nats.
-        missed_along_nats: Its part along the axis from product to Bayes.
+        scale: Size of the output beside the product oracle's, likewise.
+        mu: Share of the training set recalled, above placebo sets, likewise; None without a finite
+            training set.
+        unexplained: Share of what the network is beside the product oracle that gamma and the scale
+            leave.
+        missed_along_nats: What the network misses of the grammar, in nats.
+        missed_nats: What it misses with all other errors at the levels of the grammar; a path
+            bound, see `placement`.
+        to_product_nats: How far it is from the product oracle at these levels.
         legible: Share of legible samples.
         grammatical: Share of valid words among them.
     """
 
     step: int
-    ldr: Estimate
-    gamma: Estimate
-    mu: Estimate | None
-    unexplained: Estimate
-    missed_nats: Estimate
-    missed_along_nats: Estimate
+    ldr: Interval
+    gamma: Interval
+    scale: Interval
+    mu: Interval | None
+    unexplained: Interval
+    missed_along_nats: Interval
+    missed_nats: Interval
+    to_product_nats: Interval
     legible: Rate
     grammatical: Rate
 
@@ -63,8 +71,8 @@ class Dynamics:
         moments: One a checkpoint, in order of step.
         t: The noise level of the LDR.
         log_snr: The same as log(alpha²/sigma²).
-        grammar_nats: What the grammar is worth over the noise levels that carry nine tenths of its
-            weight, those of gamma, mu and the missed nats.
+        levels: (T,) long, those of the placement: they carry nine tenths of the grammar's weight.
+        total_correlation: What the grammar is worth, in nats.
         product_rate: Chance line of the grammatical rate.
         bayes_ldr: LDR of the Bayes oracle on the same inputs.
         settings: Of the LDR and of the sampler.
@@ -73,7 +81,8 @@ class Dynamics:
     moments: list[Moment]
     t: int
     log_snr: float
-    grammar_nats: Estimate
+    levels: Tensor
+    total_correlation: float
     product_rate: float
     bayes_ldr: float
     settings: dict[str, Any]
@@ -83,12 +92,14 @@ class Dynamics:
         return [
             {
                 "step": m.step,
-                "ldr": estimate(*m.ldr),
-                "gamma": estimate(*m.gamma),
-                "mu": estimate(*m.mu) if m.mu else None,
-                "unexplained": estimate(*m.unexplained),
-                "missed_nats": estimate(*m.missed_nats),
-                "missed_along_nats": estimate(*m.missed_along_nats),
+                "ldr": estimate(m.ldr),
+                "gamma": estimate(m.gamma),
+                "scale": estimate(m.scale),
+                "mu": estimate(m.mu) if m.mu else None,
+                "unexplained": estimate(m.unexplained),
+                "missed_nats": estimate(m.missed_nats),
+                "missed_along_nats": estimate(m.missed_along_nats),
+                "to_product_nats": estimate(m.to_product_nats),
                 "legible": m.legible,
                 "grammatical": m.grammatical,
             }
@@ -121,20 +132,21 @@ def measure(
     checkpoints = list_checkpoints(run)
     last = load_denoiser(checkpoints[-1].path, config.sampling.weights, device)
     bayes = BayesDenoiser(dataset, last.scheduler).to(last.device)
-    levels, worth = _levels_of_the_grammar(bayes, dataset, config.probe)
+    levels = _levels_of_the_grammar(bayes, dataset, config.probe)
     optimum = locality.measure(bayes, dataset, config.probe, levels=torch.tensor([t]))
     moments = []
     for checkpoint in progress(checkpoints, desc="dynamics", unit="checkpoint"):
-        compute = partial(_measure_moment, checkpoint, dataset, config, t, levels, device)
+        compute = partial(_measure_moment, checkpoint, dataset, config, optimum, levels, device)
         name = checkpoint.path.name
         moments.append(keep(name, Moment, compute) if keep else compute())
     return Dynamics(
         moments=moments,
         t=t,
         log_snr=optimum.log_snr.item(),
-        grammar_nats=worth,
+        levels=levels,
+        total_correlation=dataset.grammar.total_correlation(),
         product_rate=dataset.grammar.product_rate(),
-        bayes_ldr=optimum.ldr.item(),
+        bayes_ldr=optimum.ldr.value.item(),
         settings={
             **optimum.settings,
             "sampler": config.sampling.sampler,
@@ -149,86 +161,57 @@ def _measure_moment(
     checkpoint: Checkpoint,
     dataset: SymbolImages,
     config: Config,
-    t: int,
+    optimum: Locality,
     levels: Tensor,
     device: torch.device | str,
 ) -> Moment:
     sampling = replace(config.sampling, n=config.probe.dynamics_samples)
     denoiser = load_denoiser(checkpoint.path, sampling.weights, device)
-    empirical = training_oracle(dataset, denoiser.scheduler, config.data)
-    ratio = locality.measure(denoiser, dataset, config.probe, levels=torch.tensor([t]))
-    place = placement.measure(denoiser, dataset, config.probe, empirical=empirical, levels=levels)
+    ratio = locality.measure(
+        denoiser, dataset, config.probe, levels=optimum.t, inputs=optimum.inputs
+    )
+    place = placement.measure(denoiser, dataset, config.probe, data=config.data, levels=levels)
     verdicts = judge(dataset, sample(denoiser, dataset.image_shape, sampling).images)
     return Moment(
         step=checkpoint.step or 0,
-        ldr=(ratio.ldr.item(), ratio.ldr_error.item()),
+        ldr=ratio.among(optimum.ratios.isfinite()).ldr[0],
         gamma=place.mean_gamma,
+        scale=place.mean_scale,
         mu=place.mean_mu,
         unexplained=place.mean_unexplained,
-        missed_nats=place.missed_nats,
         missed_along_nats=place.missed_along_nats,
+        missed_nats=place.missed_nats,
+        to_product_nats=place.to_product_nats,
         legible=verdicts.legible_rate,
         grammatical=verdicts.grammatical_rate,
     )
 
 
 def _levels_of_the_grammar(
-    bayes: Denoiser, dataset: SymbolImages, config: ProbeConfig
-) -> tuple[Tensor, Estimate]:
-    """Return the noise levels that carry nine tenths of the grammar's weight, and their nats.
+    bayes: BayesDenoiser, dataset: SymbolImages, config: ProbeConfig
+) -> Tensor:
+    """Return the noise levels that carry nine tenths of the grammar's weight.
 
     A range without holes, and one level more at each end: there must be something to integrate.
     """
-    result = placement.measure(bayes, dataset, config)
-    order = result.weight.argsort(descending=True)
-    cumulative = result.weight[order].cumsum(0) / result.weight.sum()
+    levels = spread_levels(bayes, config.placement_levels)
+    weight = placement.grammar_weight(bayes, dataset, config, levels)
+    order = weight.argsort(descending=True)
+    cumulative = weight[order].cumsum(0) / weight.sum().clamp(min=1e-300)
     kept = order[: int((cumulative < 0.9).sum()) + 1]
-    levels = result.t[max(0, int(kept.min()) - 1) : int(kept.max()) + 2]
-    return levels, placement.measure(bayes, dataset, config, levels=levels).grammar_nats
+    return levels[max(0, int(kept.min()) - 1) : int(kept.max()) + 2]
 
 
 def plot(result: Dynamics, ax: Axes, color: str = COLORS["network"]) -> Axes:
     """Draw LDR, gamma, mu, legible rate and grammatical rate against training step."""
-    steps = [m.step for m in result.moments]
-
-    def draw(name: str, label: str, color: str, marker: str) -> None:
-        points = [
-            (s, e) for s, m in zip(steps, result.moments, strict=True) if (e := getattr(m, name))
-        ]
-        if points:
-            ax.errorbar(
-                [s for s, _ in points],
-                [value for _, (value, _) in points],
-                yerr=[1.96 * error for _, (_, error) in points],
-                marker=marker,
-                markersize=3,
-                capsize=2,
-                color=color,
-                label=label,
-            )
-
-    draw("ldr", f"LDR at log-SNR {result.log_snr:.1f}", color, "o")
-    draw("gamma", "gamma, share of the grammar used", COLORS["bayes"], "^")
-    draw("mu", "mu, share of the training set recalled", COLORS["empirical"], "v")
-    for label, name, rate_color in (
-        ("legible", "legible", COLORS["illegible"]),
-        ("grammatical, of the legible", "grammatical", COLORS["grammatical"]),
+    for name, label, line_color, marker in (
+        ("ldr", f"LDR at log-SNR {result.log_snr:.1f}", color, "o"),
+        ("gamma", "gamma, share of the grammar used", COLORS["bayes"], "^"),
+        ("mu", "mu, training set above placebos", COLORS["empirical"], "v"),
+        ("legible", "legible", COLORS["illegible"], "s"),
+        ("grammatical", "grammatical, of the legible", COLORS["grammatical"], "s"),
     ):
-        rates = [(s, getattr(m, name)) for s, m in zip(steps, result.moments, strict=True)]
-        known = [(s, r) for s, r in rates if r.value is not None]
-        ax.errorbar(
-            [s for s, _ in known],
-            [r.value for _, r in known],
-            yerr=[
-                [max(0.0, r.value - r.low) for _, r in known],
-                [max(0.0, r.high - r.value) for _, r in known],
-            ],
-            marker="s",
-            markersize=3,
-            capsize=2,
-            color=rate_color,
-            label=label,
-        )
+        _draw_along(result, ax, name, label=label, color=line_color, marker=marker)
     ax.axhline(
         result.product_rate, color=COLORS["grammatical"], linestyle=":", linewidth=1, label="chance"
     )
@@ -241,22 +224,32 @@ def plot(result: Dynamics, ax: Axes, color: str = COLORS["network"]) -> Axes:
 
 def plot_missed(result: Dynamics, ax: Axes, color: str = COLORS["network"]) -> Axes:
     """Draw the nats of the grammar that are missed against training step."""
-    missed = [m.missed_along_nats for m in result.moments]
-    ax.errorbar(
-        [m.step for m in result.moments],
-        [value for value, _ in missed],
-        yerr=[1.96 * error for _, error in missed],
-        marker="o",
-        markersize=3,
-        capsize=2,
-        color=color,
-        label="missed of the grammar",
+    _draw_along(
+        result, ax, "missed_along_nats", label="missed of the grammar", color=color, marker="o"
     )
     ax.axhline(
-        result.grammar_nats[0], color=COLORS["product"], lw=1, ls="--", label="what it is worth"
+        result.total_correlation, color=COLORS["product"], lw=1, ls="--", label="what it is worth"
     )
     ax.set(xscale="log", xlabel="training step", ylabel="nats", ylim=(0, None))
     return ax
+
+
+def _draw_along(result: Dynamics, ax: Axes, name: str, **style: Any) -> None:
+    """Draw one of the measurements with its intervals, where it is defined."""
+    points = []
+    for moment in result.moments:
+        found = getattr(moment, name)
+        value = math.nan if found is None or found.value is None else float(found.value)
+        if math.isfinite(value):
+            low, high = float(found.low), float(found.high)
+            # Without an interval the point stands alone.
+            below, above = (
+                0.0 if math.isnan(d) else max(0.0, d) for d in (value - low, high - value)
+            )
+            points.append((moment.step, value, below, above))
+    if points:
+        steps, values, lows, highs = zip(*points, strict=True)
+        ax.errorbar(steps, values, [lows, highs], markersize=3, capsize=2, **style)
 
 
 def draw(result: Dynamics, folder: Path, architecture: str) -> None:
@@ -270,18 +263,24 @@ def draw(result: Dynamics, folder: Path, architecture: str) -> None:
 
 
 def lines(result: Dynamics) -> list[str]:
-    """Return a table with a line for each checkpoint."""
-    found = [
-        f"{'step':>8}  {'LDR':15}  {'gamma':15}  {'mu':15}  {'missed (nats)':15}  "
-        f"{'unexplained':15}  legible  grammatical"
-    ]
+    """Return a table with a line for each checkpoint; intervals that are not symmetric fit."""
+    columns = {
+        "ldr": "LDR",
+        "gamma": "gamma",
+        "mu": "mu above placebos",
+        "missed_along_nats": "missed (nats)",
+        "to_product_nats": "to product (nats)",
+        "unexplained": "unexplained",
+    }
+    width = len("0.000 (-0.000 to 0.000)")
+    names = "  ".join(f"{name:{width}}" for name in columns.values())
+    found = [f"{'step':>8}  {names}  legible  grammatical"]
     for row in result.rows():
-        mu = interval(row["mu"]) if row["mu"] else "-"
+        told = "  ".join(f"{interval(row[k]) if row[k] else '-':{width}}" for k in columns)
         legible, grammatical = row["legible"], row["grammatical"]
         share = "-" if grammatical.value is None else f"{grammatical.value:.1%}"
         found.append(
-            f"{row['step']:>8,}  {interval(row['ldr']):15}  {interval(row['gamma']):15}  "
-            f"{mu:15}  {interval(row['missed_along_nats']):15}  {interval(row['unexplained']):15}  "
-            f"{legible.value:7.1%}  {share} ({grammatical.low:.1%} to {grammatical.high:.1%})"
+            f"{row['step']:>8,}  {told}  {legible.value:7.1%}  "
+            f"{share} ({grammatical.low:.1%} to {grammatical.high:.1%})"
         )
     return found

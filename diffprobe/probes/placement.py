@@ -2,20 +2,43 @@
 
 At each noise level the network's output is regressed on the oracles, in expectation over x_t,
 
-    D_net ≈ D_product + gamma (D_Bayes − D_product) + mu (D_empirical − D_Bayes),
+    D_net ≈ (1 + s) D_product + gamma (D_Bayes − D_product),
 
-gamma 0 for a local denoiser and 1 for the optimum, mu 1 for one that recalls its training set.
+gamma 0 for a denoiser that sees its own cell alone, 1 for the optimum. The first is a theorem: for
+any function g of the own cell, E[(D_Bayes − D_product)_i g(x_i)] = 0, since
+E[D_Bayes,i | x_i] = E[x_0,i | x_i] = D_product,i by the tower rule. With g = D_product the scale
+1 + s, 1 where the output is as large as it should be, changes gamma in expectation by nothing: it
+takes the noise of an output of the wrong size away.
+
+The difference D_S − D_Bayes to the optimum of a finite set S of words has no such property: a
+denoiser that knows neither rule nor set has a coefficient on it,
+
+    D_net ≈ (1 + s) D_product + gamma' (D_Bayes − D_product) + mu_S (D_S − D_Bayes).
+
+It has the same on other sets drawn alike. What is told is mu of the training set minus the mean mu
+of K placebo sets: 0 for a denoiser that knows no training set, near 1 for one that recalls it.
+
 The weight per unit log-SNR, ½ snr E‖D_product − D_Bayes‖², says where on the noise axis the grammar
 lives; its integral is the grammar's total correlation (I-MMSE: Guo, Shamai & Verdú,
 arXiv:cs/0412108). Where it is negligible gamma is not defined. What the network misses,
 
     ½ ∫ E‖D_net − D_Bayes‖² dsnr   in nats,
 
-is split into its part along the axis D_Bayes − D_product and the rest.
+is a relative entropy only if the network's output is the posterior mean of some prior: then it is
+that of the true images to that prior (Verdú, "Mismatched estimation and relative entropy", IEEE
+Trans. Inf. Theory 56, 2010). The oracles are such; a network need not be. For any other output it
+is the relative entropy between the paths of the two reverse diffusions, hence a bound on that
+between the images they end in (Song et al., arXiv:2101.09258, theorem 1): a path bound. It
+depends on how far the schedule goes: errors in hardly any noise count with the SNR. Its part along
+the axis D_Bayes − D_product, E[weight (1 − gamma_t)²], does not.
+
+½ ∫ E‖D_net − D_product‖² dsnr is how far the network is from the product oracle: whether it
+*becomes* the product oracle is a question to this number, not to gamma.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,14 +47,29 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from diffprobe.config import ProbeConfig
-from diffprobe.datasets import SymbolImages
+from diffprobe.config import DataConfig, ProbeConfig
+from diffprobe.datasets import SymbolImages, WordSplit
 from diffprobe.errors import UsageError
 from diffprobe.figures import COLORS, figure
+from diffprobe.intervals import Interval, effective_number
 from diffprobe.models.denoiser import Denoiser
-from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
+from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser, training_oracle
 from diffprobe.probes.noise_levels import noisy_inputs, spread_levels
-from diffprobe.probes.ratio import standard_error
+from diffprobe.probes.placement_regression import (
+    NIL,
+    SETS,
+    A,
+    C,
+    Products,
+    average,
+    averaged,
+    beside_placebos,
+    least_squares,
+    missed_along,
+    nats,
+    told,
+    unexplained,
+)
 from diffprobe.progress import Progress, silent
 from diffprobe.records import estimate, interval
 
@@ -39,71 +77,98 @@ if TYPE_CHECKING:
     from diffprobe.probes.cache import Keep
     from diffprobe.probes.subject import Subject
 
-SETTINGS = ("placement_images", "placement_levels", "batch_size", "seed")
+SETTINGS = ("placement_images", "placement_levels", "placement_placebos", "batch_size", "seed")
 
 # Levels with less than this share of the largest weight say nothing about gamma.
 NEGLIGIBLE = 0.01
+# Draws that decide which levels those are. They are the same in every measurement: were they the
+# measured ones, levels would come and go with what is measured at them.
+SCOUTS = 256
+# A regression on hardly more than one draw explains what it is given. What gamma leaves unexplained
+# is asked where at least this share of the draws is in effect, (Σ a²)² / (N Σ a⁴).
+IN_EFFECT = 0.1
 
 
 @dataclass(frozen=True)
 class Placement:
-    """A network's place among the oracles at T noise levels, from N inputs.
+    """A network's place among the oracles at T noise levels, from N draws at each.
+
+    Averages over levels are by the grammar's weight. Intervals cover the draws of words and noise;
+    those of mu and its placebos' mean the draws of sets of words too.
 
     Attributes:
         t: (T,) long, noisiest first.
         log_snr: (T,).
-        gamma, gamma_error: (T,) share of the grammar used and its standard error; NaN where the
-            weight is negligible.
-        mu, mu_error: (T,) share of the training set recalled; NaN without an empirical oracle,
-            where it equals the Bayes oracle, or where the grammar's weight is negligible.
-        unexplained, unexplained_error: (T,) share of E‖D_net − D_product‖² that the regression
-            leaves, and its standard error.
+        gamma: (T,) share of the grammar used; NaN where the grammar's weight is negligible.
+        mu: (T,) coefficient of the training set minus the placebos' mean; NaN without a training
+            set, and where the grammar's weight is negligible.
+        scale: (T,) size of the output beside the product oracle's, 1 + s.
+        unexplained: (T,) share of E‖D_net − D_product‖² that gamma and scale leave; NaN where the
+            grammar's weight is negligible or in the hands of few draws.
         weight: (T,) ½ snr E‖D_product − D_Bayes‖², nats per unit log-SNR the grammar is worth.
-        memory_weight: (T,) ½ snr E‖D_empirical − D_Bayes‖², the same for the training set.
+        memory_weight: (T,) ½ snr E‖D_training − D_Bayes‖², the same for the training set; NaN
+            where mu is.
         missed: (T,) ½ snr E‖D_net − D_Bayes‖², nats per unit log-SNR.
-        missed_along: (T,) its part along the axis from product to Bayes.
         total_correlation: Of the grammar, in nats.
-        mean_gamma: Gamma averaged over noise levels by weight, and its standard error.
-        mean_mu: Mu likewise; None without an empirical oracle.
-        mean_unexplained: The unexplained share likewise.
-        grammar_nats: ½ ∫ E‖D_product − D_Bayes‖² dsnr and its standard error.
-        missed_nats: ½ ∫ E‖D_net − D_Bayes‖² dsnr and its standard error.
-        missed_along_nats: The part of it along the axis from product to Bayes, and its standard
-            error.
+        mean_gamma, mean_scale: Over noise levels.
+        mean_mu: Over noise levels, the difference to the placebos; None without a training set, or
+            if fewer than two other sets can be drawn. Its n is the number of placebos.
+        mean_mu_raw: The training set's coefficient alone, which proves nothing; or None.
+        mean_mu_placebo: The placebos' mean, what mu is without any knowledge; or None.
+        mean_unexplained: The unexplained share of ½ ∫ E‖D_net − D_product‖² dsnr, over the levels
+            where it is told.
+        grammar_nats: ½ ∫ E‖D_product − D_Bayes‖² dsnr, as these draws and levels have it.
+        missed_nats: ½ ∫ E‖D_net − D_Bayes‖² dsnr over the levels: a relative entropy, or a path
+            bound; see the module.
+        missed_along_nats: The part of it along the axis from product to Bayes: the share of the
+            weight missed, of the total correlation.
+        to_product_nats: ½ ∫ E‖D_net − D_product‖² dsnr over the levels.
+        undefined: Why gamma is defined nowhere; empty where it is.
         settings: Inputs and seed.
     """
 
     t: Tensor
     log_snr: Tensor
-    gamma: Tensor
-    gamma_error: Tensor
-    mu: Tensor
-    mu_error: Tensor
+    gamma: Interval
+    mu: Interval
+    scale: Tensor
     unexplained: Tensor
-    unexplained_error: Tensor
     weight: Tensor
     memory_weight: Tensor
     missed: Tensor
-    missed_along: Tensor
     total_correlation: float
-    mean_gamma: tuple[float, float]
-    mean_mu: tuple[float, float] | None
-    mean_unexplained: tuple[float, float]
-    grammar_nats: tuple[float, float]
-    missed_nats: tuple[float, float]
-    missed_along_nats: tuple[float, float]
+    mean_gamma: Interval
+    mean_scale: Interval
+    mean_mu: Interval | None
+    mean_mu_raw: Interval | None
+    mean_mu_placebo: Interval | None
+    mean_unexplained: Interval
+    grammar_nats: Interval
+    missed_nats: Interval
+    missed_along_nats: Interval
+    to_product_nats: Interval
+    undefined: str
     settings: dict[str, Any]
 
     def summary(self) -> dict[str, Any]:
         """Return the numbers over all noise levels."""
+
+        def known(found: Interval | None) -> dict[str, Any] | None:
+            return None if found is None else estimate(found)
+
         return {
-            "gamma": estimate(*self.mean_gamma),
-            "mu": estimate(*self.mean_mu) if self.mean_mu else None,
-            "unexplained": estimate(*self.mean_unexplained),
-            "grammar_nats": estimate(*self.grammar_nats),
+            "gamma": estimate(self.mean_gamma),
+            "scale": estimate(self.mean_scale),
+            "mu": known(self.mean_mu),
+            "mu_raw": known(self.mean_mu_raw),
+            "mu_placebo": known(self.mean_mu_placebo),
+            "unexplained": estimate(self.mean_unexplained),
+            "grammar_nats": estimate(self.grammar_nats),
             "total_correlation_nats": self.total_correlation,
-            "missed_nats": estimate(*self.missed_nats),
-            "missed_along_nats": estimate(*self.missed_along_nats),
+            "missed_nats": estimate(self.missed_nats),
+            "missed_along_nats": estimate(self.missed_along_nats),
+            "to_product_nats": estimate(self.to_product_nats),
+            "undefined": self.undefined,
         }
 
 
@@ -113,7 +178,7 @@ def measure(
     dataset: SymbolImages,
     config: ProbeConfig | None = None,
     *,
-    empirical: Denoiser | None = None,
+    data: DataConfig | None = None,
     levels: Tensor | None = None,
     progress: Progress = silent,
 ) -> Placement:
@@ -122,89 +187,94 @@ def measure(
     Args:
         denoiser: A network, or an oracle.
         dataset: Whose grammar and glyphs the oracles know.
-        config: `placement_images` inputs a level, `placement_levels`, `batch_size`, `seed`.
-        empirical: The oracle of the finite training set, if there is one.
-        levels: (T,) timesteps instead of spread ones.
+        config: `placement_images` draws a level, `placement_levels`, `placement_placebos`,
+            `batch_size`, `seed`.
+        data: The training set; without one, or where training draws fresh words, mu is None.
+        levels: (T,) timesteps, noisiest first, instead of spread ones. Nats are then those of
+            these levels, but for `missed_along_nats`, a share of all that the grammar is worth.
         progress: Called as tqdm is.
+
+    Raises:
+        UsageError: If a number is out of range.
     """
     config = config or ProbeConfig()
-    n = config.placement_images
-    if n < 3:
-        raise UsageError(f"probe.placement_images must be at least 3 for an error, not {n}")
-    bayes = BayesDenoiser(dataset, denoiser.scheduler).to(denoiser.device)
-    product = ProductDenoiser(dataset, denoiser.scheduler).to(denoiser.device)
+    _check(config)
+    sets = _sets(dataset, denoiser, data, config.placement_placebos)
+    everywhere = levels is None
     levels = spread_levels(denoiser, config.placement_levels) if levels is None else levels
     log_snr = denoiser.log_snr(levels).cpu()
-    regressions = []
-    for t in progress(levels.tolist(), desc="placement", unit="level"):
-        x_t = noisy_inputs(denoiser, dataset, n, t, config.seed)
-        products = [
-            _inner_products(batch, t, denoiser, product, bayes, empirical)
-            for batch in x_t.split(config.batch_size)
-        ]
-        regressions.append(_Regression.fit(torch.cat(products).cpu()))
-    half_snr = log_snr.exp() / 2
-    weight, weight_by_input = _density(half_snr, [r.gram[:, 1, 1] for r in regressions])
-    missed, missed_by_input = _density(half_snr, [r.missed for r in regressions])
-    memory_weight, _ = _density(half_snr, [r.gram[:, 2, 2] for r in regressions])
-    along_by_input = half_snr[:, None] * torch.stack([r.missed_along for r in regressions])
-    gamma, gamma_influence = _coefficient(regressions, 0, weight)
-    # By the grammar's weight as well: that of the training set grows without bound at low noise,
-    # where a held-out word is impossible for the empirical oracle.
-    mu, mu_influence = _coefficient(regressions, 1, weight)
-    unexplained, unexplained_influence = _unexplained(regressions)
+    exact = dataset.grammar.total_correlation()
+    known, even = _levels_with_grammar(denoiser, dataset, levels)
+    # Other sets of words are asked where mu is told alone: there are many of them.
+    grams = [
+        _inner_products(denoiser, dataset, config, t, sets if wanted else [])
+        for t, wanted in zip(
+            progress(levels.tolist(), desc="placement", unit="level"), known, strict=True
+        )
+    ]
+    all_levels = Products.over(torch.stack([g[:, :SETS, :SETS] for g in grams]), log_snr)
+    products = all_levels.at(known)
+    weight = products.steps * products.weight
+    fit = least_squares(products.gram, [A, C])
+    gamma, scale = fit.value.unbind(-1)
+    on_gamma, on_scale = fit.influence.unbind(-1)
+    unexplained_over, unexplained_each = unexplained(all_levels.at(even), fit.left[even[known]])
+    of_sets = [g for g, wanted in zip(grams, known, strict=True) if wanted and sets]
+    mu = _recalled(replace(products, gram=torch.stack(of_sets))) if of_sets else None
+    worth = all_levels.integral(all_levels.weight)
+    # Over the whole axis what the grammar is worth is known exactly.
+    control = exact if everywhere and known.any() else None
+    missed = all_levels.integral(all_levels.missed)
+    from_product = all_levels.integral(all_levels.from_product)
     return Placement(
         t=levels,
         log_snr=log_snr,
-        gamma=gamma,
-        gamma_error=standard_error(gamma_influence),
-        mu=mu,
-        mu_error=standard_error(mu_influence),
-        unexplained=unexplained,
-        unexplained_error=standard_error(unexplained_influence),
-        weight=weight,
-        memory_weight=memory_weight,
-        missed=missed,
-        missed_along=along_by_input.mean(1),
-        total_correlation=dataset.grammar.total_correlation(),
-        mean_gamma=_weighted_mean(gamma, gamma_influence, weight),
-        mean_mu=_weighted_mean(mu, mu_influence, weight) if empirical else None,
-        mean_unexplained=_weighted_mean(
-            torch.where(gamma.isfinite(), unexplained, math.nan), unexplained_influence, weight
+        gamma=_spread(told(gamma, on_gamma, products.weight), known),
+        mu=_spread(mu[3], known) if mu else _undefined(known),
+        scale=_placed(1 + scale, known),
+        unexplained=_placed(unexplained_each, even),
+        weight=all_levels.weight.mean(1),
+        memory_weight=(
+            _placed(products.half_snr[:, 0] * torch.stack(of_sets)[..., SETS, SETS].mean(1), known)
+            if of_sets
+            else torch.full_like(log_snr, math.nan)
         ),
-        grammar_nats=_integral(weight_by_input, log_snr),
-        missed_nats=_integral(missed_by_input, log_snr),
-        missed_along_nats=_integral(along_by_input, log_snr),
+        missed=all_levels.missed.mean(1),
+        total_correlation=exact,
+        mean_gamma=averaged(gamma, on_gamma, weight),
+        mean_scale=averaged(1 + scale, on_scale, weight),
+        mean_mu=mu[0] if mu else None,
+        mean_mu_raw=mu[1] if mu else None,
+        mean_mu_placebo=mu[2] if mu else None,
+        mean_unexplained=unexplained_over,
+        grammar_nats=nats(worth, worth, None),
+        missed_nats=nats(missed, worth, control),
+        missed_along_nats=missed_along(products, gamma, on_gamma, exact),
+        to_product_nats=nats(from_product, worth, control),
+        undefined="" if known.any() else _why_undefined(exact),
         settings={
-            "images": n,
+            "images": config.placement_images,
             "seed": config.seed,
             "negligible_weight": NEGLIGIBLE,
-            "empirical": empirical is not None,
+            "placebos": max(0, len(sets) - 1),
         },
     )
 
 
-@torch.no_grad()
 def grammar_weight(
     denoiser: Denoiser, dataset: SymbolImages, config: ProbeConfig, levels: Tensor
 ) -> Tensor:
     """Return ½ snr E‖D_product − D_Bayes‖² at each of `levels (T,)`: (T,).
 
-    On the inputs of a measurement; the denoiser lends its schedule and device.
+    On the same words and noise at all levels, so that the curve is smooth; the denoiser lends its
+    schedule and device.
     """
-    bayes = BayesDenoiser(dataset, denoiser.scheduler).to(denoiser.device)
-    product = ProductDenoiser(dataset, denoiser.scheduler).to(denoiser.device)
-    found = []
-    for t in levels.tolist():
-        x_t = noisy_inputs(denoiser, dataset, config.placement_images, t, config.seed)
-        level = torch.full((len(x_t),), t, device=x_t.device)
-        square = (product(x_t, level) - bayes(x_t, level)).double().square()
-        found.append(square.sum((1, 2, 3)).mean())
-    return torch.stack(found).cpu() * denoiser.log_snr(levels).exp().cpu() / 2
+    n, seed = config.placement_images, config.seed
+    return _grammar_weights(denoiser, dataset, n, seed, levels).mean(1)
 
 
 def plot(result: Placement, ax: Axes, label: str = "network", **style: Any) -> Axes:
-    """Draw gamma with a band of ±1.96 standard errors over the weight, shaded on a second axis."""
+    """Draw gamma and mu with their intervals over the weight, shaded on a second axis."""
     x = result.log_snr.numpy()
     shade = ax.twinx()
     shade.fill_between(x, result.weight.numpy(), color=COLORS["bayes"], alpha=0.12, linewidth=0)
@@ -212,150 +282,181 @@ def plot(result: Placement, ax: Axes, label: str = "network", **style: Any) -> A
     shade.set_ylim(bottom=0)
     ax.set_zorder(shade.get_zorder() + 1)
     ax.patch.set_visible(False)
-    for y, error, name, line_style in (
-        (result.gamma, result.gamma_error, f"gamma, {label}", "-"),
-        (result.mu, result.mu_error, f"mu, {label}", "--"),
+    for found, name, line_style in (
+        (result.gamma, f"gamma, {label}", "-"),
+        (result.mu, f"mu above placebos, {label}", "--"),
     ):
-        if y.isfinite().any():
+        if found.value.isfinite().any():
+            y = found.value.numpy()
             (line,) = ax.plot(
-                x, y.numpy(), marker="o", markersize=3, label=name, linestyle=line_style, **style
+                x, y, marker="o", markersize=3, label=name, linestyle=line_style, **style
             )
-            band = 1.96 * error
-            ax.fill_between(
-                x,
-                (y - band).numpy(),
-                (y + band).numpy(),
-                color=line.get_color(),
-                alpha=0.25,
-                linewidth=0,
-            )
+            low, high = found.low.numpy(), found.high.numpy()
+            ax.fill_between(x, low, high, color=line.get_color(), alpha=0.25, linewidth=0)
     ax.axhline(1, color=COLORS["bayes"], linewidth=1, linestyle=":", label="optimal")
     ax.axhline(0, color=COLORS["product"], linewidth=1, linestyle=":", label="local")
-    known = result.gamma.isfinite()
-    values = result.gamma[known]
-    low = min(-0.1, float(values.min()) - 0.1) if known.any() else -0.1
-    high = max(1.1, float(values.max()) + 0.1) if known.any() else 1.1
-    ax.set(xlabel="log-SNR (nats)", ylabel="share", ylim=(low, high))
+    values = result.gamma.value[result.gamma.value.isfinite()].tolist()
+    limits = (min([-0.1, *(v - 0.1 for v in values)]), max([1.1, *(v + 0.1 for v in values)]))
+    ax.set(xlabel="log-SNR (nats)", ylabel="share", ylim=limits)
+    if result.undefined:
+        ax.set_title(f"gamma is undefined: {result.undefined}", fontsize="small")
     return ax
 
 
-def _inner_products(
-    x_t: Tensor,
-    t: int,
-    network: Denoiser,
-    product: Denoiser,
-    bayes: Denoiser,
-    empirical: Denoiser | None,
-) -> Tensor:
-    """Gram matrix of r = D_net − D_product, a = D_Bayes − D_product, b = D_empirical − D_Bayes.
+def placebo_seeds(dataset: SymbolImages, data: DataConfig, n: int) -> list[int]:
+    """Return the seeds of up to `n` other sets of as many words, drawn as the training set was.
 
-    Returns:
-        (N, 3, 3) float64; b is zero without an empirical oracle.
+    All differ from the training set and from each other: sets drawn alike, the training set among
+    them, and drawn again where one comes twice, are still exchangeable. That placebos share words
+    with the training set, the more the larger it is, is part of it.
+
+    Args:
+        dataset: Whose grammar.
+        data: The training set; placebos have the seeds that follow its own.
+        n: How many; fewer are found where the language hardly has more such sets.
     """
-    level = torch.full((len(x_t),), t, device=x_t.device)
-    outputs = [d(x_t, level).double() for d in (network, product, bayes)]
-    d_net, d_product, d_bayes = outputs
-    b = torch.zeros_like(d_net) if empirical is None else empirical(x_t, level) - d_bayes
-    vectors = torch.stack([d_net - d_product, d_bayes - d_product, b.double()], 1).flatten(2)
-    return vectors @ vectors.mT
+    seen: list[Tensor] = []
+    seeds: list[int] = []
+    for seed in range(data.seed, data.seed + 1 + 20 * n):
+        training = WordSplit(dataset.grammar, data.training_words, seed).training
+        if training is None or len(seeds) > n:
+            break
+        words = training.unique(dim=0)  # in order
+        if not any(torch.equal(words, other) for other in seen):
+            seen.append(words)
+            seeds.append(seed)
+    return seeds[1:]
 
 
-@dataclass(frozen=True)
-class _Regression:
-    """Pooled least squares of r on (a, b) at one noise level.
-
-    Attributes:
-        gram: (N, 3, 3) inner products of r, a and b.
-        coefficients: (2,) gamma and mu; NaN where an oracle equals its neighbour and spans nothing.
-        influence: (N, 2) of each input on them; pixels are pooled, inputs are independent.
-    """
-
-    gram: Tensor
-    coefficients: Tensor
-    influence: Tensor
-
-    @classmethod
-    def fit(cls, gram: Tensor) -> "_Regression":
-        mean = gram.mean(0)
-        scale = mean.diagonal().max().clamp(min=1e-300)
-        used = [i for i in (1, 2) if mean[i, i] > 1e-9 * scale]
-        coefficients = torch.full((2,), math.nan, dtype=gram.dtype)
-        influence = torch.full((len(gram), 2), math.nan, dtype=gram.dtype)
-        inverse = torch.linalg.pinv(mean[used][:, used], hermitian=True, rtol=1e-9)
-        solution = inverse @ mean[used, 0]
-        slack = gram[:, used, 0] - gram[:, used][:, :, used] @ solution
-        for column, index in enumerate(used):
-            coefficients[index - 1] = solution[column]
-            influence[:, index - 1] = (slack @ inverse)[:, column]
-        return cls(gram, coefficients, influence)
-
-    @property
-    def missed(self) -> Tensor:
-        """‖D_net − D_Bayes‖² = ‖r − a‖² of each input: (N,)."""
-        return self.gram[:, 0, 0] - 2 * self.gram[:, 0, 1] + self.gram[:, 1, 1]
-
-    @property
-    def missed_along(self) -> Tensor:
-        """What each input adds to the part of that along a, to first order: (N,), mean exact."""
-        mean = self.gram.mean(0)
-        along, axis = mean[0, 1] - mean[1, 1], mean[1, 1].clamp(min=1e-300)
-        # (mean of (r - a)·a)² / mean of a·a
-        short = along / axis
-        by_input = self.gram[:, 0, 1] - self.gram[:, 1, 1]
-        return (
-            short * along + 2 * short * (by_input - along) - short**2 * (self.gram[:, 1, 1] - axis)
+def _check(config: ProbeConfig) -> None:
+    if config.placement_images < 3:
+        raise UsageError(
+            f"probe.placement_images must be at least 3 for an error, not {config.placement_images}"
+        )
+    if config.placement_placebos < 2:
+        raise UsageError(
+            "probe.placement_placebos must be at least 2 for a spread, "
+            f"not {config.placement_placebos}"
         )
 
 
-def _unexplained(regressions: list[_Regression]) -> tuple[Tensor, Tensor]:
-    """Return the share of E‖r‖² that each regression leaves (T,), and its influences (T, N).
-
-    The coefficients are at the minimum of what is left, so their own errors change it in second
-    order only.
-    """
-    shares, influences = [], []
-    for regression in regressions:
-        used = regression.coefficients.nan_to_num()
-        residual = torch.cat([-used.new_ones(1), used])
-        left = torch.einsum("nij,i,j->n", regression.gram, residual, residual)
-        everything = regression.gram[:, 0, 0]
-        scale = everything.mean().clamp(min=1e-300)
-        share = (left.mean() / scale).clamp(min=0)
-        shares.append(share)
-        influences.append((left - share * everything) / scale)
-    return torch.stack(shares), torch.stack(influences)
+def _sets(
+    dataset: SymbolImages, denoiser: Denoiser, data: DataConfig | None, placebos: int
+) -> list[Denoiser]:
+    """Return the optimum of the training set and those of the placebos; none if there are < 2."""
+    if data is None or data.training_words == 0:
+        return []
+    seeds = [data.seed, *placebo_seeds(dataset, data, placebos)]
+    oracles = [
+        training_oracle(dataset, denoiser.scheduler, replace(data, seed=seed)) for seed in seeds
+    ]
+    return [o.to(denoiser.device) for o in oracles if o is not None] if len(seeds) > 2 else []
 
 
-def _density(half_snr: Tensor, squares: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return ½ snr times squared norms: the mean over inputs (T,), and by input (T, N)."""
-    by_input = half_snr[:, None] * torch.stack(squares)
-    return by_input.mean(1), by_input
-
-
-def _coefficient(
-    regressions: list[_Regression], index: int, weight: Tensor
+def _levels_with_grammar(
+    denoiser: Denoiser, dataset: SymbolImages, levels: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return one coefficient (T,) and its influences (T, N), NaN where `weight` is negligible."""
-    known = weight > NEGLIGIBLE * weight.max()
-    value = torch.stack([r.coefficients[index] for r in regressions])
-    influence = torch.stack([r.influence[:, index] for r in regressions])
-    value = torch.where(known, value, math.nan)
-    return value, torch.where(known[:, None], influence, math.nan)
+    """Return where the grammar's weight is not negligible, and where many draws share it: (T,)."""
+    weights = _grammar_weights(denoiser, dataset, SCOUTS, 0, levels)
+    weight = weights.mean(1)
+    known = (weight > NEGLIGIBLE * weight.max()) & (weight > NIL)
+    return known, known & (effective_number(weights) > IN_EFFECT * SCOUTS)
 
 
-def _weighted_mean(value: Tensor, influence: Tensor, weight: Tensor) -> tuple[float, float]:
-    """Mean over the levels where `value` is defined, and its error; levels share their inputs."""
-    known = value.isfinite()
-    share = weight[known] / weight[known].sum()
-    error = standard_error((share[:, None] * influence[known]).sum(0))
-    return float((share * value[known]).sum()), float(error)
+@torch.no_grad()
+def _grammar_weights(
+    denoiser: Denoiser, dataset: SymbolImages, n: int, seed: int, levels: Tensor
+) -> Tensor:
+    """Return ½ snr ‖D_product − D_Bayes‖² of `n` draws, the same at all levels: (T, n)."""
+    bayes = BayesDenoiser(dataset, denoiser.scheduler).to(denoiser.device)
+    product = ProductDenoiser(dataset, denoiser.scheduler).to(denoiser.device)
+    found = []
+    for t in levels.tolist():
+        x_t = noisy_inputs(denoiser, dataset, n, t, seed)
+        level = torch.full((len(x_t),), t, device=x_t.device)
+        square = (product(x_t, level) - bayes(x_t, level)).double().square()
+        found.append(square.sum((1, 2, 3)))
+    return torch.stack(found).cpu() * denoiser.log_snr(levels).exp().cpu()[:, None] / 2
 
 
-def _integral(density_by_input: Tensor, log_snr: Tensor) -> tuple[float, float]:
-    """Trapezoid rule over log-SNR for each input; the mean over inputs and its standard error."""
-    by_input = torch.trapezoid(density_by_input, log_snr, dim=0)
-    n = len(by_input)
-    return float(by_input.mean()), float(by_input.std() / n**0.5) if n > 1 else math.nan
+def _why_undefined(exact: float) -> str:
+    if exact < NIL:
+        return "the symbols of a word are independent, there is no grammar to use"
+    return f"the grammar is worth less than {NIL:g} nats per unit log-SNR at these noise levels"
+
+
+def _inner_products(
+    network: Denoiser,
+    dataset: SymbolImages,
+    config: ProbeConfig,
+    t: int,
+    sets: Sequence[Denoiser],
+) -> Tensor:
+    """Gram matrices of r = D_net − D_product, a = D_Bayes − D_product, c = D_product, b_k.
+
+    Of draws that are independent of those at other levels: an average over levels is then of many
+    draws, where the same ones at all levels would be one draw many times.
+
+    Returns:
+        (N, 3 + K, 3 + K) float64 on the CPU.
+    """
+    bayes = BayesDenoiser(dataset, network.scheduler).to(network.device)
+    product = ProductDenoiser(dataset, network.scheduler).to(network.device)
+    inputs = noisy_inputs(network, dataset, config.placement_images, t, config.seed, block=t)
+    found = []
+    for x_t in inputs.split(config.batch_size):
+        level = torch.full((len(x_t),), t, device=x_t.device)
+        d_net, d_product, d_bayes, *d_sets = (
+            d(x_t, level).double() for d in (network, product, bayes, *sets)
+        )
+        vectors = [
+            d_net - d_product,
+            d_bayes - d_product,
+            d_product,
+            *(d - d_bayes for d in d_sets),
+        ]
+        stacked = torch.stack(vectors, 1).flatten(2)
+        found.append((stacked @ stacked.mT).cpu())
+    return torch.cat(found)
+
+
+def _recalled(products: Products) -> tuple[Interval, Interval, Interval, Interval]:
+    """Return mu above the placebos, alone, and the placebos' over levels; and mu at each level."""
+    columns = range(SETS, products.gram.shape[-1])
+    fits = [least_squares(products.gram, [A, C, column]) for column in columns]
+    value = torch.stack([f.value[:, -1] for f in fits], -1)  # (T, 1 + K)
+    influence = torch.stack([f.influence[..., -1] for f in fits], -1)  # (T, N, 1 + K)
+    # By the grammar's weight as well: that of the training set grows without bound at low noise,
+    # where a held-out word is impossible for the empirical oracle.
+    weight = products.steps * products.weight
+    over = beside_placebos(*average(value, influence, weight), weight.sum(0))
+    each, *_ = beside_placebos(value, influence.movedim(1, 0), products.weight.T)
+    return *over, each
+
+
+def _placed(values: Tensor, known: Tensor) -> Tensor:
+    """Put values at the levels that are known (T,), and NaN at the others."""
+    everywhere = torch.full(known.shape, math.nan, dtype=torch.float64)
+    everywhere[known] = values
+    return everywhere
+
+
+def _spread(found: Interval, known: Tensor) -> Interval:
+    """Put numbers at the levels that are known (T,), and NaN at the others."""
+    n = torch.zeros(known.shape, dtype=torch.long)
+    n[known] = found.n
+    return Interval(
+        value=_placed(found.value, known),
+        standard_error=_placed(found.standard_error, known),
+        low=_placed(found.low, known),
+        high=_placed(found.high, known),
+        n=n,
+    )
+
+
+def _undefined(known: Tensor) -> Interval:
+    nothing = torch.full(known.shape, math.nan, dtype=torch.float64)
+    return Interval(nothing, nothing, nothing, nothing, torch.zeros(known.shape, dtype=torch.long))
 
 
 # ---- in the suite -------------------------------------------------------------------------------
@@ -366,15 +467,12 @@ def probe(subject: "Subject", keep: "Keep") -> dict[str, Placement]:
     dataset = subject.dataset
     if dataset is None:
         raise UsageError("placement needs a dataset: without a grammar there is no optimum")
-    empirical = subject.oracles.get("empirical")
-    if empirical is subject.oracles["bayes"]:
-        empirical = None  # nothing lies between them
     compute = partial(
         measure,
         subject.denoiser,
         dataset,
         subject.config.probe,
-        empirical=empirical,
+        data=subject.config.data,
         progress=subject.progress,
     )
     return {"network": keep("network", Placement, compute)}
@@ -393,14 +491,28 @@ def summary(results: dict[str, Placement]) -> dict[str, Any]:
     return results["network"].summary()
 
 
-def lines(content: dict[str, Any], subject: "Subject") -> list[str]:
-    """Return gamma, mu and what is missed, in words."""
-    found = [f"gamma         {interval(content['gamma'])} (0 local, 1 optimal)"]
-    if content["mu"] is not None:
-        found.append(f"mu            {interval(content['mu'])} (1 recalls its training set)")
-    found.append(f"unexplained   {interval(content['unexplained'])} of what is not the product's")
-    found.append(
-        f"missed        {interval(content['missed_along_nats'])} nats of the grammar's "
-        f"{interval(content['grammar_nats'])} (exact: {content['total_correlation_nats']:.3f})"
-    )
-    return found
+def lines(content: dict[str, Any], subject: "Subject | None" = None) -> list[str]:
+    """Return gamma, scale, mu, what is missed, and how far the product oracle is, in words."""
+    exact = f"{content['total_correlation_nats']:.3f}"
+    if content["undefined"]:
+        found = [f"gamma         undefined: {content['undefined']}"]
+    else:
+        found = [
+            f"gamma         {interval(content['gamma'])} (0 local, 1 optimal)",
+            f"scale         {interval(content['scale'])} (1 calibrated)",
+        ]
+        if content["mu"] is not None:
+            found.append(
+                f"mu            {interval(content['mu'])} above {content['mu']['n']} placebo sets' "
+                f"{interval(content['mu_placebo'])} (1 recalls its training set)"
+            )
+        found += [
+            f"unexplained   {interval(content['unexplained'])} of what is not the product's",
+            f"missed        {interval(content['missed_along_nats'])} nats of the grammar's {exact} "
+            f"(on these inputs {interval(content['grammar_nats'])})",
+        ]
+    return [
+        *found,
+        f"missed whole  {interval(content['missed_nats'])} nats with all other errors (path bound)",
+        f"to product    {interval(content['to_product_nats'])} nats (0 is the product oracle)",
+    ]
