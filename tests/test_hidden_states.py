@@ -453,6 +453,25 @@ def test_the_penalty_is_chosen_for_what_was_not_trained_on() -> None:
     assert ((strong(x[200:]) > 0) == signal[200:]).double().mean() > 0.65
 
 
+def test_penalties_that_only_get_worse_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+    minimise = linear_probe.minimise
+
+    def counted(*arguments: Any) -> Tensor:
+        tried.append(arguments[2])
+        return minimise(*arguments)
+
+    monkeypatch.setattr(linear_probe, "minimise", counted)
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(300, 60, generator=random)
+    parts = [(x[i : i + 150], torch.rand(150, generator=random) > 0.5) for i in (0, 150)]
+    early = linear_probe.fit(*parts)
+    assert len(tried) == 2 + linear_probe.PENALTIES.index(early.penalty) + 1
+    assert len(tried) < len(linear_probe.PENALTIES)
+    monkeypatch.setattr(linear_probe, "PATIENCE", 99)
+    assert linear_probe.fit(*parts).penalty == early.penalty
+
+
 # ---- bad input, and the whole ----------------------------------------------------------------
 
 
