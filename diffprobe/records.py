@@ -5,9 +5,12 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diffprobe.atomic import write_text
+
+if TYPE_CHECKING:
+    from diffprobe.intervals import Interval
 
 
 def plain(value: Any) -> Any:
@@ -34,22 +37,12 @@ def write_record(path: Path, content: Any) -> None:
     write_text(path, json.dumps(plain(content), indent=1, allow_nan=False) + "\n")
 
 
-def estimate(found: Any, index: Any = ()) -> dict[str, Any]:
+def estimate(found: "Interval", index: Any = ()) -> dict[str, Any]:
     """Return one number of an `Interval` under the names every record uses.
 
     `standard_error`, `low` and `high` are null where no interval is told; `n` is how many
     independent inputs it rests on.
     """
-    if not hasattr(found, "low"):  # TODO(migration): value and standard error
-        value, error = float(found), float(index)
-        half = 1.96 * error
-        return {
-            "value": value,
-            "standard_error": error,
-            "low": value - half,
-            "high": value + half,
-            "n": 0,
-        }
     one = found[index]
     content = {
         name: float(getattr(one, name)) for name in ("value", "standard_error", "low", "high")

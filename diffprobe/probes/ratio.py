@@ -133,9 +133,3 @@ def _told(values: Tensor, energies: Tensor) -> Tensor:
     everything = energies.mean(1).sum((1, 2))
     depends = everything > NO_DEPENDENCE * energies.shape[2]
     return values.where(depends.reshape(-1, *(1,) * (values.ndim - 1)), math.nan)
-
-
-def standard_error(influence: Tensor) -> Tensor:
-    """Going."""
-    n = influence.isfinite().sum(-1)
-    return influence.square().nansum(-1).div(n * (n - 1)).sqrt()
