@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import torch
-from coverage_parts import locality, samples, worlds
+from coverage_parts import attribution, hidden_states, locality, placement, samples, worlds
 from coverage_parts.table import HEADER, Row
 
 REPEATS = 1000
@@ -32,9 +32,30 @@ def _probes(scale: float) -> Iterator[Row]:
         yield from locality.reused(world, int(REPEATS * scale))
 
 
+def _placement(scale: float) -> Iterator[Row]:
+    for name in ("parity 6", "parity 8", "brackets"):
+        world = worlds.world(name, scale)
+        yield from placement.rows(world, int(REPEATS * scale))
+        words = world.images.grammar.count() // 2
+        yield from placement.memory(world, words, int(REPEATS * scale))
+
+
+def _attribution(scale: float) -> Iterator[Row]:
+    for name in ("parity 6", "brackets"):
+        world = worlds.world(name, scale)
+        yield from attribution.rows(world, max(200, int(2000 * scale)), int(REPEATS * scale))
+
+
+def _hidden_states(scale: float) -> Iterator[Row]:
+    yield from hidden_states.rows(int(REPEATS * scale / 4))
+
+
 PARTS: dict[str, Callable[[float], Iterator[Row]]] = {
     "locality": _locality,
     "probes": _probes,
+    "placement": _placement,
+    "attribution": _attribution,
+    "hidden-states": _hidden_states,
     "samples": samples.rows,
 }
 

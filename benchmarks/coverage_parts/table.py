@@ -62,7 +62,7 @@ class Row:
 
     def __str__(self) -> str:
         if self.repeats == 0:
-            return f"{self.world:26} {self.what:34} {self.truth:9.3f}   no interval told"
+            return f"{self.world:35} {self.what:40} {self.truth:9.3f}   no interval told"
         error = math.sqrt(max(self.covered * (1 - self.covered), 1e-9) / self.repeats)
         low, high = self.covered < LOW - 2 * error, self.covered > HIGH + 2 * error
         mark = "LOW" if low else "above" if high else ""
@@ -70,13 +70,13 @@ class Row:
         if math.isnan(self.truth):
             number = " " * len(number)
         return (
-            f"{self.world:26} {self.what:34} {number} "
+            f"{self.world:35} {self.what:40} {number} "
             f"{self.covered:6.1%} ± {error:4.1%} of {self.repeats:5,} {self.told:5.0%} told  {mark}"
             f"{' ' + self.note if self.note else ''}"
         ).rstrip()
 
 
-HEADER = f"{'where':26} {'number':34} {'truth':>9} ± half    covered"
+HEADER = f"{'where':35} {'number':40} {'truth':>9} ± half    covered"
 
 
 def picks(pool: int, repeats: int, n: int, seed: int = 0) -> Tensor:

@@ -32,7 +32,7 @@ from diffprobe.probes import attribution_metrics
 from diffprobe.probes.attribution_methods import BASELINES, METHODS, Question
 from diffprobe.probes.attribution_ranks import telling
 from diffprobe.probes.jacobian import batches
-from diffprobe.probes.noise_levels import noisy_inputs
+from diffprobe.probes.noise_levels import input_sources, noisy_inputs
 from diffprobe.probes.regions import Regions, default_regions
 from diffprobe.progress import Progress, silent
 from diffprobe.statistics import rank_correlation
@@ -224,6 +224,7 @@ def measure(
             "images": n,
             "seed": config.seed,
         },
+        sources=input_sources(dataset, n, config.seed),
     )
 
 

@@ -200,18 +200,48 @@ def measure(
     config = config or ProbeConfig()
     _check(config)
     sets = _sets(dataset, denoiser, data, config.placement_placebos)
-    everywhere = levels is None
+    whole = levels is None
     levels = spread_levels(denoiser, config.placement_levels) if levels is None else levels
     log_snr = denoiser.log_snr(levels).cpu()
     exact = dataset.grammar.total_correlation()
-    known, even = _levels_with_grammar(denoiser, dataset, levels)
+    known, even = levels_with_grammar(denoiser, dataset, levels)
     # Other sets of words are asked where mu is told alone: there are many of them.
     grams = [
-        _inner_products(denoiser, dataset, config, t, sets if wanted else [])
+        inner_products(denoiser, dataset, config, t, sets if wanted else [])
         for t, wanted in zip(
             progress(levels.tolist(), desc="placement", unit="level"), known, strict=True
         )
     ]
+    settings = {
+        "images": config.placement_images,
+        "seed": config.seed,
+        "negligible_weight": NEGLIGIBLE,
+        "placebos": max(0, len(sets) - 1),
+    }
+    return place(levels, log_snr, grams, known, even, exact, whole=whole, settings=settings)
+
+
+def place(
+    t: Tensor,
+    log_snr: Tensor,
+    grams: Sequence[Tensor],
+    known: Tensor,
+    even: Tensor,
+    exact: float,
+    *,
+    whole: bool,
+    settings: dict[str, Any],
+) -> Placement:
+    """Return the placement that inner products tell.
+
+    Args:
+        t, log_snr: (T,).
+        grams: (N, 3 + K, 3 + K) at each level, of `inner_products`; K may be 0.
+        known, even: (T,) bool, of `levels_with_grammar`.
+        exact: The grammar's total correlation, in nats.
+        whole: Whether the levels cover the whole axis, where that is what the grammar is worth.
+        settings: Kept.
+    """
     all_levels = Products.over(torch.stack([g[:, :SETS, :SETS] for g in grams]), log_snr)
     products = all_levels.at(known)
     weight = products.steps * products.weight
@@ -219,15 +249,14 @@ def measure(
     gamma, scale = fit.value.unbind(-1)
     on_gamma, on_scale = fit.influence.unbind(-1)
     unexplained_over, unexplained_each = unexplained(all_levels.at(even), fit.left[even[known]])
-    of_sets = [g for g, wanted in zip(grams, known, strict=True) if wanted and sets]
+    of_sets = [g for g, wanted in zip(grams, known, strict=True) if wanted and g.shape[-1] > SETS]
     mu = _recalled(replace(products, gram=torch.stack(of_sets))) if of_sets else None
     worth = all_levels.integral(all_levels.weight)
-    # Over the whole axis what the grammar is worth is known exactly.
-    control = exact if everywhere and known.any() else None
+    control = exact if whole and known.any() else None
     missed = all_levels.integral(all_levels.missed)
     from_product = all_levels.integral(all_levels.from_product)
     return Placement(
-        t=levels,
+        t=t,
         log_snr=log_snr,
         gamma=_spread(told(gamma, on_gamma, products.weight), known),
         mu=_spread(mu[3], known) if mu else _undefined(known),
@@ -252,12 +281,7 @@ def measure(
         missed_along_nats=missed_along(products, gamma, on_gamma, exact),
         to_product_nats=nats(from_product, worth, control),
         undefined="" if known.any() else _why_undefined(exact),
-        settings={
-            "images": config.placement_images,
-            "seed": config.seed,
-            "negligible_weight": NEGLIGIBLE,
-            "placebos": max(0, len(sets) - 1),
-        },
+        settings=settings,
     )
 
 
@@ -353,7 +377,7 @@ def _sets(
     return [o.to(denoiser.device) for o in oracles if o is not None] if len(seeds) > 2 else []
 
 
-def _levels_with_grammar(
+def levels_with_grammar(
     denoiser: Denoiser, dataset: SymbolImages, levels: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return where the grammar's weight is not negligible, and where many draws share it: (T,)."""
@@ -385,7 +409,8 @@ def _why_undefined(exact: float) -> str:
     return f"the grammar is worth less than {NIL:g} nats per unit log-SNR at these noise levels"
 
 
-def _inner_products(
+@torch.no_grad()
+def inner_products(
     network: Denoiser,
     dataset: SymbolImages,
     config: ProbeConfig,
