@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -84,7 +85,7 @@ def test_train_sample_probe_report(
 
     assert run(["probe", "--checkpoint", str(out), "--steps", "all", "--json"]) == 0
     probed = json.loads(capsys.readouterr().out)
-    assert len(probed["figures"]) == 7
+    assert len(probed["figures"]) == 8
     assert all(Path(f).exists() for f in probed["figures"])
 
     assert run(["report", str(out), "--json"]) == 0
@@ -100,7 +101,7 @@ def test_words_on_stdout(own_run: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "20 images by DDIMScheduler, 4 steps" in capsys.readouterr().out
     assert run(["probe", "--checkpoint", str(own_run), "--steps", "all"]) == 0
     text = capsys.readouterr().out
-    assert "    step  LDR              gamma" in text
+    assert re.search(r"^    step  LDR +gamma +mu above placebos", text, re.M)
     assert sum(line.startswith("      ") and "(" in line for line in text.splitlines()) == 3
     for part in ("where symbols form", "LDR", "excess LDR", "over Bayes", "gamma", "missed"):
         assert part in text

@@ -48,8 +48,8 @@ def test_every_kind_of_pipeline_is_probed_on_its_own_samples(
     assert subject.source.startswith("its own samples")
     results = run_probes(subject, ["locality"], out=tmp_path)
     network = results.results["locality"]["network"]
-    assert network.ldr.isfinite().all()
-    assert ((network.ldr > 0) & (network.ldr <= 1)).all()
+    assert network.ldr.value.isfinite().all()
+    assert ((network.pooled.value > 0) & (network.pooled.value <= 1)).all()
     # The level of the other probes is the one nearest log-SNR 0.
     log_snr = subject.denoiser.log_snr(torch.arange(subject.denoiser.timesteps))
     assert log_snr[subject.level].abs() == log_snr.abs().min()
@@ -92,8 +92,8 @@ def test_another_condition_is_another_measurement(folders: dict[str, Path], tmp_
         subject = open_subject(folders["dit"], CONFIG, condition=condition, regions="2x2")
         found = run_probes(subject, ["locality"], out=tmp_path).results["locality"]["network"]
         x_t = subject.images.draw_images(2, torch.Generator().manual_seed(0))
-        direct = exact_energies(subject.denoiser, x_t, 500, subject.regions.masks)
-        ratios.append((found.ldr, direct))
+        direct = exact_energies(subject.denoiser, x_t, 500, subject.regions)
+        ratios.append((found.ratios, direct))
     assert not torch.equal(ratios[0][0], ratios[1][0])
     assert not torch.equal(ratios[0][1], ratios[1][1])
     assert torch.equal(ratios[0][0], ratios[2][0])

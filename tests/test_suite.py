@@ -15,6 +15,7 @@ from diffprobe.datasets import SymbolImages, build_dataset
 from diffprobe.errors import UsageError
 from diffprobe.models import FunctionDenoiser, list_checkpoints
 from diffprobe.probes import ProbeResults, locality, open_subject, run_probes, subject_of
+from diffprobe.probes.locality import beside_the_optimum
 from diffprobe.probes.trends import network_estimates
 from diffprobe.statistics import wilson
 from diffprobe.training import train
@@ -63,17 +64,17 @@ def test_numbers_on_disk_are_the_results(results: ProbeResults) -> None:
     assert content["empirical"] == content["bayes"]
     for name, result in results.results["locality"].items():
         assert content[name]["t"] == result.t.tolist()
-        stored = [float("nan") if v is None else v for v in content[name]["ldr"]]
-        assert stored == pytest.approx(result.ldr.tolist(), nan_ok=True)
+        stored = [float("nan") if v is None else v for v in content[name]["ldr"]["value"]]
+        assert stored == pytest.approx(result.ldr.value.tolist(), nan_ok=True)
         assert content[name]["settings"]["images"] == 8
     summary = json.loads((results.folder / "summary.json").read_text())
     assert summary["step"] == 30
     assert summary["grammar_known"] is True
     levels = summary["probes"]["locality"]["levels"]
-    network = results.results["locality"]["network"]
+    network = beside_the_optimum(results.results["locality"])["network"]
     at = {row["t"]: row for row in levels}
     assert at[summary["symbols_form_at"]]["ldr"]["network"]["value"] == pytest.approx(
-        network.ldr[network.at(summary["symbols_form_at"])].item()
+        network.ldr.value[network.at(summary["symbols_form_at"])].item()
     )
     assert set(summary["probes"]["placement"]["gamma"]) == {
         "value",
@@ -100,9 +101,9 @@ def test_dynamics_go_along_all_checkpoints(results: ProbeResults, tiny_run: Path
     assert all(m.legible.n == 16 for m in found.moments)
     assert all(m.mu is None for m in found.moments)
     # The last checkpoint was measured twice, on the same inputs.
-    network = results.results["locality"]["network"]
+    network = beside_the_optimum(results.results["locality"])["network"]
     assert found.moments[-1].ldr.value.item() == pytest.approx(
-        network.ldr[network.at(found.t)].item()
+        network.ldr.value[network.at(found.t)].item(), nan_ok=True
     )
     rows = results.summary()["dynamics"]
     assert {"gamma", "scale", "unexplained", "missed_along_nats", "to_product_nats"} <= set(rows[0])
@@ -256,7 +257,7 @@ def test_a_function_is_probed_and_nothing_is_kept_of_it(
     dataset = build_dataset(tiny_config)
     half = FunctionDenoiser(lambda x_t, t: x_t / 2, DDPMScheduler())
     results = run_probes(subject_of(half, dataset, tiny_config), ["locality"], out=tmp_path)
-    assert results.results["locality"]["network"].ldr.tolist() == pytest.approx(
+    assert results.results["locality"]["network"].ldr.value.tolist() == pytest.approx(
         [1.0] * 6, nan_ok=True
     )
     assert not (tmp_path / "cache").exists()
@@ -284,8 +285,8 @@ def test_a_checkpoint_outside_its_run_has_no_known_dataset(
 def test_estimates_of_oracles_are_no_trend_of_the_network() -> None:
     content = {
         "share": {
-            "network": {"value": 0.5, "standard_error": 0.1},
-            "bayes": {"value": 0.9, "standard_error": 0.1},
+            "network": {"value": 0.5, "low": 0.4, "high": 0.7},
+            "bayes": {"value": 0.9, "low": 0.8, "high": 1.0},
         },
         "rate": wilson(1, 2),
         "t": 3,

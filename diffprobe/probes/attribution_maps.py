@@ -150,13 +150,13 @@ def measure(
         dataset: Where the inputs, the prior mean and the default regions come from.
         config: The fields in `SETTINGS`; `batch_size` images are evaluated at once.
         t: Noise level.
-        regions: Disjoint; the dataset's cells, or a grid, by default.
+        regions: The dataset's cells, or a grid, by default.
         methods: Names from `METHODS` instead of `config.attribution_methods`.
         description: What the progress bar says.
         progress: Called as tqdm is.
 
     Raises:
-        UsageError: If there is no such method, region or level, regions overlap or are of images
+        UsageError: If there is no such method, region or level, regions are of images
             of another shape, a number is too small, the output is not finite, or "contrast" is
             asked for where the region is no cell with glyphs.
     """
@@ -293,8 +293,6 @@ def _owners(regions: Regions, dataset: SymbolImages | ImageSet) -> tuple[Tensor,
             f"the regions are of images {tuple(masks.shape[1:])}; these are {dataset.image_shape}"
         )
     covered = masks.sum(0)
-    if (covered > 1).any():
-        raise UsageError("attribution by cell needs regions that do not overlap")
     owner = masks.int().argmax(0).masked_fill(covered == 0, len(regions))
     rest = () if covered.all() else ("rest",)
     return owner[None], (*regions.names, *rest)
