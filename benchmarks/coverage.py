@@ -5,8 +5,8 @@
 Coverage should lie between 93 and 97 %; rows whose coverage is lower than chance explains are
 marked LOW, higher ones "above". Above by nature are numbers that do not vary (the product oracle is
 local on every input), intervals at the resolution with which a share is told (± 0.001), and
-estimates at an end, such as a rate of 1 and what follows from it. `--scale 0.1` repeats a tenth as
-often.
+estimates at an end, such as a rate of 1 and what follows from it. `--scale 0.1` takes pools of a tenth
+and, where repeats are what costs time, a tenth of them.
 """
 
 import argparse
@@ -18,18 +18,23 @@ from coverage_parts import attribution, hidden_states, locality, placement, samp
 from coverage_parts.table import HEADER, Row
 
 REPEATS = 1000
+FEWEST = 400  # repeats of what is cheap to repeat
+
+
+def _repeats(scale: float) -> int:
+    return max(FEWEST, int(REPEATS * scale))
 
 
 def _locality(scale: float) -> Iterator[Row]:
     for name in worlds.NAMES:
-        yield from locality.rows(worlds.world(name, scale), int(REPEATS * scale))
+        yield from locality.rows(worlds.world(name, scale), _repeats(scale))
 
 
 def _probes(scale: float) -> Iterator[Row]:
     for name in worlds.NAMES:
         world = worlds.world(name, scale)
-        yield from locality.others(world, int(REPEATS * scale))
-        yield from locality.reused(world, int(REPEATS * scale))
+        yield from locality.others(world, _repeats(scale))
+        yield from locality.reused(world, _repeats(scale))
 
 
 def _placement(scale: float) -> Iterator[Row]:
@@ -43,7 +48,7 @@ def _placement(scale: float) -> Iterator[Row]:
 def _attribution(scale: float) -> Iterator[Row]:
     for name in ("parity 6", "brackets"):
         world = worlds.world(name, scale)
-        yield from attribution.rows(world, max(200, int(2000 * scale)), int(REPEATS * scale))
+        yield from attribution.rows(world, max(500, int(2000 * scale)), _repeats(scale))
 
 
 def _hidden_states(scale: float) -> Iterator[Row]:

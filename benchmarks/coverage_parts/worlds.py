@@ -72,7 +72,7 @@ def world(name: str, scale: float = 1.0) -> World:
     config = ProbeConfig(placement_images=256)
     weight = grammar_weight(bayes, images, config, levels)
     level = int(levels[weight.argmax()])
-    pool = max(200, int(pool * scale))
+    pool = max(600, int(pool * scale))
     return World(name, images, network, pool, exact, levels.tolist(), level)
 
 
