@@ -5,8 +5,8 @@
 Coverage should lie between 93 and 97 %; rows whose coverage is lower than chance explains are
 marked LOW, higher ones "above". Above by nature are numbers that do not vary (the product oracle is
 local on every input), intervals at the resolution with which a share is told (± 0.001), and
-estimates at an end, such as a rate of 1 and what follows from it. `--scale 0.1` takes pools of a tenth
-and, where repeats are what costs time, a tenth of them.
+estimates at an end, such as a rate of 1 and what follows from it. `--scale 0.1` takes pools of a
+tenth and, where repeats are what costs time, a tenth of them.
 """
 
 import argparse
