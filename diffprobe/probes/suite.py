@@ -32,13 +32,13 @@ from diffprobe.training.run_folder import RunFolder
 # What each probe looks at, and what it needs: a grammar, or a run of a certain kind.
 PROBES = {
     "locality": "LDR and excess LDR over noise levels, dependence matrix, decay with distance",
-    "placement": "gamma, mu, and the nats of the grammar that are missed",
-    "attribution": "six attribution methods for one region's output, and their agreement",
+    "placement": "gamma, scale, mu above placebo sets, and the nats that are missed",
+    "attribution": "attribution methods for one region's output, their agreement and their truth",
     "sensitivity": "how strongly one region's output depends on every input pixel",
     "spectrum": "singular values and vectors of the Jacobian, asymmetry, effective rank",
     "intervention": "redraw the noise or the symbol in one cell, see what changes where",
     "detectors": "can hallucinated samples be told from valid ones along the sampling path",
-    "hidden-states": "do the layers know what the output ignores",
+    "hidden-states": "do the layers know what the output ignores, beside untrained ones",
     "two-layer": "the neurons of a two-layer network on the hypercube, along training",
 }
 USUAL = ("locality", "placement", "attribution")

@@ -52,12 +52,14 @@ PROBE_FIGURES = {
     "and Bayes optimum below, at high noise, where the grammar is worth most, and at low noise.",
     "attribution": "Where one cell's output (outlined) comes from, by several attribution methods, "
     "network and Bayes optimum.",
+    "attribution-truth": "Which attribution method tells the truth: rank correlation of its map of "
+    "the exact optimum, by cell, with the exact effect of redrawing a cell. Bars are 95 % intervals.",
     "intervention": "What changes in which output region (row) when one region of the input "
     "(column) is changed: by the Jacobian, by other noise, by another symbol.",
     "detectors": "Can hallucinated samples be told from valid ones? Area under the ROC curve of "
     "each score, chance 0.5. Bars are 95 % intervals.",
-    "hidden-states": "What linear probes of the layers know, at each noise level, beside the "
-    "exact optimum and chance.",
+    "hidden-states": "What linear probes of the layers know of words they have not seen, at each "
+    "noise level, beside untrained networks (grey), the exact optimum and one half.",
 }
 
 
