@@ -53,7 +53,8 @@ PROBE_FIGURES = {
     "attribution": "Where one cell's output (outlined) comes from, by several attribution methods, "
     "network and Bayes optimum.",
     "attribution-truth": "Which attribution method tells the truth: rank correlation of its map of "
-    "the exact optimum, by cell, with the exact effect of redrawing a cell. Bars are 95 % intervals.",
+    "the exact optimum, by cell, with the exact effect of redrawing a cell. Bars are 95 % "
+    "intervals.",
     "intervention": "What changes in which output region (row) when one region of the input "
     "(column) is changed: by the Jacobian, by other noise, by another symbol.",
     "detectors": "Can hallucinated samples be told from valid ones? Area under the ROC curve of "
