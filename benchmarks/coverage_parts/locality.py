@@ -31,6 +31,7 @@ from diffprobe.seeding import generator
 
 DEFAULT = ProbeConfig()
 BATCH = 1000
+DRAWS = 6  # of the projections for each input of the pool, so that it is not their noise's pool
 
 
 def rows(world: World, repeats: int) -> Iterator[Row]:
@@ -42,13 +43,13 @@ def rows(world: World, repeats: int) -> Iterator[Row]:
         truth, told = {}, {}
         for who, denoiser in world.denoisers.items():
             exact, estimated = _energies(denoiser, x_t, t, regions, world.exact)
-            truth[who] = local_dependency_ratios(exact)
+            truth[who] = local_dependency_ratios(exact).repeat(DRAWS)
             told[who] = local_dependency_ratios(estimated)
             if who == "bayes":
                 yield from _matrix(name, exact, estimated, regions, repeats)
         # As the suite does: all of them where the optimum depends on anything.
         among = told["bayes"].isfinite()
-        index = picks(len(x_t), repeats, DEFAULT.images)
+        index = picks(len(among), repeats, DEFAULT.images)
         for who in truth:
             found = _mean(told[who].where(among, torch.nan)[index])
             expected = truth[who].where(truth["bayes"].isfinite(), torch.nan).nanmean()
@@ -62,7 +63,7 @@ def _matrix(
     name: str, exact: Tensor, estimated: Tensor, regions: Regions, repeats: int
 ) -> Iterator[Row]:
     """The pooled ratio, the dependence matrix and its decay, of the Bayes oracle."""
-    index = picks(len(exact), repeats, DEFAULT.images)
+    index = picks(len(estimated), repeats, DEFAULT.images)
     whole = exact.mean(1)
     local = whole.diagonal(dim1=1, dim2=2).sum()
     found = [pooled_ratio(estimated[i], "squared") for i in index]
@@ -87,17 +88,19 @@ def _mean(values: Tensor) -> Interval:
 def _energies(
     denoiser: Denoiser, x_t: Tensor, t: int, regions: Regions, exact: bool
 ) -> tuple[Tensor, Tensor]:
-    """The energies exactly, or from many projections, and from as many as a probe takes."""
+    """The energies exactly, or from many projections; and, `DRAWS` times, from as many as usual."""
     random = generator(1, f"coverage/{t}")
-    true, estimated = [], []
+    true = []
     for batch in x_t.split(BATCH):
         if exact:
             true.append(exact_energies(denoiser, batch, t, regions)[:, None])
         else:
             true.append(estimated_energies(denoiser, batch, t, regions, 16, random))
-        estimated.append(
-            estimated_energies(denoiser, batch, t, regions, DEFAULT.projections, random)
-        )
+    estimated = [
+        estimated_energies(denoiser, batch, t, regions, DEFAULT.projections, random)
+        for _ in range(DRAWS)
+        for batch in x_t.split(BATCH)
+    ]
     return torch.cat(true), torch.cat(estimated)
 
 
@@ -137,7 +140,7 @@ def reused(world: World, repeats: int, pictures: int = 20) -> Iterator[Row]:
     each = x_0.repeat_interleave(copies, 0)
     x_t = alpha * each + sigma * torch.randn(each.shape, generator=random)
     _, energies = _energies(world.network, x_t, t, regions, exact=False)
-    ratios = local_dependency_ratios(energies).reshape(500, copies)
+    ratios = local_dependency_ratios(energies)[: 500 * copies].reshape(500, copies)
     truth = ratios.nanmean()
     found = []
     for drawn in picks(500, repeats, pictures):
