@@ -96,12 +96,19 @@ def _energies(
             true.append(exact_energies(denoiser, batch, t, regions)[:, None])
         else:
             true.append(estimated_energies(denoiser, batch, t, regions, 16, random))
-    estimated = [
-        estimated_energies(denoiser, batch, t, regions, DEFAULT.projections, random)
-        for _ in range(DRAWS)
-        for batch in x_t.split(BATCH)
-    ]
+    estimated = [_estimated(denoiser, x_t, t, regions, random) for _ in range(DRAWS)]
     return torch.cat(true), torch.cat(estimated)
+
+
+def _estimated(
+    denoiser: Denoiser, x_t: Tensor, t: int, regions: Regions, random: torch.Generator
+) -> Tensor:
+    return torch.cat(
+        [
+            estimated_energies(denoiser, batch, t, regions, DEFAULT.projections, random)
+            for batch in x_t.split(BATCH)
+        ]
+    )
 
 
 def others(world: World, repeats: int) -> Iterator[Row]:
@@ -139,8 +146,8 @@ def reused(world: World, repeats: int, pictures: int = 20) -> Iterator[Row]:
     alpha, sigma = world.network.alpha_sigma(torch.tensor([t]))
     each = x_0.repeat_interleave(copies, 0)
     x_t = alpha * each + sigma * torch.randn(each.shape, generator=random)
-    _, energies = _energies(world.network, x_t, t, regions, exact=False)
-    ratios = local_dependency_ratios(energies)[: 500 * copies].reshape(500, copies)
+    energies = _estimated(world.network, x_t, t, regions, random)
+    ratios = local_dependency_ratios(energies).reshape(500, copies)
     truth = ratios.nanmean()
     found = []
     for drawn in picks(500, repeats, pictures):
