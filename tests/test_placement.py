@@ -301,7 +301,7 @@ def test_levels_can_be_chosen_and_are_drawn() -> None:
     assert result.t.tolist() == [300, 200, 100]
     ax = placement.plot(result, Figure().subplots())
     labels = [str(line.get_label()) for line in ax.lines]
-    assert labels[:2] == ["gamma, network", "mu above placebos, network"]
+    assert labels[:2] == ["gamma, network", "mu above placebos"]
     assert {"optimal", "local"} <= set(labels)
     summary = result.summary()
     assert set(summary["gamma"]) == {"value", "standard_error", "low", "high", "n"}

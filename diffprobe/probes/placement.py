@@ -298,7 +298,7 @@ def grammar_weight(
 
 
 def plot(result: Placement, ax: Axes, label: str = "network", **style: Any) -> Axes:
-    """Draw gamma and mu with their intervals over the weight, shaded on a second axis."""
+    """Draw gamma and mu where they are told, with their intervals, over the shaded weight."""
     x = result.log_snr.numpy()
     shade = ax.twinx()
     shade.fill_between(x, result.weight.numpy(), color=COLORS["bayes"], alpha=0.12, linewidth=0)
@@ -308,10 +308,11 @@ def plot(result: Placement, ax: Axes, label: str = "network", **style: Any) -> A
     ax.patch.set_visible(False)
     for found, name, line_style in (
         (result.gamma, f"gamma, {label}", "-"),
-        (result.mu, f"mu above placebos, {label}", "--"),
+        (result.mu, "mu above placebos", "--"),
     ):
-        if found.value.isfinite().any():
-            y = found.value.numpy()
+        told_here = found.low.isfinite()
+        if told_here.any():
+            y = found.value.where(told_here, math.nan).numpy()
             (line,) = ax.plot(
                 x, y, marker="o", markersize=3, label=name, linestyle=line_style, **style
             )
@@ -319,7 +320,7 @@ def plot(result: Placement, ax: Axes, label: str = "network", **style: Any) -> A
             ax.fill_between(x, low, high, color=line.get_color(), alpha=0.25, linewidth=0)
     ax.axhline(1, color=COLORS["bayes"], linewidth=1, linestyle=":", label="optimal")
     ax.axhline(0, color=COLORS["product"], linewidth=1, linestyle=":", label="local")
-    values = result.gamma.value[result.gamma.value.isfinite()].tolist()
+    values = result.gamma.value[result.gamma.low.isfinite()].tolist()
     limits = (min([-0.1, *(v - 0.1 for v in values)]), max([1.1, *(v + 0.1 for v in values)]))
     ax.set(xlabel="log-SNR (nats)", ylabel="share", ylim=limits)
     if result.undefined:
