@@ -122,3 +122,20 @@ def test_the_figure_divides_columns() -> None:
     result = intervention.measure(Linear(MATRIX), CUBE, CONFIG, t=300)
     shown = intervention.plot(result, Figure().subplots()).images[0].get_array()
     assert torch.allclose(torch.as_tensor(shown).sum(0), torch.ones(4).double())
+
+
+def test_shares_are_over_the_inputs_at_which_the_optimum_depends_on_anything() -> None:
+    config = replace(CONFIG, images=200, intervention_images=200, batch_size=200)
+    optimum = BayesDenoiser(CUBE, SCHEDULER)
+    for probe, kind in ((intervention, "noise"), (sensitivity, None)):
+        options = {"kind": kind} if kind else {}
+        results = {
+            name: probe.measure(denoiser, CUBE, config, t=150, **options)
+            for name, denoiser in (("network-noise", Linear(MATRIX)), ("bayes-noise", optimum))
+        }
+        if kind is None:
+            results = {name.split("-")[0]: result for name, result in results.items()}
+        compared = probe.beside_the_optimum(results)
+        counts = {int(result.local_share.n) for result in compared.values()}
+        assert len(counts) == 1
+        assert 10 < counts.pop() < 200

@@ -14,7 +14,8 @@ do not tile the image the rest of it is changed too, and may answer. As with the
 taken for each input and then averaged.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -55,8 +56,10 @@ class Intervention:
         matrix: (S, S) float64, mean squared change of output part i (row) when input part j
             (column) is changed.
         shares: (S, S) share of it in each input's whole, mean over inputs.
-        local_share: () share of the changes of the regions that is made in the same region, mean
-            over inputs: 1 for a local denoiser.
+        ratios: (N,) share of the changes of the regions that is made in the same region, of each
+            input; NaN for one at which nothing changes.
+        sources: (N,) long, the picture that each input was made from.
+        local_share: () their mean: 1 for a local denoiser.
         kind: "noise" or "symbol".
         t: Noise level.
         log_snr: The same as log(alpha²/sigma²).
@@ -65,11 +68,19 @@ class Intervention:
 
     matrix: Tensor
     shares: Interval
+    ratios: Tensor
+    sources: Tensor
     local_share: Interval
     kind: str
     t: int
     log_snr: float
     settings: dict[str, Any]
+
+    def among(self, told: Tensor) -> "Intervention":
+        """Return the same with the local share over those inputs alone that are `told (N,)`."""
+        ratios = self.ratios.where(told, math.nan)
+        share = intervals.mean(ratios, self.sources, resolution=RESOLUTION)
+        return replace(self, ratios=ratios, local_share=share)
 
 
 def measure(
@@ -108,6 +119,8 @@ def measure(
     return Intervention(
         matrix=energies.mean(0),
         shares=intervals.mean(by_input.movedim(0, -1), sources, resolution=RESOLUTION),
+        ratios=ratios,
+        sources=sources,
         local_share=intervals.mean(ratios, sources, resolution=RESOLUTION),
         kind=kind,
         t=t,
@@ -229,10 +242,22 @@ def probe(subject: "Subject", keep: "Keep") -> "dict[str, Intervention | localit
     return found
 
 
+def beside_the_optimum(
+    results: "dict[str, Intervention | locality.Locality]",
+) -> "dict[str, Intervention | locality.Locality]":
+    """Return the measurements with shares over the inputs at which Bayes depends on anything."""
+    found = {}
+    for key, result in results.items():
+        optimum = results.get(f"bayes-{key.rsplit('-', 1)[1]}")
+        found[key] = result if optimum is None else result.among(optimum.ratios.isfinite())
+    return found
+
+
 def draw(
     results: "dict[str, Intervention | locality.Locality]", subject: "Subject", folder: Path
 ) -> None:
     """Jacobian, redrawn noise and redrawn symbols side by side, a row for each denoiser."""
+    results = beside_the_optimum(results)
     names = list(dict.fromkeys(key.rsplit("-", 1)[0] for key in results))
     kinds = list(dict.fromkeys(key.rsplit("-", 1)[1] for key in results))
     with figure(folder / "intervention", 2.3 * len(kinds) + 0.9, 2.3 * len(names) + 0.2) as canvas:
@@ -256,6 +281,7 @@ def draw(
 
 def summary(results: "dict[str, Intervention | locality.Locality]") -> dict[str, Any]:
     """Return the local share by denoiser and kind."""
+    results = beside_the_optimum(results)
     shares: dict[str, dict[str, Any]] = {}
     for key, result in results.items():
         name, kind = key.rsplit("-", 1)

@@ -7,7 +7,7 @@ alike.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,9 @@ class Sensitivity:
 
     Attributes:
         map: (H, W) share of the squared derivatives at each pixel, mean over inputs.
-        local_share: () share of the map inside the region: the region's own LDR.
+        ratios: (N,) share of each input's map inside the region; NaN where it depends on nothing.
+        sources: (N,) long, the picture that each input was made from.
+        local_share: () their mean: the region's own LDR.
         region: Index of the region.
         box: Where it is, if it is a box.
         t: Noise level.
@@ -55,12 +57,20 @@ class Sensitivity:
     """
 
     map: Interval
+    ratios: Tensor
+    sources: Tensor
     local_share: Interval
     region: int
     box: Box | None
     t: int
     log_snr: float
     settings: dict[str, Any]
+
+    def among(self, told: Tensor) -> "Sensitivity":
+        """Return the same with the local share over those inputs alone that are `told (N,)`."""
+        ratios = self.ratios.where(told, math.nan)
+        share = intervals.mean(ratios, self.sources, resolution=RESOLUTION)
+        return replace(self, ratios=ratios, local_share=share)
 
 
 def measure(
@@ -100,12 +110,13 @@ def measure(
         energies = pixel_energies(asked, batch, t, region, config.projections, random).cpu()
         found.append(_shares(energies))
     shares = torch.cat(found)  # (N, C, H, W)
+    ratios = (shares * region).sum((1, 2, 3))
     sources = input_sources(images, config.images, config.seed)
     return Sensitivity(
         map=intervals.mean(shares.sum(1).movedim(0, -1), sources, resolution=RESOLUTION),
-        local_share=intervals.mean(
-            (shares * region).sum((1, 2, 3)), sources, resolution=RESOLUTION
-        ),
+        ratios=ratios,
+        sources=sources,
+        local_share=intervals.mean(ratios, sources, resolution=RESOLUTION),
         region=config.region,
         box=regions.boxes[config.region],
         t=t,
@@ -159,8 +170,17 @@ def probe(subject: "Subject", keep: "Keep") -> dict[str, Sensitivity]:
     )
 
 
+def beside_the_optimum(results: dict[str, Sensitivity]) -> dict[str, Sensitivity]:
+    """Return the measurements with shares over the inputs at which Bayes depends on anything."""
+    if "bayes" not in results:
+        return results
+    told = results["bayes"].ratios.isfinite()
+    return {name: result.among(told) for name, result in results.items()}
+
+
 def draw(results: dict[str, Sensitivity], subject: "Subject", folder: Path) -> None:
     """The maps on one scale."""
+    results = beside_the_optimum(results)
     _, height, width = subject.images.image_shape
     rows, columns = (len(results), 1) if width > 2 * height else (1, len(results))
     inches = min(8.0, 6.0 / columns * rows * height / width + 0.45 * rows)
@@ -180,6 +200,7 @@ def draw(results: dict[str, Sensitivity], subject: "Subject", folder: Path) -> N
 
 def summary(results: dict[str, Sensitivity]) -> dict[str, Any]:
     """Return the share of each map inside its region."""
+    results = beside_the_optimum(results)
     first = next(iter(results.values()))
     return {
         "t": first.t,
