@@ -237,6 +237,8 @@ def plot(
         for row, (name, area) in enumerate(part.auroc.items() if part else ()):
             hue, y = colors[KNOWS[name]], row + shift
             if area.value is None:
+                if part is control:
+                    continue  # hardly any of its samples are valid
                 ax.text(0.51, y, "undefined", color=hue, va="center", fontsize=7)
                 continue
             fill = "white" if part is control else hue
@@ -257,7 +259,7 @@ def plot(
             ("grammar", "knows the grammar"),
         )
     ]
-    if control:
+    if control and any(area.value is not None for area in control.auroc.values()):
         label = "samples of the product oracle"
         handles.append(
             Line2D([], [], marker="o", color="0.4", markerfacecolor="white", label=label)
