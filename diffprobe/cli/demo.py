@@ -48,7 +48,11 @@ def command(
     samples = sample(denoiser, dataset.image_shape, config.sampling, progress.terminal)
     name = samples_name(config.training.steps, config.sampling)
     samples.save(run.path / "samples" / name)
-    quick = replace(config, sampling=replace(config.sampling, steps=25))
+    quick = replace(
+        config,
+        sampling=replace(config.sampling, steps=25),
+        probe=replace(config.probe, attribution_metric_images=0),
+    )
     subject = open_subject(run.path, quick, device=chosen, progress=progress.terminal)
     results = run_probes(subject, steps="all")
     report = report_samples(
