@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 from coverage_parts import attribution, hidden_states, locality, placement, samples, worlds
-from coverage_parts.table import HEADER, Row
+from coverage_parts.table import HEADER, Row, summary
 
 REPEATS = 1000
 FEWEST = 400  # repeats of what is cheap to repeat
@@ -79,6 +79,8 @@ def main() -> None:
         for row in PARTS[part](asked.scale):
             found.append(row)
             print(row, flush=True)
+    print()
+    print("\n".join(summary(found)))
     told = [row for row in found if row.repeats]
     low = [row for row in told if str(row).rstrip().endswith("LOW")]
     print(

@@ -9,6 +9,7 @@ from torch import Tensor
 from diffprobe.intervals import Interval
 
 LOW, HIGH = 0.93, 0.97  # where the coverage of a 95 % interval should lie
+FLOOR = 1.2e-3  # half widths that are hardly more than the resolution of a share
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,27 @@ class Row:
             f"{self.covered:6.1%} ± {error:4.1%} of {self.repeats:5,} {self.told:5.0%} told  {mark}"
             f"{' ' + self.note if self.note else ''}"
         ).rstrip()
+
+
+def summary(rows: list[Row]) -> list[str]:
+    """Return a line for each number: coverage over all worlds and levels, and where it is least.
+
+    Intervals at the resolution of a share, which cover more by nature, are counted apart.
+    """
+    found = [f"{'number':48} {'told at':>7}  {'coverage':16}  least covered"]
+    for what in dict.fromkeys(row.what for row in rows):
+        told = [row for row in rows if row.what == what and row.repeats]
+        free = [row for row in told if not row.half <= FLOOR]
+        if not free:
+            found.append(f"{what:48} {len(told):7}  within ± 0.001")
+            continue
+        least = min(free, key=lambda row: row.covered)
+        most = max(row.covered for row in free)
+        floor = f" ({len(told) - len(free)} within ± 0.001)" if len(free) < len(told) else ""
+        found.append(
+            f"{what:48} {len(free):7}  {least.covered:6.1%} to {most:6.1%}  {least.world}{floor}"
+        )
+    return found
 
 
 HEADER = f"{'where':35} {'number':40} {'truth':>9} ± half    covered"
