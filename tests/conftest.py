@@ -29,6 +29,9 @@ TINY = [
     "probe.placement_images=8",
     "probe.placement_levels=5",
     "probe.attribution_steps=8",
+    "probe.attribution_shapley_samples=4",
+    "probe.attribution_redraws=4",
+    "probe.attribution_metric_images=2",
 ]
 
 

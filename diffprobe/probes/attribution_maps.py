@@ -224,7 +224,7 @@ def measure(
             "images": n,
             "seed": config.seed,
         },
-        sources=input_sources(dataset, n, config.seed),
+        sources=(input_sources(dataset, n, config.seed) if isinstance(dataset, ImageSet) else None),
     )
 
 
