@@ -29,7 +29,7 @@ check: setup
 	$(BIN)/mypy examples
 
 bench: setup
-	for name in inference jacobian reading report; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for name in inference jacobian reading report nulls; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 # How often every interval covers: about an hour on one core.
 coverage: setup

@@ -14,8 +14,17 @@ import time
 from collections.abc import Callable, Iterator
 
 import torch
-from coverage_parts import attribution, hidden_states, locality, placement, samples, worlds
+from coverage_parts import (
+    attribution,
+    hidden_states,
+    locality,
+    placement,
+    samples,
+    two_layer,
+    worlds,
+)
 from coverage_parts.table import HEADER, Row, summary
+from reading import corrected
 
 REPEATS = 1000
 FEWEST = 400  # repeats of what is cheap to repeat
@@ -55,13 +64,22 @@ def _hidden_states(scale: float) -> Iterator[Row]:
     yield from hidden_states.rows(int(REPEATS * scale / 4))
 
 
+def _reading(scale: float) -> Iterator[Row]:
+    rounds = _repeats(scale)
+    for name, covered, of_kind in corrected(rounds):
+        yield Row.counted("corrected rates", f"grammatical, {name}", covered, rounds)
+        yield Row.counted("corrected rates", f"one kind, {name}", of_kind, rounds)
+
+
 PARTS: dict[str, Callable[[float], Iterator[Row]]] = {
     "locality": _locality,
     "probes": _probes,
     "placement": _placement,
     "attribution": _attribution,
     "hidden-states": _hidden_states,
+    "two-layer": lambda scale: two_layer.rows(_repeats(scale)),
     "samples": samples.rows,
+    "reading": _reading,
 }
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+from collections.abc import Iterator
 
 import torch
 
@@ -33,15 +34,17 @@ def refused() -> None:
         )
 
 
-def coverage(rounds: int) -> None:
-    """Words, the reader's errors on them, and the calibration are all drawn anew each time."""
+def corrected(rounds: int) -> Iterator[tuple[str, int, int]]:
+    """Yield how often the corrected grammatical rate, and that of one kind, are covered.
+
+    Words, the reader's errors on them, and the calibration are all drawn anew each time.
+    """
     grammar = Copy(4, 3)
     shares = torch.tensor([[0.98, 0.02, 0], [0.01, 0.96, 0.03], [0, 0, 1]]).double()
     every = torch.tensor(list(itertools.product(range(3), repeat=4)))
     right = grammar.contains(every)
     kernel = torch.stack([shares[:, every[:, i]][every[:, i]] for i in range(4)]).prod(0)
     kind = "cell 2 differs from cell 0"
-    print(f"95 % intervals of corrected rates, {rounds} rounds: grammatical, one kind")
     n = 1000
     for valid, cells in itertools.product((0.02, 0.1, 0.5, 0.9, 1.0), (51, 150)):
         per_word = torch.where(right, valid / right.sum(), (1 - valid) / (~right).sum()).double()
@@ -53,12 +56,15 @@ def coverage(rounds: int) -> None:
             confusion = torch.stack([row.bincount(minlength=3) for row in tested])
             found = reading.correct_grammatical(grammar, words, confusion)
             covered += found.low <= valid <= found.high
-            corrected = reading.correct_kinds(grammar, words, confusion)[kind]
-            of_kind += corrected.low <= truth <= corrected.high
-        print(
-            f"  {valid:4.0%} valid, {n:,} samples, {cells:3} cells calibrated a symbol: "
-            f"{covered / rounds:.1%}, {of_kind / rounds:.1%}"
-        )
+            one = reading.correct_kinds(grammar, words, confusion)[kind]
+            of_kind += one.low <= truth <= one.high
+        yield f"{valid:4.0%} valid, {n:,} samples, {cells:3} cells calibrated", covered, of_kind
+
+
+def coverage(rounds: int) -> None:
+    print(f"95 % intervals of corrected rates, {rounds} rounds: grammatical, one kind")
+    for name, covered, of_kind in corrected(rounds):
+        print(f"  {name} a symbol: {covered / rounds:.1%}, {of_kind / rounds:.1%}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Locality, intervention, sensitivity, spectrum: of trained networks and of the oracles.
+"""Locality, sensitivity, intervention, spectrum: of trained networks and of the oracles.
 
 A pool of inputs is the population: its exact Jacobians give the truth, and a measurement is N
 inputs drawn from it, with the projections that a probe makes by default.
@@ -18,6 +18,7 @@ from diffprobe.intervals import RESOLUTION, Interval
 from diffprobe.models import Denoiser
 from diffprobe.probes import intervention, spectrum
 from diffprobe.probes.jacobian import estimated_energies, exact_energies
+from diffprobe.probes.locality import inputs_needed
 from diffprobe.probes.noise_levels import noisy_inputs
 from diffprobe.probes.ratio import (
     decay_with_distance,
@@ -31,6 +32,7 @@ from diffprobe.seeding import generator
 
 DEFAULT = ProbeConfig()
 BATCH = 1000
+PRECISION = 0.004
 DRAWS = 6  # of the projections for each input of the pool, so that it is not their noise's pool
 
 
@@ -66,6 +68,17 @@ def _matrix(
     index = picks(len(estimated), repeats, DEFAULT.images)
     whole = exact.mean(1)
     local = whole.diagonal(dim1=1, dim2=2).sum()
+    ratios, true_ratio = (
+        local_dependency_ratios(estimated),
+        local_dependency_ratios(exact).nanmean(),
+    )
+    if (enough := _to_a_precision(ratios, index)) is not None:
+        yield Row.of(name, f"LDR, bayes, --precision {PRECISION}", enough, true_ratio)
+    # One region's share of its own row is its sensitivity map's share inside.
+    own, true_own = (local_dependency_ratios(e[:, :, :1]) for e in (estimated, exact))
+    yield Row.of(
+        name, "sensitivity share of region 0, bayes", _mean(own[index]), true_own.nanmean()
+    )
     found = [pooled_ratio(estimated[i], "squared") for i in index]
     yield Row.of(name, "pooled LDR, bayes", intervals.stacked(found), local / whole.sum())
     true_shares, shares = energy_shares(exact), energy_shares(estimated)
@@ -79,6 +92,18 @@ def _matrix(
     decay = intervals.stacked([decay_with_distance(shares[i], pairs) for i in index])
     for k in (1, len(pairs) - 1):
         yield Row.of(name, f"decay at distance {k} of {len(pairs) - 1}", decay[:, k], truth[k])
+
+
+def _to_a_precision(ratios: Tensor, index: Tensor) -> Interval | None:
+    """As many inputs as the first block asks for; None where it is enough for nearly all."""
+    random = torch.Generator().manual_seed(4)
+    found, more = [], 0
+    for first in index:
+        wanted = inputs_needed(ratios[first], PRECISION, DEFAULT)
+        others = torch.randint(len(ratios), (wanted - len(first),), generator=random)
+        more += wanted > len(first)
+        found.append(_mean(ratios[torch.cat([first, others])]))
+    return intervals.stacked(found) if more > len(index) / 10 else None
 
 
 def _mean(values: Tensor) -> Interval:
