@@ -48,6 +48,12 @@ def test_what_regions_leave_is_the_rest() -> None:
     assert torch.equal(tiles.parts, tiles.masks)
 
 
+def test_an_output_that_depends_on_all_pixels_alike_is_this_local() -> None:
+    assert parse_regions("2x2", (1, 8, 8)).no_locality == pytest.approx(1 / 4)
+    some = parse_regions("0,0,8,8; 0,8,8,8; 8,0,8,8; 8,8,4,8", (3, 16, 16))
+    assert some.no_locality == pytest.approx((3 * 64 * 64 + 32 * 32) / (224 * 256))
+
+
 def test_boxes_may_not_overlap_and_are_cut_to_latents() -> None:
     with pytest.raises(UsageError, match=r"box 0 .* and box 1 \(2, 2, 4, 4\) overlap"):
         parse_regions("0,0,4,4; 2,2,4,4", (1, 8, 8))

@@ -130,12 +130,7 @@ def _draw_ldr(
         ).flatten()
         for name, result in results.items():
             plot(result, axes[0], **_style(name, subject))
-        pixels = subject.regions.parts.flatten(1).sum(1).double()
-        # An output that listens to every pixel alike.
-        nowhere = float(
-            (pixels[: len(subject.regions)].square().sum())
-            / (pixels[: len(subject.regions)].sum() * pixels.sum())
-        )
+        nowhere = subject.regions.no_locality
         axes[0].axhline(nowhere, color="0.6", lw=1, ls=":", label=f"no locality ({nowhere:.2g})")
         if excess is not None:
             plot_excess(network.log_snr, excess, axes[1], color=COLORS[subject.architecture])

@@ -69,6 +69,12 @@ class Regions:
         places = torch.stack([rows, columns], -1).double()
         return torch.einsum("rhw,hwx->rx", weight, places) / weight.sum((1, 2))[:, None]
 
+    @property
+    def no_locality(self) -> float:
+        """The LDR of outputs that depend on all pixels alike: 1/R where R equal regions tile."""
+        pixels = self.masks.flatten(1).sum(1).double()
+        return float(pixels.square().sum() / (pixels.sum() * self.masks[0].numel()))
+
     def index(self, number: int, setting: str = "region") -> int:
         """Return `number` if there is such a region.
 

@@ -102,6 +102,7 @@ class ProbeResults:
                 "parts": subject.regions.part_names,
                 "boxes": subject.regions.boxes,
                 "image": subject.images.image_shape[1:],
+                "no_locality": subject.regions.no_locality,
             },
             "probes": {name: module(name).summary(result) for name, result in self.results.items()},
             "skipped": self.skipped,

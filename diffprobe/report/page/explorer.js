@@ -155,6 +155,10 @@
   // ---- numbers ----
 
   function numbers() {
+    const counted = () => {
+      const n = moment("network").ldr[state.level].n, all = data.inputs[state.step][state.level];
+      return n < all ? `${grouped(n)} of ${grouped(all)}` : grouped(all);
+    };
     const own = (name) => {
       const value = share(name, state.cell);
       return value === null ? "depends on nothing" : fixed(value, 3);
@@ -171,7 +175,7 @@
       body.append(make("tr", { class: "excess" }, make("th", { scope: "row" }, "excess LDR"), make("td", { class: "r", id: "excess", colspan: PANELS.length }, text)));
     }
     find("numbers").replaceChildren(
-      make("caption", {}, `${grouped(data.inputs[state.step][state.level])} inputs; ± and brackets are 95 % intervals; without locality the LDR is ${fixed(data.no_locality, 3)}`),
+      make("caption", {}, `${counted()} inputs; ± and brackets are 95 % intervals; without locality the LDR is ${fixed(data.no_locality, 3)}`),
       make("thead", {}, make("tr", {}, make("td", {}), ...PANELS.map((name) => make("th", { scope: "col", class: "r" }, data.label[name])))),
       body,
     );

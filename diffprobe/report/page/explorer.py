@@ -63,7 +63,7 @@ def explorer_data(probes: Path) -> dict[str, Any] | None:
         "output": reference["network"]["settings"]["output"],
         "regions": regions,
         "whole": WHOLE,
-        "no_locality": _no_locality(regions),
+        "no_locality": regions["no_locality"],
         "steps": steps,
         "t": [t[level] for level in levels],
         "log_snr": [reference["network"]["log_snr"][level] for level in levels],
@@ -106,21 +106,6 @@ def _spread(items: Sequence[Item], n: int, keep: Item) -> list[Item]:
     if at not in chosen:
         chosen = chosen - {min(chosen, key=lambda i: abs(i - at))} | {at}
     return [items[i] for i in sorted(chosen)]
-
-
-def _excess(
-    rows: list[dict[str, Any]] | None, levels: Sequence[int]
-) -> list[dict[str, Any] | None]:
-    """The excess LDR at each level; None where it is not known."""
-    return [rows[level]["excess_ldr"] if rows else None for level in levels]
-
-
-def _no_locality(regions: Mapping[str, Any]) -> float:
-    """The LDR of an output that depends on all pixels alike: 1/R where R equal regions tile."""
-    height, width = regions["image"]
-    areas = [tall * wide for _, _, tall, wide in regions["boxes"]]
-    share: float = sum(area**2 for area in areas) / (sum(areas) * height * width)
-    return share
 
 
 def _ldr(
