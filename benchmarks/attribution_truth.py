@@ -14,7 +14,8 @@ import torch
 
 from diffprobe.config import NoiseConfig, ProbeConfig
 from diffprobe.datasets import Dyck, Glyphs, Parity, SymbolImages
-from diffprobe.intervals import Interval, mean
+from diffprobe.foundations.intervals import Interval, mean
+from diffprobe.foundations.records import estimate, interval
 from diffprobe.models import noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probes import attribution
@@ -24,7 +25,6 @@ from diffprobe.probes.attribution_ranks import truthfulness
 from diffprobe.probes.attribution_truth import RESOLUTION, Truth
 from diffprobe.probes.noise_levels import spread_levels
 from diffprobe.probes.placement import grammar_weight
-from diffprobe.records import estimate, interval
 
 CHOOSE, CONFIRM = (0,), (1, 2, 3, 4)
 WORLDS = {

@@ -17,12 +17,12 @@ import torch
 
 from diffprobe.config import ProbeConfig
 from diffprobe.datasets import build_dataset
-from diffprobe.intervals import over_runs
+from diffprobe.foundations.intervals import over_runs
+from diffprobe.foundations.records import estimate, interval
+from diffprobe.foundations.statistics import Auroc, auroc
 from diffprobe.models import load_denoiser
 from diffprobe.probes.sampling_path import Trajectories
-from diffprobe.records import estimate, interval
 from diffprobe.sampling import sample
-from diffprobe.statistics import Auroc, auroc
 from diffprobe.training.run_folder import RunFolder
 from diffprobe.verdicts import judge
 

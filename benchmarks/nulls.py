@@ -11,10 +11,10 @@ from torch import Tensor
 
 from diffprobe.config import DataConfig, NoiseConfig, ProbeConfig
 from diffprobe.datasets import Glyphs, Parity, SymbolImages
+from diffprobe.foundations.records import interval
 from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser, noise_scheduler
 from diffprobe.models.oracles import training_oracle
 from diffprobe.probes import placement
-from diffprobe.records import interval
 
 SCHEDULER = noise_scheduler(NoiseConfig(prediction_type="v_prediction"))
 COLUMNS = ("gamma", "scale", "mu_raw", "mu_placebo", "mu")

@@ -9,9 +9,9 @@ import torch
 from diffprobe import reading
 from diffprobe.config import NoiseConfig, SamplingConfig
 from diffprobe.datasets import Copy, Glyphs, SymbolImages
+from diffprobe.foundations.statistics import wilson
 from diffprobe.models import ProductDenoiser, noise_scheduler
 from diffprobe.sampling import sample
-from diffprobe.statistics import wilson
 from diffprobe.verdicts import judge
 
 SAMPLERS = ("ddpm", "ddim", "dpm-solver++", "euler")

@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 
-from diffprobe import progress
 from diffprobe.config import resolve
 from diffprobe.datasets import build_dataset
-from diffprobe.intervals import over_runs
+from diffprobe.foundations import progress
+from diffprobe.foundations.intervals import over_runs
+from diffprobe.foundations.records import estimate, interval
 from diffprobe.models import load_denoiser
 from diffprobe.probes import open_subject, run_probes
-from diffprobe.records import estimate, interval
 from diffprobe.sampling import sample
 from diffprobe.training import train
 from diffprobe.verdicts import judge

@@ -15,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from diffprobe.errors import UsageError, unknown_name
+from diffprobe.foundations.errors import UsageError, unknown_name
 
 ENVIRONMENT_PREFIX = "DIFFPROBE_"
 

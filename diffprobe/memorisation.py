@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffprobe import intervals
 from diffprobe.datasets import SymbolImages, WordList, WordSplit
-from diffprobe.errors import UsageError
-from diffprobe.records import estimate
-from diffprobe.statistics import Rate, wilson
+from diffprobe.foundations import intervals
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.records import estimate
+from diffprobe.foundations.statistics import Rate, wilson
 from diffprobe.verdicts import Verdicts
 
 

@@ -37,8 +37,8 @@ from torch import Tensor
 
 from diffprobe.datasets import Grammar, SymbolImages
 from diffprobe.datasets.images import LEGIBLE
-from diffprobe.seeding import generator
-from diffprobe.statistics import Z95, Rate, wilson
+from diffprobe.foundations.seeding import generator
+from diffprobe.foundations.statistics import Z95, Rate, wilson
 from diffprobe.verdicts import Verdicts
 
 CELLS = 20_000  # drawn to calibrate by: a rate of 0 among them is below 0.02 %

@@ -18,12 +18,12 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from diffprobe.atomic import atomic_file
 from diffprobe.config import SamplingConfig
-from diffprobe.errors import UsageError, unknown_name
+from diffprobe.foundations.atomic import atomic_file
+from diffprobe.foundations.errors import UsageError, unknown_name
+from diffprobe.foundations.progress import Progress, silent
+from diffprobe.foundations.seeding import generator
 from diffprobe.models.denoiser import Denoiser
-from diffprobe.progress import Progress, silent
-from diffprobe.seeding import generator
 
 SAMPLERS = {
     "ddpm": "DDPMScheduler",

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from diffprobe.datasets import SymbolImages, WordSplit
 from diffprobe.datasets.images import LEGIBLE
-from diffprobe.errors import UsageError
-from diffprobe.statistics import Rate, clustered, wilson
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.statistics import Rate, clustered, wilson
 
 # What a sample can be; the numbers in `Verdicts.labels`.
 VERDICTS = ("valid-novel", "valid-memorised", "invalid", "illegible")

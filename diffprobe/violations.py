@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from diffprobe.datasets import Grammar
-from diffprobe.seeding import generator
-from diffprobe.statistics import Rate, clustered, wilson
+from diffprobe.foundations.seeding import generator
+from diffprobe.foundations.statistics import Rate, clustered, wilson
 
 # Words drawn to tell what chance alone breaks, and what they may cost.
 DRAWN = 10_000

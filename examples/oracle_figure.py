@@ -4,11 +4,11 @@ from pathlib import Path
 
 from diffprobe.config import DataConfig, NoiseConfig, ProbeConfig
 from diffprobe.datasets import Dyck, Glyphs, Parity, SymbolImages
-from diffprobe.figures import COLORS, LINES, figure
+from diffprobe.foundations.figures import COLORS, LINES, figure
+from diffprobe.foundations.records import interval
 from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser, noise_scheduler
 from diffprobe.models.oracles import image_baselines
 from diffprobe.probes import locality, placement
-from diffprobe.records import interval
 
 scheduler = noise_scheduler(NoiseConfig())
 worlds = {

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from diffprobe.atomic import atomic_file, atomic_folder, remove_partials, write_text
-from diffprobe.errors import DiffprobeError
+from diffprobe.foundations.atomic import atomic_file, atomic_folder, remove_partials, write_text
+from diffprobe.foundations.errors import DiffprobeError
 
 
 def write_to_a_full_disk() -> None:

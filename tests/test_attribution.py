@@ -12,7 +12,8 @@ from torch import Tensor
 
 from diffprobe.config import Config, NoiseConfig, ProbeConfig
 from diffprobe.datasets import Dyck, Glyphs, ImageSet, Parity, SymbolImages
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.statistics import rank_correlation
 from diffprobe.models import Denoiser, noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probes import attribution
@@ -27,7 +28,6 @@ from diffprobe.probes.cache import Keep
 from diffprobe.probes.noise_levels import noisy_inputs
 from diffprobe.probes.regions import Regions
 from diffprobe.probes.subject import subject_of
-from diffprobe.statistics import rank_correlation
 
 SCHEDULER = noise_scheduler(NoiseConfig())
 WORLD = SymbolImages(Parity(4), Glyphs.font("01", (4, 5)), (2, 2))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from diffprobe.config import NoiseConfig, ProbeConfig
 from diffprobe.datasets import Dyck, Glyphs, Grammar, ModularSum, Parity, SymbolImages
+from diffprobe.foundations.seeding import generator
 from diffprobe.models import noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probes import attribution
@@ -17,7 +18,6 @@ from diffprobe.probes.attribution_methods import BASELINES, TITLES
 from diffprobe.probes.attribution_ranks import own_cell_alone, truthfulness
 from diffprobe.probes.attribution_truth import EFFECTS, Truth, conditionals, effects
 from diffprobe.probes.noise_levels import noisy_inputs
-from diffprobe.seeding import generator
 
 SCHEDULER = noise_scheduler(NoiseConfig())
 BRACKETS = SymbolImages(Dyck(8, 1), Glyphs.font("()", (4, 5)), (1, 8))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from diffprobe.datasets import Automaton
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 
 
 @st.composite

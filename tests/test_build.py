@@ -5,7 +5,7 @@ import torch
 
 from diffprobe.config import from_settings, preset_names, resolve, to_settings
 from diffprobe.datasets import Automaton, ContextFree, WordList, build_dataset, build_grammar
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 from diffprobe.models import load_denoiser
 from diffprobe.training import train
 

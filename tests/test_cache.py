@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from diffprobe.foundations.statistics import Rate, wilson
 from diffprobe.probes.cache import Keep, fingerprint
-from diffprobe.statistics import Rate, wilson
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from diffprobe.datasets import (
     Parity,
     WordList,
 )
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 
 SMALL = [
     Parity(6),

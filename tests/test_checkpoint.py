@@ -9,7 +9,7 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from safetensors.torch import load_file, save_file
 
 from diffprobe.config import NoiseConfig, TransformerConfig, UNetConfig
-from diffprobe.errors import CheckpointError, UsageError
+from diffprobe.foundations.errors import CheckpointError, UsageError
 from diffprobe.models import Condition, build_network, load_denoiser, noise_scheduler
 from diffprobe.models.checkpoint import find_checkpoint, list_checkpoints, save_checkpoint
 

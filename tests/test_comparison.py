@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from diffprobe.datasets import Parity, hypercube
-from diffprobe.errors import UsageError
-from diffprobe.records import plain
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.records import plain
+from diffprobe.foundations.statistics import difference, holm, paired_difference
 from diffprobe.report import comparison
-from diffprobe.statistics import difference, holm, paired_difference
 from diffprobe.verdicts import Verdicts, judge
 
 CUBE = hypercube(Parity(4))

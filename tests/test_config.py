@@ -21,7 +21,7 @@ from diffprobe.config import (
     to_toml,
 )
 from diffprobe.datasets import build_dataset
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 from diffprobe.models import build_network, parameter_count
 
 

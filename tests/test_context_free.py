@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffprobe.datasets import ContextFree
 from diffprobe.datasets.rules import parse_rules
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 
 SYMBOLS = "SAB"
 

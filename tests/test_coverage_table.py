@@ -8,8 +8,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from coverage_parts.table import Row, picks, summary
 
-from diffprobe import intervals
-from diffprobe.intervals import Interval
+from diffprobe.foundations import intervals
+from diffprobe.foundations.intervals import Interval
 
 
 def told(half: float, off: float) -> Interval:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from diffprobe.config import NoiseConfig
 from diffprobe.datasets import Parity, hypercube
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 from diffprobe.models import (
     BayesDenoiser,
     EmpiricalDenoiser,

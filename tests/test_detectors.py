@@ -11,7 +11,9 @@ from torch import Tensor
 
 from diffprobe.config import Config, NoiseConfig, ProbeConfig, SamplingConfig
 from diffprobe.datasets import Glyphs, ModularSum, Parity, SymbolImages
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.seeding import generator
+from diffprobe.foundations.statistics import auroc, holm
 from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser, noise_scheduler
 from diffprobe.probes import detectors
 from diffprobe.probes.cache import Keep
@@ -21,8 +23,6 @@ from diffprobe.probes.regions import Regions
 from diffprobe.probes.sampling_path import Running, Trajectories, symbol_entropy
 from diffprobe.probes.subject import subject_of
 from diffprobe.sampling import sample
-from diffprobe.seeding import generator
-from diffprobe.statistics import auroc, holm
 
 SCHEDULER = noise_scheduler(NoiseConfig())
 STRIP = SymbolImages(Parity(4), Glyphs.font("01", (4, 4)), (1, 4))

@@ -21,8 +21,8 @@ from diffprobe.datasets import (
     WordSplit,
     hypercube,
 )
-from diffprobe.errors import UsageError
-from diffprobe.records import plain
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.records import plain
 from diffprobe.report import distribution, distribution_figures, walsh
 from diffprobe.report.estimators import (
     Estimate,

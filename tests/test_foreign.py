@@ -26,11 +26,11 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from diffprobe.config import NoiseConfig, SamplingConfig
-from diffprobe.errors import CheckpointError, DiffprobeError, UsageError
+from diffprobe.foundations.errors import CheckpointError, DiffprobeError, UsageError
+from diffprobe.foundations.seeding import generator
 from diffprobe.models import Condition, find_checkpoint, load_denoiser, noise_scheduler
 from diffprobe.models.foreign import pack, unpack
 from diffprobe.sampling import sample
-from diffprobe.seeding import generator
 
 DIFFUSIONS = ["pixels", "classes", "stable-diffusion", "dit"]
 FLOWS = ["sd3", "flux"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from diffprobe.datasets import Glyphs
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 
 
 def test_a_font_draws_every_symbol_within_its_range() -> None:

@@ -17,7 +17,7 @@ from diffprobe.datasets import (
     Parity,
     WordList,
 )
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 
 GRAMMARS = [Parity(5), ModularSum(3, 4, 3), DigitSum(), WordList(torch.tensor([[0, 2], [1, 1]]))]
 

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from diffprobe.config import Config, NoiseConfig, ProbeConfig, SamplingConfig, UNetConfig
 from diffprobe.datasets import Parity, WordList, build_dataset, hypercube
-from diffprobe.errors import UsageError
-from diffprobe.intervals import Interval
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.intervals import Interval
+from diffprobe.foundations.records import plain
+from diffprobe.foundations.statistics import wilson
 from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser, noise_scheduler
 from diffprobe.models.checkpoint import load_denoiser
 from diffprobe.models.denoiser import FunctionDenoiser, NetworkDenoiser
@@ -29,8 +31,6 @@ from diffprobe.probes.hidden_states import HiddenStates
 from diffprobe.probes.layer_probes import over_words
 from diffprobe.probes.subject import subject_of
 from diffprobe.probes.untrained import untrained
-from diffprobe.records import plain
-from diffprobe.statistics import wilson
 
 SCHEDULER = noise_scheduler(NoiseConfig(prediction_type="sample"))
 PAIR = hypercube(Parity(2))

@@ -7,7 +7,7 @@ from PIL import Image
 
 from diffprobe.datasets import ImageSet
 from diffprobe.datasets.image_set import read_images
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 
 
 def test_images_are_drawn_without_replacement_as_long_as_they_last() -> None:

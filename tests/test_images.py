@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from diffprobe.datasets import DigitSum, Glyphs, ModularSum, Parity, SymbolImages, hypercube
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 
 
 def random() -> torch.Generator:

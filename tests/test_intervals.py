@@ -5,10 +5,10 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from diffprobe import intervals
-from diffprobe.errors import UsageError
-from diffprobe.intervals import FEWEST, effective_number, from_influence, mean, ratio
-from diffprobe.records import estimate, interval
+from diffprobe.foundations import intervals
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.intervals import FEWEST, effective_number, from_influence, mean, ratio
+from diffprobe.foundations.records import estimate, interval
 
 REPEATS = 4000
 

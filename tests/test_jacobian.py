@@ -4,7 +4,7 @@ from torch import Tensor
 
 from diffprobe.config import MLPConfig, NoiseConfig, TransformerConfig, UNetConfig
 from diffprobe.datasets import Glyphs, Parity, SymbolImages
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 from diffprobe.models import Denoiser, NetworkDenoiser, build_network, noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser
 from diffprobe.probes.jacobian import (

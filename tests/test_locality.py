@@ -8,7 +8,7 @@ from torch import Tensor
 
 from diffprobe.config import Config, NoiseConfig, ProbeConfig
 from diffprobe.datasets import Glyphs, ImageSet, Parity, SymbolImages, hypercube
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 from diffprobe.models import Denoiser, noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probes import locality

@@ -8,8 +8,8 @@ import torch
 
 from diffprobe import memorisation
 from diffprobe.datasets import DigitSum, Glyphs, Parity, SymbolImages, WordList, WordSplit
-from diffprobe.errors import UsageError
-from diffprobe.records import interval
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.records import interval
 from diffprobe.report import report_samples
 from diffprobe.verdicts import judge
 

@@ -11,7 +11,7 @@ from diffprobe.config import (
     TransformerConfig,
     UNetConfig,
 )
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 from diffprobe.models import build_network
 
 SHAPE = (1, 8, 16)

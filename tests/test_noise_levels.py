@@ -3,7 +3,7 @@ import torch
 
 from diffprobe.config import NoiseConfig
 from diffprobe.datasets import Glyphs, Parity, SymbolImages, hypercube
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 from diffprobe.models import noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probes.noise_levels import clean_inputs, noisy_inputs, spread_levels, symbols_form_at

@@ -11,7 +11,7 @@ from pipelines import KINDS
 
 from diffprobe.cli import run
 from diffprobe.config import Config, ProbeConfig, SamplingConfig
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 from diffprobe.probes import open_subject, run_probes
 from diffprobe.probes.jacobian import exact_energies
 

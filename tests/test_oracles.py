@@ -21,7 +21,7 @@ from diffprobe.datasets import (
     WordSplit,
     hypercube,
 )
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 from diffprobe.models import noise_scheduler
 from diffprobe.models.oracles import (
     BayesDenoiser,

@@ -19,11 +19,11 @@ from browser import Browser, find_browser
 from PIL import Image
 
 from diffprobe.datasets import Glyphs, ModularSum, SymbolImages, WordSplit
+from diffprobe.foundations.records import interval
+from diffprobe.foundations.statistics import wilson
 from diffprobe.probes import open_subject, run_probes
-from diffprobe.records import interval
 from diffprobe.report import Report, report_samples
 from diffprobe.report.page import Gallery, explorer, explorer_data, gallery, render
-from diffprobe.statistics import wilson
 from diffprobe.verdicts import Verdicts, judge
 
 # Symbols, kinds and names that would be markup if they were not escaped.

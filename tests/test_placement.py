@@ -6,7 +6,6 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from diffprobe import intervals
 from diffprobe.config import DataConfig, NoiseConfig, ProbeConfig
 from diffprobe.datasets import (
     Dyck,
@@ -20,7 +19,8 @@ from diffprobe.datasets import (
     WordSplit,
     hypercube,
 )
-from diffprobe.errors import UsageError
+from diffprobe.foundations import intervals
+from diffprobe.foundations.errors import UsageError
 from diffprobe.models import Denoiser, noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser, training_oracle
 from diffprobe.probes import placement

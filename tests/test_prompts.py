@@ -19,7 +19,7 @@ from pipelines import KINDS
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from diffprobe.errors import CheckpointError
+from diffprobe.foundations.errors import CheckpointError
 from diffprobe.models import Condition, load_denoiser
 from diffprobe.models.foreign import unpack
 

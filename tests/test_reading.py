@@ -19,9 +19,9 @@ from diffprobe.datasets import (
     SymbolImages,
     hypercube,
 )
+from diffprobe.foundations.statistics import wilson
 from diffprobe.models import ProductDenoiser, noise_scheduler
 from diffprobe.sampling import SAMPLERS, sample
-from diffprobe.statistics import wilson
 from diffprobe.verdicts import judge
 
 FONTS = SymbolImages(Copy(6, 10), Glyphs.font("0123456789", variants=2), (1, 6))

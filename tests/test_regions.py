@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from diffprobe.datasets import Glyphs, ImageSet, Parity, SymbolImages
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 from diffprobe.probes.regions import Regions, default_regions, parse_regions
 
 WORLD = SymbolImages(Parity(6), Glyphs.font("01", (5, 4)), (2, 3))

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from diffprobe.datasets import Dyck, Glyphs, Parity, SymbolImages, WordList
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 from diffprobe.report import assess, report_samples
 from diffprobe.report.findings import findings, headlines
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from diffprobe.config import Config
-from diffprobe.errors import CheckpointError
+from diffprobe.foundations.errors import CheckpointError
 from diffprobe.training.run_folder import RunFolder, run_of_checkpoint
 
 

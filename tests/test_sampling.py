@@ -10,11 +10,11 @@ from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteSchedu
 
 from diffprobe.config import NoiseConfig, SamplingConfig
 from diffprobe.datasets import Parity, hypercube
-from diffprobe.errors import DiffprobeError, UsageError
+from diffprobe.foundations.errors import DiffprobeError, UsageError
+from diffprobe.foundations.seeding import generator
 from diffprobe.models import NetworkDenoiser, build_network, noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser, WienerDenoiser
 from diffprobe.sampling import SAMPLERS, Samples, load_samples, sample, samples_name
-from diffprobe.seeding import generator
 
 SCHEDULER = noise_scheduler(NoiseConfig())
 WORLD = hypercube(Parity(4))

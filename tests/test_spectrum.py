@@ -7,7 +7,7 @@ from torch import Tensor
 
 from diffprobe.config import NoiseConfig, ProbeConfig, TransformerConfig
 from diffprobe.datasets import Glyphs, Parity, SymbolImages, hypercube
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 from diffprobe.models import Denoiser, NetworkDenoiser, build_network, noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser
 from diffprobe.probes import spectrum

@@ -3,7 +3,7 @@ import torch
 from scipy.stats import chisquare
 
 from diffprobe.datasets import Automaton, DigitSum, Parity, WordList, WordSplit
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 
 PLACES = torch.tensor([8, 4, 2, 1])
 

@@ -9,8 +9,8 @@ from scipy.stats import binomtest, chi2_contingency, mannwhitneyu, norm
 from scipy.stats import t as student
 from score_populations import POPULATIONS, Draw, lognormal, mostly_zero, normal, rounded
 
-from diffprobe.errors import UsageError
-from diffprobe.statistics import (
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.statistics import (
     Auroc,
     auroc,
     clustered,

@@ -12,12 +12,12 @@ from PIL import Image
 
 from diffprobe.config import Config
 from diffprobe.datasets import SymbolImages, build_dataset
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.statistics import wilson
 from diffprobe.models import FunctionDenoiser, list_checkpoints
 from diffprobe.probes import ProbeResults, locality, open_subject, run_probes, subject_of
 from diffprobe.probes.locality import beside_the_optimum
 from diffprobe.probes.trends import network_estimates
-from diffprobe.statistics import wilson
 from diffprobe.training import train
 
 

@@ -6,9 +6,9 @@ import torch
 
 from diffprobe.config import NoiseConfig, SamplingConfig
 from diffprobe.datasets import Parity, hypercube
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.records import plain
 from diffprobe.models import BayesDenoiser, ProductDenoiser, noise_scheduler
-from diffprobe.records import plain
 from diffprobe.report import sweep
 from diffprobe.sampling import sample
 from diffprobe.verdicts import judge

@@ -23,7 +23,7 @@ from diffprobe.config import (
     UNetConfig,
     to_toml,
 )
-from diffprobe.errors import (
+from diffprobe.foundations.errors import (
     CheckpointError,
     DiffprobeError,
     NonFiniteLossError,

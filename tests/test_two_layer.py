@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diffprobe.config import Config, NoiseConfig, ProbeConfig, resolve
 from diffprobe.datasets import Glyphs, Parity, SymbolImages, build_dataset, hypercube
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser, noise_scheduler
 from diffprobe.models.checkpoint import list_checkpoints, load_denoiser
 from diffprobe.models.denoiser import NetworkDenoiser

@@ -20,7 +20,7 @@ from diffprobe.datasets import (
     WordList,
     WordSplit,
 )
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 from diffprobe.sampling import load_samples
 from diffprobe.verdicts import VERDICTS, judge
 

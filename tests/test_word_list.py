@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffprobe.datasets import WordList
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 
 
 @settings(max_examples=40, deadline=None)

@@ -8,10 +8,10 @@ from torch import Tensor
 from coverage_parts.table import Row, picks
 from coverage_parts.worlds import World
 from diffprobe.config import ProbeConfig
-from diffprobe.intervals import RESOLUTION, mean
+from diffprobe.foundations.intervals import RESOLUTION, mean
+from diffprobe.foundations.statistics import rank_correlation
 from diffprobe.probes import attribution, attribution_truth
 from diffprobe.probes.attribution_ranks import telling
-from diffprobe.statistics import rank_correlation
 
 METHODS = ("saliency", "integrated-gradients-prior-mean", "feature-ablation")
 DEFAULT = ProbeConfig()

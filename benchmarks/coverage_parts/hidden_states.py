@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import torch
 
 from coverage_parts.table import Row
-from diffprobe import intervals
 from diffprobe.datasets import Dyck, Grammar, Parity
+from diffprobe.foundations import intervals
 from diffprobe.probes import layer_probes, word_splits
 from diffprobe.probes.validity import mixed_words
 

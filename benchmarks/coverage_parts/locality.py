@@ -12,9 +12,10 @@ from torch import Tensor
 
 from coverage_parts.table import Row, picks
 from coverage_parts.worlds import World
-from diffprobe import intervals
 from diffprobe.config import ProbeConfig
-from diffprobe.intervals import RESOLUTION, Interval
+from diffprobe.foundations import intervals
+from diffprobe.foundations.intervals import RESOLUTION, Interval
+from diffprobe.foundations.seeding import generator
 from diffprobe.models import Denoiser
 from diffprobe.probes import intervention, spectrum
 from diffprobe.probes.jacobian import estimated_energies, exact_energies
@@ -28,7 +29,6 @@ from diffprobe.probes.ratio import (
     region_distances,
 )
 from diffprobe.probes.regions import Regions
-from diffprobe.seeding import generator
 
 DEFAULT = ProbeConfig()
 BATCH = 1000

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from coverage_parts.table import Row, picks
 from coverage_parts.worlds import SCHEDULER, World
-from diffprobe import intervals
 from diffprobe.config import DataConfig, ProbeConfig
+from diffprobe.foundations import intervals
 from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser
 from diffprobe.models.oracles import training_oracle
 from diffprobe.probes import placement

@@ -22,10 +22,10 @@ from diffprobe.datasets import (
     SymbolImages,
     WordList,
 )
+from diffprobe.foundations.statistics import auroc, clustered, difference, paired_difference, wilson
 from diffprobe.report import distribution
 from diffprobe.report.estimators import total_variation
 from diffprobe.report.pairs import cramers_v
-from diffprobe.statistics import auroc, clustered, difference, paired_difference, wilson
 
 REPEATS = 2000
 MEASURED = 500  # of whole distributions

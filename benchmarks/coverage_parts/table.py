@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffprobe.intervals import Interval
+from diffprobe.foundations.intervals import Interval
 
 LOW, HIGH = 0.93, 0.97  # where the coverage of a 95 % interval should lie
 FLOOR = 1.2e-3  # half widths that are hardly more than the resolution of a share

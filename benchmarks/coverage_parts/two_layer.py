@@ -7,9 +7,9 @@ import torch
 
 from coverage_parts.table import Row
 from coverage_parts.worlds import SCHEDULER
-from diffprobe import intervals
 from diffprobe.config import ProbeConfig
 from diffprobe.datasets import Parity, hypercube
+from diffprobe.foundations import intervals
 from diffprobe.models import NetworkDenoiser
 from diffprobe.models.mlp import MLP
 from diffprobe.probes import two_layer

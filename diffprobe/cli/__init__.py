@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from diffprobe import __version__
-from diffprobe.errors import DiffprobeError
+from diffprobe.foundations.errors import DiffprobeError
 
 COMMANDS = {
     "train": "Train a denoiser, or continue an interrupted training.",
@@ -54,7 +54,7 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, offering the nearest name for an unknown one."""
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            from diffprobe.errors import unknown_name
+            from diffprobe.foundations.errors import unknown_name
 
             raise unknown_name("command", args[0], COMMANDS)
         return super().resolve_command(ctx, args)

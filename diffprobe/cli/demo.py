@@ -32,9 +32,9 @@ def command(
     config = opt.resolve_config(preset="demo", assignments=assignments, flags=opt.seed_flags(seed))
     opt.show_warnings()
 
-    from diffprobe import progress
     from diffprobe.datasets import build_dataset
-    from diffprobe.devices import resolve_device
+    from diffprobe.foundations import progress
+    from diffprobe.foundations.devices import resolve_device
     from diffprobe.models import load_denoiser
     from diffprobe.probes import open_subject, run_probes
     from diffprobe.report import report_samples

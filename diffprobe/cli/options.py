@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from diffprobe.config import Config, from_settings, preset_names, resolve
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Number = TypeVar("Number", int, float)
@@ -146,6 +146,6 @@ def show_warnings() -> None:
 
 def print_json(content: Any) -> None:
     """Print one JSON document on stdout; what is not defined becomes null."""
-    from diffprobe.records import plain
+    from diffprobe.foundations.records import plain
 
     click.echo(json.dumps(plain(content), indent=2, allow_nan=False))

@@ -151,9 +151,9 @@ def command(
     output folder and measured again only when a setting changes; after Ctrl-C the same
     command goes on.
     """
-    from diffprobe import progress
     from diffprobe.datasets import build_dataset
-    from diffprobe.devices import resolve_device
+    from diffprobe.foundations import progress
+    from diffprobe.foundations.devices import resolve_device
     from diffprobe.models import Condition, find_checkpoint
     from diffprobe.probes import PROBES, dynamics, open_subject, run_probes
     from diffprobe.training.run_folder import run_of_checkpoint

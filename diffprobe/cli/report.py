@@ -10,7 +10,7 @@ import click
 
 from diffprobe.cli import options as opt
 from diffprobe.config import Config, to_settings
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 
 if TYPE_CHECKING:
     from diffprobe.report.comparison import Comparison
@@ -184,9 +184,9 @@ def _sweep(
     assignments: tuple[str, ...],
     device: str,
 ) -> "Sweep":
-    from diffprobe import progress
     from diffprobe.datasets import build_dataset
-    from diffprobe.devices import resolve_device
+    from diffprobe.foundations import progress
+    from diffprobe.foundations.devices import resolve_device
     from diffprobe.models import load_denoiser
     from diffprobe.report import sweep
     from diffprobe.training.run_folder import RunFolder
@@ -207,8 +207,8 @@ def _sweep(
 
 def _tell(result: "Comparison | Sweep", name: str, folder: Path, say: str) -> int:
     """Write a comparison or a sweep as JSON, Markdown and figure, and print it."""
-    from diffprobe.atomic import write_text
-    from diffprobe.records import write_record
+    from diffprobe.foundations.atomic import write_text
+    from diffprobe.foundations.records import write_record
     from diffprobe.report import comparison, sweep
 
     write_record(folder / f"{name}.json", result.summary())

@@ -6,7 +6,7 @@ import click
 
 from diffprobe.cli import options as opt
 from diffprobe.config import to_settings
-from diffprobe.errors import CheckpointError
+from diffprobe.foundations.errors import CheckpointError
 
 sampling_options = opt.options(
     click.option("--n", type=int, metavar="N", help="How many images."),
@@ -50,9 +50,9 @@ def command(
     as_json: bool,
 ) -> None:
     """Draw images from a checkpoint and store them with the resolved sampler."""
-    from diffprobe import progress
     from diffprobe.datasets import build_dataset
-    from diffprobe.devices import resolve_device
+    from diffprobe.foundations import progress
+    from diffprobe.foundations.devices import resolve_device
     from diffprobe.models import find_checkpoint, load_denoiser
     from diffprobe.sampling import sample, samples_name
     from diffprobe.training.run_folder import run_of_checkpoint

@@ -6,7 +6,7 @@ import click
 
 from diffprobe.cli import options as opt
 from diffprobe.config import Config, to_settings, to_toml
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 
 
 @click.command()
@@ -58,7 +58,7 @@ def command(
     for line in summary.values():
         click.echo(line, err=True)
 
-    from diffprobe import progress
+    from diffprobe.foundations import progress
     from diffprobe.training import train
 
     run = train(config, out, device, progress.terminal)

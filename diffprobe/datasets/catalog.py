@@ -6,7 +6,7 @@ from torch import Tensor
 from diffprobe.datasets.automaton import Automaton
 from diffprobe.datasets.context_free import ContextFree
 from diffprobe.datasets.rules import normal_form, parse_rules
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 
 BRACKETS = ("()", "[]", "{}", "<>")
 

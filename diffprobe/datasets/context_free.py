@@ -21,7 +21,7 @@ from diffprobe.datasets.ambiguity import find_ambiguous_word
 from diffprobe.datasets.grammar import Grammar
 from diffprobe.datasets.rules import NormalForm, Widths, normal_form, parse_rules, useful_widths
 from diffprobe.datasets.semiring import Semiring
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 
 logger = logging.getLogger("diffprobe")
 

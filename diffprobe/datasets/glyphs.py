@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 
 # A picture is read as a symbol when it lies within this share of the distance between different
 # symbols. At one half no other symbol's glyph could be nearer; a third leaves a no man's land.

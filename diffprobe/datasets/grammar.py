@@ -32,8 +32,8 @@ from diffprobe.datasets.semiring import (
     from_remainders,
     primes_beyond,
 )
-from diffprobe.errors import UsageError
-from diffprobe.seeding import generator as seeded
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.seeding import generator as seeded
 
 # Numbers held at once by a batched recursion, gradients included: 512 MiB in float64.
 CHUNK_ELEMENTS = 2**26

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from diffprobe.datasets.glyphs import Glyphs
 from diffprobe.datasets.grammar import Grammar
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 
 # Distances held at once by the reader: 64 MiB in float32.
 CHUNK_ELEMENTS = 2**24

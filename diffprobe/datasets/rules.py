@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from diffprobe.errors import UsageError, unknown_name
+from diffprobe.foundations.errors import UsageError, unknown_name
 
 _TOKEN = re.compile(
     r"""(?P<space>[ \t]+) | (?P<comment>\#.*) | (?P<arrow>->|::=|→) | (?P<bar>\|)

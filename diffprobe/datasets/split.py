@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from diffprobe.datasets.grammar import Grammar
-from diffprobe.errors import UsageError
-from diffprobe.seeding import generator as seeded
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.seeding import generator as seeded
 
 # Languages up to this size are listed; a training set of a larger one is drawn until distinct.
 LISTED = 2**16

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from diffprobe.datasets.grammar import Grammar, log_weights
 from diffprobe.datasets.semiring import Semiring
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 
 
 class WordList(Grammar):

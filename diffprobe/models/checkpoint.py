@@ -18,8 +18,8 @@ from typing import Any, Literal
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, ModelMixin, UNet2DModel
 
-from diffprobe.atomic import atomic_folder
-from diffprobe.errors import CheckpointError, UsageError
+from diffprobe.foundations.atomic import atomic_folder
+from diffprobe.foundations.errors import CheckpointError, UsageError
 from diffprobe.models.components import first_line, load_model, load_scheduler, read_config
 from diffprobe.models.denoiser import NetworkDenoiser
 from diffprobe.models.foreign import FOREIGN_NETWORKS, PIPELINES, Condition, condition_network

@@ -13,7 +13,7 @@ from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers.utils import logging
 from safetensors import SafetensorError
 
-from diffprobe.errors import CheckpointError
+from diffprobe.foundations.errors import CheckpointError
 
 # What from_pretrained raises at files that are absent, damaged, or of another model.
 LOADING_ERRORS = (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError)

@@ -20,7 +20,7 @@ from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
 from diffprobe.config import NoiseConfig
-from diffprobe.errors import UsageError, unknown_name
+from diffprobe.foundations.errors import UsageError, unknown_name
 from diffprobe.models.latents import LatentSpace
 
 

@@ -28,7 +28,7 @@ from diffusers import (
 from einops import rearrange
 from torch import Tensor, nn
 
-from diffprobe.errors import CheckpointError, UsageError
+from diffprobe.foundations.errors import CheckpointError, UsageError
 from diffprobe.models.denoiser import NetworkDenoiser
 from diffprobe.models.latents import LatentSpace
 from diffprobe.models.prompts import encode_prompt, read_embeddings

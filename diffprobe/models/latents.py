@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from diffprobe.errors import CheckpointError, UsageError
+from diffprobe.foundations.errors import CheckpointError, UsageError
 from diffprobe.models.components import load_model, read_config
 
 # Images that the autoencoder sees at once.

@@ -25,9 +25,9 @@ from torch import Tensor
 
 from diffprobe.config import DataConfig
 from diffprobe.datasets import SymbolImages, WordList, WordSplit
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.seeding import generator
 from diffprobe.models.denoiser import Denoiser
-from diffprobe.seeding import generator
 
 # Numbers one chunk of inputs may need: 128 MiB in float32. With gradients, of all chunks together.
 CHUNK_ELEMENTS = 2**25

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from diffprobe.errors import CheckpointError, UsageError
+from diffprobe.foundations.errors import CheckpointError, UsageError
 from diffprobe.models.components import LOADING_ERRORS, check_report, first_line, read_config
 
 ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel")

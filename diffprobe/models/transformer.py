@@ -12,7 +12,7 @@ from diffusers.models.unets.unet_2d import UNet2DOutput
 from einops import rearrange
 from torch import Tensor, nn
 
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 
 
 class StripTransformer(ModelMixin, ConfigMixin):

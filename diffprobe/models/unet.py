@@ -3,7 +3,7 @@
 from diffusers import UNet2DModel
 
 from diffprobe.config import UNetConfig
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 
 
 def build_unet(config: UNetConfig, image_shape: tuple[int, int, int]) -> UNet2DModel:

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffprobe.errors import UsageError, unknown_name
+from diffprobe.foundations.errors import UsageError, unknown_name
+from diffprobe.foundations.seeding import generator
 from diffprobe.models.denoiser import Denoiser, NetworkDenoiser
-from diffprobe.seeding import generator
 
 
 @torch.no_grad()

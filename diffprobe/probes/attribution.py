@@ -15,8 +15,10 @@ from torch import Tensor
 
 from diffprobe.config import ProbeConfig
 from diffprobe.datasets import SymbolImages
-from diffprobe.figures import COLORS, LABELS
-from diffprobe.intervals import Interval
+from diffprobe.foundations.figures import COLORS, LABELS
+from diffprobe.foundations.intervals import Interval
+from diffprobe.foundations.progress import Progress, silent
+from diffprobe.foundations.records import estimate, interval
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.probes import attribution_metrics, attribution_truth
 from diffprobe.probes.attribution_figures import CONTROLS, draw_agreement, draw_maps, draw_truth
@@ -32,8 +34,6 @@ from diffprobe.probes.attribution_maps import (
 from diffprobe.probes.attribution_methods import AT_CHOICE, TITLES, from_every_baseline
 from diffprobe.probes.attribution_truth import EFFECTS, Truth
 from diffprobe.probes.regions import Regions
-from diffprobe.progress import Progress, silent
-from diffprobe.records import estimate, interval
 
 if TYPE_CHECKING:
     from diffprobe.probes.cache import Keep

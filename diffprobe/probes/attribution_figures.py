@@ -12,9 +12,9 @@ from matplotlib.image import AxesImage
 from torch import Tensor
 from torch.nn.functional import pad
 
-from diffprobe.errors import unknown_name
-from diffprobe.figures import COLORS, figure
-from diffprobe.intervals import Interval, stacked
+from diffprobe.foundations.errors import unknown_name
+from diffprobe.foundations.figures import COLORS, figure
+from diffprobe.foundations.intervals import Interval, stacked
 from diffprobe.probes.attribution_methods import TITLES
 
 if TYPE_CHECKING:

@@ -24,8 +24,10 @@ from torch.nn.functional import one_hot
 
 from diffprobe.config import ProbeConfig
 from diffprobe.datasets import ImageSet, SymbolImages
-from diffprobe.errors import UsageError, unknown_name
-from diffprobe.intervals import Interval, mean, ratio
+from diffprobe.foundations.errors import UsageError, unknown_name
+from diffprobe.foundations.intervals import Interval, mean, ratio
+from diffprobe.foundations.progress import Progress, silent
+from diffprobe.foundations.statistics import rank_correlation
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.models.oracles import ProductDenoiser
 from diffprobe.probes import attribution_metrics
@@ -34,8 +36,6 @@ from diffprobe.probes.attribution_ranks import telling
 from diffprobe.probes.jacobian import batches
 from diffprobe.probes.noise_levels import input_sources, noisy_inputs
 from diffprobe.probes.regions import Regions, default_regions
-from diffprobe.progress import Progress, silent
-from diffprobe.statistics import rank_correlation
 
 # Shares are told to three digits.
 RESOLUTION = 1e-3

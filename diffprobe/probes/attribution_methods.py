@@ -37,7 +37,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from diffprobe.config import ProbeConfig
-from diffprobe.seeding import generator
+from diffprobe.foundations.seeding import generator
 
 # Maps (N, C, H, W); their sums minus F(x) - F(b), (N,), NaN for a method that is not complete; and
 # (N, K) the standard error of the sum over each of K cells, from random orders.

@@ -20,8 +20,8 @@ import torch
 from captum.metrics import infidelity, sensitivity_max
 from torch import Tensor
 
+from diffprobe.foundations.seeding import generator
 from diffprobe.probes.attribution_methods import METHODS, Question, baseline_of
-from diffprobe.seeding import generator
 
 SETS = 16  # of cells, for each image
 STEPS = 2  # away from each image: one costs as much as the map

@@ -35,9 +35,9 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from diffprobe.datasets import SymbolImages
-from diffprobe.intervals import Interval, mean
+from diffprobe.foundations.intervals import Interval, mean
+from diffprobe.foundations.seeding import generator
 from diffprobe.probes.attribution_ranks import own_cell_alone, truthfulness
-from diffprobe.seeding import generator
 
 # Of a mean rank correlation: one image in a hundred that is ranked otherwise, such as one whose own
 # cell comes second, need not be in a sample of 64.

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from diffprobe import __version__
-from diffprobe.atomic import atomic_file
+from diffprobe.foundations.atomic import atomic_file
 
 Result = TypeVar("Result")
 

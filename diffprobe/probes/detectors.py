@@ -50,8 +50,11 @@ from torch import Tensor
 
 from diffprobe.config import ProbeConfig, SamplingConfig
 from diffprobe.datasets import SymbolImages
-from diffprobe.errors import UsageError, unknown_name
-from diffprobe.figures import COLORS, figure
+from diffprobe.foundations.errors import UsageError, unknown_name
+from diffprobe.foundations.figures import COLORS, figure
+from diffprobe.foundations.progress import Progress, silent
+from diffprobe.foundations.seeding import generator
+from diffprobe.foundations.statistics import Auroc, Rate, auroc, holm, wilson
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probes.jacobian import batches, estimated_energies
@@ -59,10 +62,7 @@ from diffprobe.probes.noise_levels import check_level, spread_levels
 from diffprobe.probes.placement import grammar_weight
 from diffprobe.probes.regions import Regions
 from diffprobe.probes.sampling_path import SamplingPath
-from diffprobe.progress import Progress, silent
 from diffprobe.sampling import sample
-from diffprobe.seeding import generator
-from diffprobe.statistics import Auroc, Rate, auroc, holm, wilson
 from diffprobe.verdicts import judge
 
 if TYPE_CHECKING:

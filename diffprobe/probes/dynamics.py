@@ -13,17 +13,17 @@ from torch import Tensor
 
 from diffprobe.config import Config, ProbeConfig
 from diffprobe.datasets import SymbolImages
-from diffprobe.figures import COLORS, figure
-from diffprobe.intervals import Interval
+from diffprobe.foundations.figures import COLORS, figure
+from diffprobe.foundations.intervals import Interval
+from diffprobe.foundations.progress import Progress, silent
+from diffprobe.foundations.records import estimate, interval
+from diffprobe.foundations.statistics import Rate
 from diffprobe.models.checkpoint import Checkpoint, list_checkpoints, load_denoiser
 from diffprobe.models.oracles import BayesDenoiser
 from diffprobe.probes import locality, placement
 from diffprobe.probes.locality import Locality
 from diffprobe.probes.noise_levels import spread_levels
-from diffprobe.progress import Progress, silent
-from diffprobe.records import estimate, interval
 from diffprobe.sampling import sample
-from diffprobe.statistics import Rate
 from diffprobe.verdicts import judge
 
 SETTINGS = (*locality.SETTINGS, *placement.SETTINGS, "dynamics_samples", "sampling")

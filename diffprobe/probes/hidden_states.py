@@ -41,9 +41,12 @@ from torch import Tensor
 
 from diffprobe.config import ProbeConfig, SamplingConfig
 from diffprobe.datasets import SymbolImages
-from diffprobe.errors import UsageError
-from diffprobe.figures import COLORS, figure
-from diffprobe.intervals import Interval
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.figures import COLORS, figure
+from diffprobe.foundations.intervals import Interval
+from diffprobe.foundations.progress import Progress, silent
+from diffprobe.foundations.records import estimate, interval
+from diffprobe.foundations.seeding import generator
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.probes import word_splits
 from diffprobe.probes.activations import default_layers
@@ -56,10 +59,7 @@ from diffprobe.probes.layer_probes import (
 )
 from diffprobe.probes.validity import deciding_levels, log_odds, mixed_words
 from diffprobe.probes.word_splits import Split
-from diffprobe.progress import Progress, silent
-from diffprobe.records import estimate, interval
 from diffprobe.sampling import make_sampler, sample
-from diffprobe.seeding import generator
 from diffprobe.verdicts import judge
 
 if TYPE_CHECKING:

@@ -24,20 +24,20 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from diffprobe import intervals
 from diffprobe.config import ProbeConfig
 from diffprobe.datasets import ImageSet, SymbolImages
-from diffprobe.errors import UsageError
-from diffprobe.figures import LABELS, figure
-from diffprobe.intervals import RESOLUTION, Interval
+from diffprobe.foundations import intervals
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.figures import LABELS, figure
+from diffprobe.foundations.intervals import RESOLUTION, Interval
+from diffprobe.foundations.progress import Progress, silent
+from diffprobe.foundations.records import estimate, interval
+from diffprobe.foundations.seeding import generator
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.probes import locality
 from diffprobe.probes.noise_levels import check_level, clean_inputs, input_sources
 from diffprobe.probes.ratio import energy_shares, local_dependency_ratios
 from diffprobe.probes.regions import Regions, default_regions
-from diffprobe.progress import Progress, silent
-from diffprobe.records import estimate, interval
-from diffprobe.seeding import generator
 
 if TYPE_CHECKING:
     from diffprobe.probes.cache import Keep

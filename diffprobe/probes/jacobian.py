@@ -24,7 +24,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.probes.noise_levels import check_level
 from diffprobe.probes.regions import Regions

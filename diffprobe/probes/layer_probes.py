@@ -10,9 +10,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from diffprobe import intervals
 from diffprobe.config import ProbeConfig
-from diffprobe.intervals import Interval
+from diffprobe.foundations import intervals
+from diffprobe.foundations.intervals import Interval
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.probes import word_splits
 from diffprobe.probes.activations import activations

@@ -39,11 +39,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from diffprobe import intervals
 from diffprobe.config import ProbeConfig
 from diffprobe.datasets import ImageSet, SymbolImages
-from diffprobe.errors import UsageError
-from diffprobe.intervals import RESOLUTION, Interval
+from diffprobe.foundations import intervals
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.intervals import RESOLUTION, Interval
+from diffprobe.foundations.progress import Progress, silent
+from diffprobe.foundations.records import estimate, interval
+from diffprobe.foundations.seeding import generator
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.probes.jacobian import (
     batches,
@@ -66,9 +69,6 @@ from diffprobe.probes.ratio import (
     region_distances,
 )
 from diffprobe.probes.regions import Regions, default_regions
-from diffprobe.progress import Progress, silent
-from diffprobe.records import estimate, interval
-from diffprobe.seeding import generator
 
 if TYPE_CHECKING:
     from diffprobe.probes.cache import Keep

@@ -8,8 +8,8 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from diffprobe.figures import COLORS, LABELS, LINES, figure
-from diffprobe.intervals import Interval
+from diffprobe.foundations.figures import COLORS, LABELS, LINES, figure
+from diffprobe.foundations.intervals import Interval
 from diffprobe.probes.ratio import FLOOR
 
 if TYPE_CHECKING:

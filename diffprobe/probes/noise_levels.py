@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from diffprobe.datasets import ImageSet, SymbolImages
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.seeding import generator
 from diffprobe.models.denoiser import Denoiser
-from diffprobe.seeding import generator
 
 
 def spread_levels(denoiser: Denoiser, n: int) -> Tensor:

@@ -49,9 +49,11 @@ from torch import Tensor
 
 from diffprobe.config import DataConfig, ProbeConfig
 from diffprobe.datasets import SymbolImages, WordSplit
-from diffprobe.errors import UsageError
-from diffprobe.figures import COLORS, figure
-from diffprobe.intervals import Interval, effective_number
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.figures import COLORS, figure
+from diffprobe.foundations.intervals import Interval, effective_number
+from diffprobe.foundations.progress import Progress, silent
+from diffprobe.foundations.records import estimate, interval
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser, training_oracle
 from diffprobe.probes.noise_levels import noisy_inputs, spread_levels
@@ -70,8 +72,6 @@ from diffprobe.probes.placement_regression import (
     told,
     unexplained,
 )
-from diffprobe.progress import Progress, silent
-from diffprobe.records import estimate, interval
 
 if TYPE_CHECKING:
     from diffprobe.probes.cache import Keep

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffprobe.intervals import (
+from diffprobe.foundations.intervals import (
     RESOLUTION,
     Interval,
     effective_number,

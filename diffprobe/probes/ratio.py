@@ -22,8 +22,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from diffprobe import intervals
-from diffprobe.intervals import Interval
+from diffprobe.foundations import intervals
+from diffprobe.foundations.intervals import Interval
 from diffprobe.probes.regions import Regions
 
 # Energy per region below which an output depends on nothing, and asking on what makes no sense: an
@@ -57,7 +57,7 @@ def pooled_ratio(energies: Tensor, variant: str, sources: Tensor | None = None) 
 
     Args:
         energies, variant: As for `local_dependency_ratios`.
-        sources: (N,) what each input was made from; see `diffprobe.intervals`.
+        sources: (N,) what each input was made from; see `diffprobe.foundations.intervals`.
     """
     local, everything = _local_and_all(energies.mean(1), variant)
     found = intervals.ratio(local, everything, sources, resolution=intervals.RESOLUTION)

@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from diffprobe.datasets import ImageSet, SymbolImages
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 
 Box = tuple[int, int, int, int]  # top, left, height, width
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from diffprobe.datasets import SymbolImages
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 from diffprobe.models.denoiser import Denoiser
 
 

@@ -17,21 +17,21 @@ from matplotlib.colors import LogNorm
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from diffprobe import intervals
 from diffprobe.config import ProbeConfig
 from diffprobe.datasets import ImageSet, SymbolImages
-from diffprobe.errors import UsageError
-from diffprobe.figures import LABELS, figure
-from diffprobe.intervals import RESOLUTION, Interval
+from diffprobe.foundations import intervals
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.figures import LABELS, figure
+from diffprobe.foundations.intervals import RESOLUTION, Interval
+from diffprobe.foundations.progress import Progress, silent
+from diffprobe.foundations.records import estimate, interval
+from diffprobe.foundations.seeding import generator
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.probes.jacobian import batches, pixel_energies
 from diffprobe.probes.noise_levels import input_sources, noisy_inputs
 from diffprobe.probes.output_space import in_space
 from diffprobe.probes.ratio import NO_DEPENDENCE, jackknife
 from diffprobe.probes.regions import Box, Regions, default_regions
-from diffprobe.progress import Progress, silent
-from diffprobe.records import estimate, interval
-from diffprobe.seeding import generator
 
 if TYPE_CHECKING:
     from diffprobe.probes.cache import Keep

@@ -23,19 +23,19 @@ from einops import rearrange
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from diffprobe import intervals
 from diffprobe.config import ProbeConfig
 from diffprobe.datasets import ImageSet, SymbolImages
-from diffprobe.errors import UsageError
-from diffprobe.figures import COLORS, LABELS, figure
-from diffprobe.intervals import RESOLUTION, Interval
+from diffprobe.foundations import intervals
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.figures import COLORS, LABELS, figure
+from diffprobe.foundations.intervals import RESOLUTION, Interval
+from diffprobe.foundations.progress import Progress, silent
+from diffprobe.foundations.records import estimate, interval
+from diffprobe.foundations.seeding import generator
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.probes.jacobian import Linearisation, rademacher
 from diffprobe.probes.noise_levels import input_sources, noisy_inputs
 from diffprobe.probes.ratio import jackknife
-from diffprobe.progress import Progress, silent
-from diffprobe.records import estimate, interval
-from diffprobe.seeding import generator
 
 if TYPE_CHECKING:
     from diffprobe.probes.cache import Keep

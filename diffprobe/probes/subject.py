@@ -12,7 +12,9 @@ import torch
 from diffprobe.config import Config, ProbeConfig
 from diffprobe.datasets import ImageSet, SymbolImages, build_dataset
 from diffprobe.datasets.image_set import read_images
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.progress import Progress, silent
+from diffprobe.foundations.seeding import generator
 from diffprobe.models.checkpoint import find_checkpoint, load_denoiser
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.models.foreign import Condition
@@ -29,9 +31,7 @@ from diffprobe.probes.cache import Keep, fingerprint
 from diffprobe.probes.noise_levels import check_level, spread_levels, symbols_form_at
 from diffprobe.probes.placement import grammar_weight
 from diffprobe.probes.regions import Regions, default_regions, parse_regions
-from diffprobe.progress import Progress, silent
 from diffprobe.sampling import sample
-from diffprobe.seeding import generator
 from diffprobe.training.run_folder import RunFolder, run_of_checkpoint
 
 logger = logging.getLogger(__name__)

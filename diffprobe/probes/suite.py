@@ -19,14 +19,14 @@ from torch import Tensor
 
 from diffprobe.config import to_settings
 from diffprobe.datasets import SymbolImages
-from diffprobe.errors import UsageError, unknown_name
+from diffprobe.foundations.errors import UsageError, unknown_name
+from diffprobe.foundations.records import write_record
 from diffprobe.models.checkpoint import list_checkpoints, load_denoiser
 from diffprobe.probes import dynamics
 from diffprobe.probes.cache import Keep
 from diffprobe.probes.dynamics import Dynamics
 from diffprobe.probes.subject import Subject
 from diffprobe.probes.trends import draw_trends
-from diffprobe.records import write_record
 from diffprobe.training.run_folder import RunFolder
 
 # What each probe looks at, and what it needs: a grammar, or a run of a certain kind.

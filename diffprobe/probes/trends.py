@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from diffprobe.figures import LABELS, figure
-from diffprobe.statistics import Auroc, Rate
+from diffprobe.foundations.figures import LABELS, figure
+from diffprobe.foundations.statistics import Auroc, Rate
 
 
 def draw_trends(moments: Sequence[Mapping[str, Any]], path: Path, name: str) -> None:

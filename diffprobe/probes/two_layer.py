@@ -33,21 +33,21 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from diffprobe import intervals
 from diffprobe.config import ProbeConfig
 from diffprobe.datasets import SymbolImages
-from diffprobe.errors import UsageError
-from diffprobe.figures import COLORS, figure
-from diffprobe.intervals import Interval
+from diffprobe.foundations import intervals
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.figures import COLORS, figure
+from diffprobe.foundations.intervals import Interval
+from diffprobe.foundations.progress import Progress, silent
+from diffprobe.foundations.records import estimate, interval
+from diffprobe.foundations.seeding import generator
 from diffprobe.models.checkpoint import list_checkpoints, load_denoiser
 from diffprobe.models.denoiser import Denoiser, NetworkDenoiser
 from diffprobe.models.mlp import MLP
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probes.noise_levels import spread_levels
 from diffprobe.probes.placement import grammar_weight
-from diffprobe.progress import Progress, silent
-from diffprobe.records import estimate, interval
-from diffprobe.seeding import generator
 
 if TYPE_CHECKING:
     from diffprobe.probes.cache import Keep

@@ -12,8 +12,8 @@ import torch
 from diffusers import ConfigMixin
 from torch import nn
 
+from diffprobe.foundations.seeding import generator
 from diffprobe.models.denoiser import Denoiser, NetworkDenoiser
-from diffprobe.seeding import generator
 
 
 def untrained(denoiser: Denoiser, seed: int, draw: int = 0) -> NetworkDenoiser | None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from diffprobe.datasets import Grammar, SymbolImages
 from diffprobe.datasets.semiring import LOG_ZERO, LogSemiring
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 from diffprobe.models.denoiser import Denoiser
 
 # The levels lie where the better answer is right this often, and at both ends of the schedule.

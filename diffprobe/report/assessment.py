@@ -6,7 +6,7 @@ from torch import Tensor
 
 from diffprobe import memorisation, reading, violations
 from diffprobe.datasets import SymbolImages, WordSplit
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 from diffprobe.memorisation import Memorisation
 from diffprobe.reading import Calibration, Corrected
 from diffprobe.report import distribution

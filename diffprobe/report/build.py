@@ -17,18 +17,18 @@ from typing import Any
 from torch import Tensor
 
 from diffprobe import __version__
-from diffprobe.atomic import write_text
 from diffprobe.datasets import SymbolImages, WordSplit
+from diffprobe.foundations.atomic import write_text
+from diffprobe.foundations.records import plain, write_record
+from diffprobe.foundations.statistics import Rate, clustered, wilson
 from diffprobe.memorisation import Memorisation
 from diffprobe.reading import Corrected
-from diffprobe.records import plain, write_record
 from diffprobe.report import distribution_figures
 from diffprobe.report.assessment import Assessment, assess
 from diffprobe.report.export import markdown, write_verdicts
 from diffprobe.report.findings import findings
 from diffprobe.report.page import Figure, Gallery, explorer_data, render
 from diffprobe.report.sheet import draw_sheet
-from diffprobe.statistics import Rate, clustered, wilson
 from diffprobe.verdicts import Verdicts
 from diffprobe.violations import Pair, Violations
 

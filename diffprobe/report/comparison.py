@@ -17,9 +17,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from diffprobe.errors import UsageError
-from diffprobe.figures import COLORS, figure
-from diffprobe.statistics import Difference, Rate, difference, holm, paired_difference
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.figures import COLORS, figure
+from diffprobe.foundations.statistics import Difference, Rate, difference, holm, paired_difference
 from diffprobe.verdicts import Verdicts
 
 RATES: dict[str, Callable[[Verdicts], Rate]] = {

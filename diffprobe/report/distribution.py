@@ -16,7 +16,9 @@ from einops import rearrange
 from torch import Tensor
 
 from diffprobe.datasets import Grammar, SymbolImages, WordSplit
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.seeding import generator
+from diffprobe.foundations.statistics import Z95, Rate, wilson
 from diffprobe.report import walsh
 from diffprobe.report.estimators import (
     Estimate,
@@ -37,8 +39,6 @@ from diffprobe.report.pairs import (
     pair_difference,
     phi_square,
 )
-from diffprobe.seeding import generator
-from diffprobe.statistics import Z95, Rate, wilson
 
 FEWEST = 50  # words without which no distribution is measured
 PAIRED = 1024  # samples whose pairs tell the spread

@@ -6,8 +6,8 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from diffprobe.errors import UsageError
-from diffprobe.figures import COLORS, figure
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.figures import COLORS, figure
 from diffprobe.report.distribution import Distribution
 
 

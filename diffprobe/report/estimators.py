@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffprobe.statistics import Z95, wilson
+from diffprobe.foundations.statistics import Z95, wilson
 
 SEEN = 12  # samples for each distinct word without which no entropy is told
 

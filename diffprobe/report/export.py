@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from diffprobe.atomic import write_text
+from diffprobe.foundations.atomic import write_text
 from diffprobe.verdicts import Verdicts
 
 COLUMNS = (

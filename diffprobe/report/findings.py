@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from diffprobe.foundations.statistics import wilson
 from diffprobe.report.assessment import Assessment
-from diffprobe.statistics import wilson
 
 # The least share of legible samples below which the reader may know the wrong glyphs.
 HARDLY_ANY = 0.02

@@ -10,8 +10,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from diffprobe.foundations.statistics import Z95
 from diffprobe.report.estimators import Estimate, score_interval, spread, squared_distance
-from diffprobe.statistics import Z95
 
 
 def pair_difference(

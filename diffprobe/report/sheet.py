@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from diffprobe.datasets import SymbolImages
-from diffprobe.figures import COLORS, figure
+from diffprobe.foundations.figures import COLORS, figure
 from diffprobe.verdicts import Verdicts
 
 

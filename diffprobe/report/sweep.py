@@ -18,14 +18,14 @@ from matplotlib.axes import Axes
 
 from diffprobe.config import SamplingConfig
 from diffprobe.datasets import SymbolImages
-from diffprobe.errors import UsageError
-from diffprobe.figures import COLORS, SERIES, figure
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.figures import COLORS, SERIES, figure
+from diffprobe.foundations.progress import Progress, silent
+from diffprobe.foundations.statistics import Rate
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.models.oracles import BayesDenoiser
-from diffprobe.progress import Progress, silent
 from diffprobe.report.comparison import rate_cell
 from diffprobe.sampling import has_eta, sample
-from diffprobe.statistics import Rate
 from diffprobe.verdicts import judge
 
 Outcome = Literal["grammatical", "legible"]

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from diffprobe.datasets import Grammar
+from diffprobe.foundations.seeding import generator
+from diffprobe.foundations.statistics import wilson
 from diffprobe.report.estimators import Estimate, spread, squared_distance
-from diffprobe.seeding import generator
-from diffprobe.statistics import wilson
 
 FULL = 20  # cells up to which all subsets are transformed at once
 SUBSETS = 256  # of each order, in longer words

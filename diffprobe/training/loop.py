@@ -23,16 +23,16 @@ from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from torch import Tensor
 
-from diffprobe.atomic import remove
 from diffprobe.config import Config, TrainingConfig
 from diffprobe.datasets import SymbolImages, WordSplit, build_dataset
-from diffprobe.devices import device_name, resolve_device
-from diffprobe.errors import InterruptedRunError, NonFiniteLossError, UsageError
+from diffprobe.foundations.atomic import remove
+from diffprobe.foundations.devices import device_name, resolve_device
+from diffprobe.foundations.errors import InterruptedRunError, NonFiniteLossError, UsageError
+from diffprobe.foundations.progress import Progress, silent
+from diffprobe.foundations.seeding import generator
 from diffprobe.models.build import build_network
 from diffprobe.models.checkpoint import save_checkpoint
 from diffprobe.models.denoiser import noise_scheduler, training_target
-from diffprobe.progress import Progress, silent
-from diffprobe.seeding import generator
 from diffprobe.training.run_folder import RunFolder
 from diffprobe.training.state import TrainingState
 

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 
 from diffprobe import __version__
-from diffprobe.atomic import remove_partials, write_text
 from diffprobe.config import Config, differences, from_settings, to_settings
-from diffprobe.devices import device_name
-from diffprobe.errors import CheckpointError, UsageError
+from diffprobe.foundations.atomic import remove_partials, write_text
+from diffprobe.foundations.devices import device_name
+from diffprobe.foundations.errors import CheckpointError, UsageError
 
 # Sections that say how a network is trained; the others may change from command to command.
 TRAINED = ("grammar", "images", "data", "model", "noise", "training")

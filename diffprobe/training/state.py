@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from diffprobe.atomic import atomic_folder
-from diffprobe.errors import CheckpointError
+from diffprobe.foundations.atomic import atomic_folder
+from diffprobe.foundations.errors import CheckpointError
 
 
 @dataclass

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from diffprobe.figures import LABELS
+from diffprobe.foundations.figures import LABELS
 
 WHOLE = 10_000  # a share of 100 %
 SHARES = 600_000  # stored at most, about 2 MB; beyond it steps are left out, then levels

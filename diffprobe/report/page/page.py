@@ -14,8 +14,8 @@ from typing import Any, TypedDict
 import jinja2
 from markupsafe import Markup
 
-from diffprobe.figures import COLORS
-from diffprobe.records import interval, plain
+from diffprobe.foundations.figures import COLORS
+from diffprobe.foundations.records import interval, plain
 from diffprobe.report.page.gallery import Gallery
 
 SCRIPTS = ("page.js", "gallery.js", "explorer.js")

@@ -9,7 +9,7 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from diffprobe.atomic import atomic_file
+from diffprobe.foundations.atomic import atomic_file
 
 # Okabe and Ito's palette: told apart with any colour vision.
 COLORS = {

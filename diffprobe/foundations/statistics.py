@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffprobe.errors import UsageError
-from diffprobe.intervals import student
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.intervals import student
 
 Z95 = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 FEWEST = 20  # observations of a class without which no area under a ROC curve is told

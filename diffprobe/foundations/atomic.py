@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from diffprobe.errors import DiffprobeError
+from diffprobe.foundations.errors import DiffprobeError
 
 _PARTIAL = ".partial-"
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffprobe.atomic import write_text
+from diffprobe.foundations.atomic import write_text
 
 if TYPE_CHECKING:
-    from diffprobe.intervals import Interval
+    from diffprobe.foundations.intervals import Interval
 
 
 def plain(value: Any) -> Any:

@@ -4,7 +4,7 @@ import platform
 
 import torch
 
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 
 
 def resolve_device(device: str) -> torch.device:

@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffprobe.errors import UsageError
+from diffprobe.foundations.errors import UsageError
 
 # Sources without which no interval is told.
 FEWEST = 10
