@@ -13,7 +13,9 @@ from dataclasses import replace
 import torch
 
 from diffprobe.config import NoiseConfig, ProbeConfig
-from diffprobe.datasets import Dyck, Glyphs, Parity, SymbolImages
+from diffprobe.datasets import Glyphs, SymbolImages
+from diffprobe.datasets.grammars.dyck import DyckConfig
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.intervals import Interval, mean
 from diffprobe.foundations.records import estimate, interval
 from diffprobe.models import noise_scheduler
@@ -28,9 +30,9 @@ from diffprobe.probes.placement import grammar_weight
 
 CHOOSE, CONFIRM = (0,), (1, 2, 3, 4)
 WORLDS = {
-    "parity 6": (Parity(6), "01"),
-    "parity 8": (Parity(8), "01"),
-    "brackets": (Dyck(8, 2), "()[]"),
+    "parity 6": (ParityConfig(6).build(), "01"),
+    "parity 8": (ParityConfig(8).build(), "01"),
+    "brackets": (DyckConfig(8, 2).build(), "()[]"),
 }
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 
 from diffprobe.config import ProbeConfig
-from diffprobe.datasets import build_dataset
 from diffprobe.foundations.intervals import over_runs
 from diffprobe.foundations.records import estimate, interval
 from diffprobe.foundations.statistics import Auroc, auroc
@@ -38,7 +37,7 @@ WINDOWS = [(low, high) for low in FIFTHS for high in FIFTHS if low < high]
 def areas(run: RunFolder, seed: int) -> list[Auroc]:
     """How well the variance over each window tells invalid from valid samples of one seed."""
     config = run.config()
-    dataset = build_dataset(config)
+    dataset = config.dataset()
     denoiser = load_denoiser(run.path, config.sampling.weights)
     watch = Trajectories(denoiser.timesteps, WINDOWS)
     settings = replace(config.sampling, n=SAMPLES, steps=STEPS, seed=seed)

@@ -9,9 +9,11 @@ from collections.abc import Callable
 
 import torch
 
-from diffprobe.config import NoiseConfig, UNetConfig
-from diffprobe.datasets import Dyck, Glyphs, SymbolImages
-from diffprobe.models import BayesDenoiser, build_network, noise_scheduler, parameter_count
+from diffprobe.config import NoiseConfig
+from diffprobe.datasets import Glyphs, SymbolImages
+from diffprobe.datasets.grammars.dyck import DyckConfig
+from diffprobe.models import BayesDenoiser, noise_scheduler, parameter_count
+from diffprobe.models.networks.unet import UNetConfig
 
 
 def best(call: Callable[[], object], runs: int = 5) -> float:
@@ -29,7 +31,7 @@ def marginals() -> None:
     random = torch.Generator().manual_seed(0)
     before = None
     for length in (16, 32, 64, 128):
-        grammar = Dyck(length, 2)
+        grammar = DyckConfig(length, 2).build()
         scores = torch.randn(256, length, 4, generator=random)
         seconds = best(lambda g=grammar, s=scores: g.marginals(s))
         growth = "" if before is None else f", {seconds / before:.1f} times the last (L³: 8)"
@@ -38,11 +40,11 @@ def marginals() -> None:
 
 
 def beside_a_unet() -> None:
-    dataset = SymbolImages(Dyck(64, 2), Glyphs.font("()[]"), (8, 8))
+    dataset = SymbolImages(DyckConfig(64, 2).build(), Glyphs.font("()[]"), (8, 8))
     scheduler = noise_scheduler(NoiseConfig())
     bayes = BayesDenoiser(dataset, scheduler)
     settings = UNetConfig(channels=(32, 48, 64), layers_per_block=1)
-    network = build_network(settings, dataset.image_shape).eval()
+    network = settings.build(dataset.image_shape).eval()
     random = torch.Generator().manual_seed(0)
     x_t = torch.randn(64, *dataset.image_shape, generator=random)
     t = torch.full((64,), 400)

@@ -8,9 +8,13 @@ import torch
 from captum.attr import Saliency
 from torch import Tensor
 
-from diffprobe.config import MLPConfig, NoiseConfig, ProbeConfig, TransformerConfig, UNetConfig
-from diffprobe.datasets import Glyphs, Parity, SymbolImages
-from diffprobe.models import Denoiser, NetworkDenoiser, build_network, noise_scheduler
+from diffprobe.config import NoiseConfig, ProbeConfig
+from diffprobe.datasets import Glyphs, SymbolImages
+from diffprobe.datasets.grammars.parity import ParityConfig
+from diffprobe.models import Denoiser, NetworkDenoiser, noise_scheduler
+from diffprobe.models.networks.mlp import MLPConfig
+from diffprobe.models.networks.transformer import TransformerConfig
+from diffprobe.models.networks.unet import UNetConfig
 from diffprobe.probes import locality
 from diffprobe.probes.jacobian import estimated_energies, exact_energies, exact_jacobian
 from diffprobe.probes.noise_levels import noisy_inputs
@@ -22,7 +26,7 @@ LEVEL = 400
 
 def network(config: MLPConfig | UNetConfig | TransformerConfig, world: SymbolImages) -> Denoiser:
     """Return a network with weights away from their initial zeros."""
-    found = build_network(config, world.image_shape).eval()
+    found = config.build(world.image_shape).eval()
     random = torch.Generator().manual_seed(0)
     for p in found.parameters():
         p.data += 0.02 * torch.randn(p.shape, generator=random)
@@ -63,7 +67,7 @@ def captum_loop(denoiser: Denoiser, x_t: Tensor, regions: Tensor, pixels: list[i
 
 def all_cells_to_a_precision() -> None:
     """LDR over all cells to a standard error of 0.01, each way on as many inputs as that takes."""
-    world = SymbolImages(Parity(16), Glyphs.font("01"), (4, 4))
+    world = SymbolImages(ParityConfig(16).build(), Glyphs.font("01"), (4, 4))
     denoiser = network(UNetConfig(layers_per_block=1), world)
     size = sum(p.numel() for p in denoiser.parameters())
     regions = Regions.cells(world)
@@ -100,7 +104,7 @@ def all_cells_to_a_precision() -> None:
 
 def whole_jacobian() -> None:
     """All rows for 16 inputs, beside torch's own function and a loop written by hand."""
-    world = SymbolImages(Parity(4), Glyphs.font("01"), (2, 2))
+    world = SymbolImages(ParityConfig(4).build(), Glyphs.font("01"), (2, 2))
     denoiser = network(UNetConfig(channels=(16, 32), attention=(False, True)), world)
     x_t = noisy_inputs(denoiser, world, 16, LEVEL, 0)
 
@@ -141,7 +145,7 @@ def memory() -> None:
     """Peak memory of the estimate, on images of ever more pixels but the same number of values."""
     print("peak memory of the estimate, batches of the same number of pixels in all")
     for grid, images in (((2, 2), 64), ((4, 4), 16), ((8, 8), 4)):
-        world = SymbolImages(Parity(grid[0] * grid[1]), Glyphs.font("01"), grid)
+        world = SymbolImages(ParityConfig(grid[0] * grid[1]).build(), Glyphs.font("01"), grid)
         denoiser = network(UNetConfig(layers_per_block=1), world)
         config = ProbeConfig(images=images, projections=1)
         regions = Regions.grid(world.image_shape, 2, 2)
@@ -153,7 +157,7 @@ def memory() -> None:
 
 def coverage() -> None:
     """How often the 95 % interval of the projections contains the exact value, in 400 repeats."""
-    world = SymbolImages(Parity(4), Glyphs.font("01", (4, 4)), (2, 2))
+    world = SymbolImages(ParityConfig(4).build(), Glyphs.font("01", (4, 4)), (2, 2))
     regions = Regions.cells(world)
     print("95 % intervals of 32 projections, 400 repeats")
     for config in (

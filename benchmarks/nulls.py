@@ -9,8 +9,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from diffprobe.config import DataConfig, NoiseConfig, ProbeConfig
-from diffprobe.datasets import Glyphs, Parity, SymbolImages
+from diffprobe.config import NoiseConfig, ProbeConfig
+from diffprobe.datasets import Glyphs, SymbolImages
+from diffprobe.datasets.grammars.parity import ParityConfig
+from diffprobe.datasets.stream import FiniteWords
 from diffprobe.foundations.records import interval
 from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser, noise_scheduler
 from diffprobe.models.oracles import training_oracle
@@ -32,10 +34,10 @@ class Known(Denoiser):
 
 
 def main() -> None:
-    world = SymbolImages(Parity(8), Glyphs.font("01"), (1, 8))
-    data = DataConfig(training_words=64)
+    world = SymbolImages(ParityConfig(8).build(), Glyphs.font("01"), (1, 8))
+    stream = FiniteWords(world.grammar, 64)
     product, bayes = ProductDenoiser(world, SCHEDULER), BayesDenoiser(world, SCHEDULER)
-    training = training_oracle(world, SCHEDULER, data)
+    training = training_oracle(world, SCHEDULER, stream)
     assert training is not None
     print(f"{'':28}" + "".join(f"{name:20}" for name in COLUMNS))
     for name, denoiser in {
@@ -46,7 +48,7 @@ def main() -> None:
         "Bayes": bayes,
         "the training set's optimum": training,
     }.items():
-        found = placement.measure(denoiser, world, ProbeConfig(), data=data).summary()
+        found = placement.measure(denoiser, world, ProbeConfig(), stream=stream).summary()
         print(f"{name:28}" + "".join(f"{interval(found[key]):20}" for key in COLUMNS), flush=True)
 
 

@@ -8,7 +8,8 @@ import torch
 
 from diffprobe import reading
 from diffprobe.config import NoiseConfig, SamplingConfig
-from diffprobe.datasets import Copy, Glyphs, SymbolImages
+from diffprobe.datasets import Glyphs, SymbolImages
+from diffprobe.datasets.grammars.copy import CopyConfig
 from diffprobe.foundations.statistics import wilson
 from diffprobe.models import ProductDenoiser, noise_scheduler
 from diffprobe.sampling import sample
@@ -19,7 +20,7 @@ SAMPLERS = ("ddpm", "ddim", "dpm-solver++", "euler")
 
 def refused() -> None:
     """The product oracle draws every symbol as it should be: what is refused is a false alarm."""
-    world = SymbolImages(Copy(6, 10), Glyphs.font("0123456789", variants=2), (1, 6))
+    world = SymbolImages(CopyConfig(6, 10).build(), Glyphs.font("0123456789", variants=2), (1, 6))
     oracle = ProductDenoiser(world, noise_scheduler(NoiseConfig()))
     print("cells of the product oracle that are refused, digits of a font in two variants")
     for sampler, steps in itertools.product(SAMPLERS, (10, 25, 50)):
@@ -39,7 +40,7 @@ def corrected(rounds: int) -> Iterator[tuple[str, int, int]]:
 
     Words, the reader's errors on them, and the calibration are all drawn anew each time.
     """
-    grammar = Copy(4, 3)
+    grammar = CopyConfig(4, 3).build()
     shares = torch.tensor([[0.98, 0.02, 0], [0.01, 0.96, 0.03], [0, 0, 1]]).double()
     every = torch.tensor(list(itertools.product(range(3), repeat=4)))
     right = grammar.contains(every)

@@ -10,7 +10,10 @@ from typing import TypeVar
 
 import torch
 
-from diffprobe.datasets import Dyck, Glyphs, Grammar, ModularSum, Parity, SymbolImages
+from diffprobe.datasets import Glyphs, Grammar, SymbolImages
+from diffprobe.datasets.grammars.dyck import DyckConfig
+from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.report import assess
 from diffprobe.verdicts import judge
 
@@ -53,6 +56,6 @@ def report(grammar: Grammar, symbols: str) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(2)
     print(f"{SAMPLES:,} samples of 8 cells of 8×8 pixels")
-    report(Parity(8), "01")
-    report(Dyck(8, 2), "()[]")
-    report(ModularSum(8), "0123456789")
+    report(ParityConfig(8).build(), "01")
+    report(DyckConfig(8, 2).build(), "()[]")
+    report(ModularSumConfig(8).build(), "0123456789")

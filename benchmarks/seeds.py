@@ -1,7 +1,7 @@
 """How much headline numbers vary from one training to the next.
 
     python benchmarks/seeds.py demo
-    python benchmarks/seeds.py dyck-transformer --set data.training_words=112 --name dyck-112
+    python benchmarks/seeds.py dyck-transformer --set stream.name=finite --set stream.words=112 --name dyck-112
     python benchmarks/seeds.py digit-sum-unet --seeds 0 1 2 3 4 --out runs
 
 Trains a preset once for each seed (a finished run is not trained again), samples, judges and
@@ -18,7 +18,6 @@ from typing import Any
 import torch
 
 from diffprobe.config import resolve
-from diffprobe.datasets import build_dataset
 from diffprobe.foundations import progress
 from diffprobe.foundations.intervals import over_runs
 from diffprobe.foundations.records import estimate, interval
@@ -37,7 +36,7 @@ def numbers(
     # The two levels that are told are visited whatever the number of others.
     config = resolve(preset=preset, assignments=["probe.levels=2", *assignments, *seeds])
     run = train(config, out, "cpu", progress.terminal)
-    dataset = build_dataset(config)
+    dataset = config.dataset()
     denoiser = load_denoiser(run.path, config.sampling.weights)
     verdicts = judge(dataset, sample(denoiser, dataset.image_shape, config.sampling).images)
     config = replace(config, probe=replace(config.probe, level=level))

@@ -1,227 +1,42 @@
 """Configuration: frozen dataclasses, read from TOML, environment and `--set`, written as JSON.
 
 Precedence: command line over environment over file over default. Unknown keys are refused with
-the nearest valid name.
+the nearest valid name. What a section chooses by `name` is a kind; see `foundations.kinds`.
 """
 
 import dataclasses
 import json
 import tomllib
-import types
-import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from diffprobe.foundations.errors import UsageError, unknown_name
-
-ENVIRONMENT_PREFIX = "DIFFPROBE_"
-
-
-# ---- grammar -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ParityConfig:
-    """Words of two symbols with an even number of the second."""
-
-    name: Literal["parity"] = "parity"
-    length: int = 6
-
-
-@dataclass(frozen=True)
-class ModularSumConfig:
-    """Digits whose sum is 0 modulo `modulus`."""
-
-    name: Literal["modular-sum"] = "modular-sum"
-    length: int = 4
-    base: int = 10
-    modulus: int = 10
-
-
-@dataclass(frozen=True)
-class DigitSumConfig:
-    """Four digits with a + b = c + d."""
-
-    name: Literal["digit-sum"] = "digit-sum"
-
-
-@dataclass(frozen=True)
-class CopyConfig:
-    """Words whose second half repeats the first."""
-
-    name: Literal["copy"] = "copy"
-    length: int = 6
-    symbols: int = 2
-
-
-@dataclass(frozen=True)
-class PalindromeConfig:
-    """Words that read the same from either end."""
-
-    name: Literal["palindrome"] = "palindrome"
-    length: int = 6
-    symbols: int = 2
-
-
-@dataclass(frozen=True)
-class DyckConfig:
-    """Balanced brackets of `kinds` kinds: () [] {} <>."""
-
-    name: Literal["dyck"] = "dyck"
-    length: int = 8
-    kinds: int = 1
-
-
-@dataclass(frozen=True)
-class WordListConfig:
-    """The words listed in `words`, one a line, one character of `symbols` a cell.
-
-    After a tab a line may hold the word's weight, by default 1.
-
-    Give `file` instead, and its text is stored in `words`.
-    """
-
-    name: Literal["word-list"] = "word-list"
-    words: str = ""
-    file: str = ""
-    symbols: str = ""
-
-
-@dataclass(frozen=True)
-class AutomatonConfig:
-    """A finite automaton: `transitions[state][symbol]` is the next state, -1 where a word dies.
-
-    `weights`, of the same shape, make words likely in proportion to the product along their path.
-    """
-
-    name: Literal["automaton"] = "automaton"
-    transitions: tuple[tuple[int, ...], ...] = ()
-    accept: tuple[int, ...] = (0,)
-    length: int = 6
-    start: int = 0
-    weights: tuple[tuple[float, ...], ...] = ()
-
-
-@dataclass(frozen=True)
-class ContextFreeConfig:
-    """Context-free rules over the terminals `symbols`, one character each; see docs/grammars.md.
-
-    Give `file` instead of `rules`, and its text is stored in `rules`.
-    """
-
-    name: Literal["context-free"] = "context-free"
-    rules: str = ""
-    file: str = ""
-    length: int = 6
-    symbols: str = ""
-
-
-GrammarConfig = (
-    ParityConfig
-    | ModularSumConfig
-    | DigitSumConfig
-    | CopyConfig
-    | PalindromeConfig
-    | DyckConfig
-    | WordListConfig
-    | AutomatonConfig
-    | ContextFreeConfig
+from diffprobe.foundations.settings import (
+    Settings,
+    build,
+    check_positive,
+    chosen,
+    overlay,
+    resolved,
+    several,
+    to_settings,
 )
 
+if TYPE_CHECKING:
+    from diffprobe.datasets.grammars import GrammarKind
+    from diffprobe.datasets.images import ImagesKind
+    from diffprobe.datasets.streams import StreamKind
+    from diffprobe.datasets.symbol_images import SymbolImages
+    from diffprobe.models.networks import NetworkKind
+    from diffprobe.training.averages import AverageKind
+    from diffprobe.training.learning_rates import LearningRateKind
+    from diffprobe.training.objectives import ObjectiveKind
+    from diffprobe.training.optimizers import OptimizerKind
 
-# ---- images --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class FontImagesConfig:
-    """Symbols drawn in a font; `symbols` holds one character each, `cell` is height, width."""
-
-    name: Literal["font"] = "font"
-    symbols: str = "01"
-    grid: tuple[int, int] = (1, 6)
-    cell: tuple[int, int] = (8, 8)
-    variants: int = 1
-    font: str = ""
-
-
-@dataclass(frozen=True)
-class DigitImagesConfig:
-    """Handwritten digits, 8×8 pixels each."""
-
-    name: Literal["digits"] = "digits"
-    grid: tuple[int, int] = (2, 2)
-    split: Literal["train", "held-out"] = "train"
-
-
-@dataclass(frozen=True)
-class PixelImagesConfig:
-    """One pixel a cell, -1 or +1: the hypercube."""
-
-    name: Literal["pixels"] = "pixels"
-    grid: tuple[int, int] = (1, 8)
-
-
-ImagesConfig = FontImagesConfig | DigitImagesConfig | PixelImagesConfig
-
-
-# ---- model ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class MLPConfig:
-    """The two-layer ReLU network of the paper."""
-
-    name: Literal["mlp"] = "mlp"
-    width: int = 1024
-    time_width: int = 64
-
-
-@dataclass(frozen=True)
-class ResidualMLPConfig:
-    """A deeper MLP of residual blocks conditioned on time."""
-
-    name: Literal["residual-mlp"] = "residual-mlp"
-    width: int = 256
-    depth: int = 4
-
-
-@dataclass(frozen=True)
-class UNetConfig:
-    """diffusers' UNet2DModel; `attention` tells for each level whether it attends."""
-
-    name: Literal["unet"] = "unet"
-    channels: tuple[int, ...] = (32, 64, 64)
-    layers_per_block: int = 2
-    attention: tuple[bool, ...] = (False, False, True)
-    norm_groups: int = 8
-
-
-@dataclass(frozen=True)
-class TransformerConfig:
-    """adaLN-zero transformer over patches of `patch` pixels (height, width)."""
-
-    name: Literal["transformer"] = "transformer"
-    patch: tuple[int, int] = (8, 8)
-    width: int = 128
-    depth: int = 4
-    heads: int = 4
-
-
-ModelConfig = MLPConfig | ResidualMLPConfig | UNetConfig | TransformerConfig
-
-
-# ---- the rest ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """`training_words` distinct words to train on; 0 draws fresh ones for ever."""
-
-    training_words: int = 0
-    seed: int = 0
+ENVIRONMENT_PREFIX = "DIFFPROBE_"
 
 
 @dataclass(frozen=True)
@@ -234,37 +49,66 @@ class NoiseConfig:
     beta_end: float = 0.02
     prediction_type: Literal["epsilon", "sample", "v_prediction"] = "epsilon"
 
+    def __post_init__(self) -> None:
+        check_positive(timesteps=self.timesteps)
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """The loop; `learning_rate` is the peak of diffusers' schedule `lr_schedule`."""
+    """The loop. `steps`, `keep_states` and the five below it may change from call to call.
 
-    steps: int = 1600
+    At the steps in `keep_states` the optimizer's state is kept, so that another run can branch off.
+    """
+
     batch_size: int = 64
-    learning_rate: float = 1e-3
-    lr_schedule: Literal["constant", "constant_with_warmup", "linear", "cosine"] = "cosine"
-    warmup_steps: int = 50
-    weight_decay: float = 0.0
     gradient_clip: float = 1.0
-    ema_decay: float = 0.999
+    mixed_precision: Literal["no", "bf16"] = "no"
+    seed: int = 0
+    steps: int = 1600
+    keep_states: tuple[int, ...] = ()
     checkpoints: int = 8
     save_every: int = 500
     log_every: int = 50
     validation_size: int = 256
-    mixed_precision: Literal["no", "bf16"] = "no"
-    seed: int = 0
+    validation_levels: int = 8
+
+    def __post_init__(self) -> None:
+        check_positive(
+            **{
+                f"training.{name}": getattr(self, name)
+                for name in ("batch_size", *HORIZON)
+                if name != "keep_states"
+            }
+        )
+        if not 0 <= self.gradient_clip < float("inf"):
+            raise UsageError(f"training.gradient_clip must not be negative: {self.gradient_clip}")
+
+
+# How long a training goes on and how often it is looked at: what changes no step.
+HORIZON = (
+    "steps",
+    "keep_states",
+    "checkpoints",
+    "save_every",
+    "log_every",
+    "validation_size",
+    "validation_levels",
+)
 
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """`sampler` is ddpm, ddim, dpm-solver++, euler or the name of a diffusers scheduler class."""
+    """`sampler` is ddpm, ddim, dpm-solver++, euler or the name of a diffusers scheduler class.
+
+    `weights` names an average of the run, or is "raw"; by default the first average, if any.
+    """
 
     sampler: str = "ddim"
     steps: int = 50
     eta: float = 0.0
     n: int = 512
     batch_size: int = 512
-    weights: Literal["ema", "raw"] = "ema"
+    weights: str = ""
     seed: int = 0
 
 
@@ -347,18 +191,62 @@ class ProbeConfig:
 class Config:
     """Everything that determines a run."""
 
-    grammar: GrammarConfig = field(default_factory=ParityConfig)
-    images: ImagesConfig = field(default_factory=FontImagesConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=TransformerConfig)
+    grammar: "GrammarKind" = chosen("grammar", "parity")
+    images: "ImagesKind" = chosen("images", "font")
+    stream: "StreamKind" = chosen("stream", "fresh")
+    network: "NetworkKind" = chosen("network", "transformer")
     noise: NoiseConfig = field(default_factory=NoiseConfig)
+    objective: "ObjectiveKind" = chosen("objective", "denoising")
+    optimizer: "OptimizerKind" = chosen("optimizer", "adamw")
+    learning_rate: "LearningRateKind" = chosen("learning_rate", "cosine")
+    averages: "Mapping[str, AverageKind]" = several("average", "ema")
     training: TrainingConfig = field(default_factory=TrainingConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
 
+    def dataset(self) -> "SymbolImages":
+        """Return the world: the images of the grammar's words.
 
-Settings = dict[str, Any]  # what a TOML file holds: section -> key -> value
-ConfigClass = TypeVar("ConfigClass")
+        Raises:
+            UsageError: If grammar, glyphs and grid do not fit each other.
+        """
+        return self.images.build(self.grammar.build())
+
+    @property
+    def weights(self) -> str:
+        """The weights to sample and probe: those asked for, the first average, or the raw ones.
+
+        Raises:
+            UsageError: If the run has no weights of that name.
+        """
+        names = [*self.averages, "raw"]
+        if self.sampling.weights and self.sampling.weights not in names:
+            raise unknown_name("value of sampling.weights", self.sampling.weights, names)
+        return self.sampling.weights or names[0]
+
+    def with_seed(self, seed: int) -> "Config":
+        """Return the same configuration with `seed` for everything random in it."""
+        changes: dict[str, Any] = {}
+        for section in dataclasses.fields(self):
+            value: Any = getattr(self, section.name)
+            if dataclasses.is_dataclass(value) and hasattr(value, "seed"):
+                changes[section.name] = dataclasses.replace(value, seed=seed)  # type: ignore[type-var]
+        return dataclasses.replace(self, **changes)
+
+
+# Sections that say how a network is trained; the others may change from command to command.
+TRAINED = (
+    "grammar",
+    "images",
+    "stream",
+    "network",
+    "noise",
+    "objective",
+    "optimizer",
+    "learning_rate",
+    "averages",
+    "training",
+)
 
 
 def from_settings(settings: Mapping[str, Any]) -> Config:
@@ -367,24 +255,32 @@ def from_settings(settings: Mapping[str, Any]) -> Config:
     Raises:
         UsageError: At an unknown section or key, naming the nearest, or a value of a wrong type.
     """
-    return _build(Config, _overlay(to_settings(Config()), settings), "")
-
-
-def to_settings(config: Any) -> Settings:
-    """Return the nested settings that `from_settings` turns into `config` again."""
-    plain: Settings = json.loads(json.dumps(dataclasses.asdict(config)))
-    return plain
+    return build(Config, overlay(to_settings(Config()), settings))
 
 
 def to_toml(config: Config) -> str:
     """Return the configuration as a TOML document."""
-    lines = []
-    for section, values in to_settings(config).items():
-        lines.append(f"[{section}]")
-        # Numbers, strings, booleans and arrays of them are written alike in JSON and TOML.
-        lines += [f"{key} = {json.dumps(value)}" for key, value in values.items()]
-        lines.append("")
-    return "\n".join(lines)
+    return "\n".join(_sections(to_settings(config), "")).lstrip() + "\n"
+
+
+def _sections(settings: Mapping[str, Any], path: str) -> Iterator[str]:
+    below = {key: value for key, value in settings.items() if isinstance(value, Mapping) and value}
+    lists = {key: value for key, value in settings.items() if _is_of_tables(value)}
+    for key, value in settings.items():
+        if key not in below and key not in lists:
+            # Numbers, strings, booleans and arrays of them are written alike in JSON and TOML.
+            yield f"{key} = {json.dumps(value, ensure_ascii=False)}"
+    for key, value in below.items():
+        yield f"\n[{path}{key}]"
+        yield from _sections(value, f"{path}{key}.")
+    for key, tables in lists.items():
+        for table in tables:
+            yield f"\n[[{path}{key}]]"
+            yield from _sections(table, f"{path}{key}.")
+
+
+def _is_of_tables(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
 
 
 def resolve(
@@ -416,24 +312,8 @@ def resolve(
     layers += [_parse_assignment(a) for a in assignments]
     settings: Settings = {}
     for layer in layers:
-        settings = _overlay(settings, layer)
-    return _with_files(from_settings(settings))
-
-
-def _with_files(config: Config) -> Config:
-    """Put the text of a grammar's file in its place, so that a run does not depend on the file."""
-    grammar = config.grammar
-    if not isinstance(grammar, WordListConfig | ContextFreeConfig) or not grammar.file:
-        return config
-    try:
-        text = Path(grammar.file).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read grammar.file={grammar.file}: {error}") from error
-    key = "words" if isinstance(grammar, WordListConfig) else "rules"
-    if getattr(grammar, key):
-        raise UsageError(f"give grammar.file or grammar.{key}, not both")
-    changes: dict[str, Any] = {key: text, "file": ""}
-    return dataclasses.replace(config, grammar=dataclasses.replace(grammar, **changes))
+        settings = overlay(settings, layer)
+    return resolved(from_settings(settings))
 
 
 def preset_names() -> list[str]:
@@ -455,38 +335,6 @@ def preset_summary(name: str) -> str:
     return text.splitlines()[0].removeprefix("#").strip()
 
 
-def differences(ours: Any, theirs: Any, prefix: str = "") -> list[str]:
-    """Return `key: ours, not theirs` for each setting in which two configurations differ."""
-    found = []
-    mine, other = dict(_leaves(ours, prefix)), dict(_leaves(theirs, prefix))
-    for key in sorted(mine.keys() | other.keys()):
-        a, b = (repr(side[key]) if key in side else "absent" for side in (mine, other))
-        if a != b:
-            found.append(f"{key}: {a}, not {b}")
-    return found
-
-
-def _leaves(settings: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
-
-
-def _overlay(under: Mapping[str, Any], over: Mapping[str, Any]) -> Settings:
-    merged = dict(under)
-    for section, values in over.items():
-        below = merged.get(section)
-        if isinstance(values, Mapping) and isinstance(below, Mapping):
-            # Another kind of grammar, images or model does not inherit the former one's keys.
-            renamed = "name" in values and values["name"] != below.get("name", values["name"])
-            merged[section] = dict(values) if renamed else {**below, **values}
-        else:
-            merged[section] = values
-    return merged
-
-
 def _read_toml(path: Path) -> Settings:
     try:
         return tomllib.loads(path.read_text("utf-8"))
@@ -503,25 +351,40 @@ _OPTION_VARIABLES = {"DIFFPROBE_DEVICE", "DIFFPROBE_SEED"}
 
 
 def _from_environment(environment: Mapping[str, str]) -> Settings:
-    sections = [f.name for f in dataclasses.fields(Config)]
+    # The longest first: learning_rate before a section called learning.
+    sections = sorted((f.name for f in dataclasses.fields(Config)), key=len, reverse=True)
     settings: Settings = {}
     for variable, value in environment.items():
         if not variable.startswith(ENVIRONMENT_PREFIX) or variable in _OPTION_VARIABLES:
             continue
-        section, _, key = variable.removeprefix(ENVIRONMENT_PREFIX).lower().partition("_")
-        if section not in sections:
+        rest = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+        section = next((s for s in sections if rest.startswith(f"{s}_")), None)
+        if section is None:
             valid = [f"{ENVIRONMENT_PREFIX}{s.upper()}_…" for s in sections]
             raise unknown_name("environment variable", variable, [*valid, *_OPTION_VARIABLES])
-        settings.setdefault(section, {})[key] = _parse_value(value)
+        key = rest.removeprefix(f"{section}_")
+        # Of a section that holds several kinds, DIFFPROBE_AVERAGES_EMA_DECAY.
+        path = key.split("_", 1) if section in _SEVERAL else [key]
+        settings = overlay(settings, {section: _nested(path, _parse_value(value))})
     return settings
+
+
+_SEVERAL = {f.name for f in dataclasses.fields(Config) if f.metadata.get("many")}
 
 
 def _parse_assignment(assignment: str) -> Settings:
     path, equals, value = assignment.partition("=")
-    section, dot, key = path.strip().partition(".")
-    if not equals or not dot or not section or not key:
+    keys = [key.strip() for key in path.split(".")]
+    if not equals or not all(keys) or (len(keys) == 1 and keys[0] not in _SEVERAL):
         raise UsageError(f"{assignment!r} is not of the form section.key=value")
-    return {section: {key: _parse_value(value.strip())}}
+    return _nested(keys, _parse_value(value.strip()))
+
+
+def _nested(keys: Sequence[str], value: Any) -> Settings:
+    for key in reversed(keys):
+        value = {key: value}
+    settings: Settings = value
+    return settings
 
 
 def _parse_value(text: str) -> Any:
@@ -529,58 +392,3 @@ def _parse_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text  # a bare word is a string
-
-
-def _build(cls: type[ConfigClass], settings: Mapping[str, Any], where: str) -> ConfigClass:
-    hints = typing.get_type_hints(cls)
-    for key in settings:
-        if key not in hints:
-            raise unknown_name("key", where + key, [where + h for h in hints])
-    values = {k: _convert(hints[k], v, where + k) for k, v in settings.items()}
-    return cls(**values)
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    if isinstance(hint, types.UnionType):
-        return _build_member(typing.get_args(hint), value, where)
-    if dataclasses.is_dataclass(hint):
-        return _build(typing.cast(type, hint), _section(value, where), where + ".")
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        if value not in arguments:
-            raise unknown_name(f"value of {where}", str(value), map(str, arguments))
-        return value
-    if origin is tuple:
-        return _convert_tuple(arguments, value, where)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if hint is str and isinstance(value, int) and not isinstance(value, bool):
-        return str(value)  # `--set images.symbols=01` reads as a number
-    if type(value) is not hint:
-        raise UsageError(f"{where} must be of type {hint.__name__}, not {value!r}")
-    return value
-
-
-def _convert_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
-    if not isinstance(value, list | tuple):
-        raise UsageError(f"{where} must be a list, not {value!r}")
-    if arguments[-1] is Ellipsis:
-        arguments = (arguments[0],) * len(value)
-    elif len(value) != len(arguments):
-        raise UsageError(f"{where} must have {len(arguments)} entries, not {len(value)}")
-    return tuple(_convert(a, v, where) for a, v in zip(arguments, value, strict=True))
-
-
-def _build_member(members: Sequence[type], value: Any, where: str) -> Any:
-    """Build the member of a union that the key `name` chooses."""
-    section = _section(value, where)
-    by_name = {typing.get_args(typing.get_type_hints(m)["name"])[0]: m for m in members}
-    if (name := section.get("name")) not in by_name:
-        raise unknown_name(f"{where}.name", str(name), by_name)
-    return _build(by_name[name], section, where + ".")
-
-
-def _section(value: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise UsageError(f"{where} must be a section of keys, not {value!r}")
-    return value

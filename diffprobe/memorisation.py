@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffprobe.datasets import SymbolImages, WordList, WordSplit
+from diffprobe.datasets import Stream, SymbolImages, WordList
 from diffprobe.foundations import intervals
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.records import estimate
@@ -65,25 +65,25 @@ class Memorisation:
 
 
 def measure(
-    dataset: SymbolImages, split: WordSplit, images: Tensor, verdicts: Verdicts
+    dataset: SymbolImages, stream: Stream, images: Tensor, verdicts: Verdicts
 ) -> Memorisation:
     """Compare samples with the training set.
 
     Args:
         dataset: Glyphs and grammar.
-        split: Its finite training set.
+        stream: Its finite training set.
         images: (N, 1, H, W), the samples.
         verdicts: Of these samples.
 
     Raises:
         UsageError: If training draws fresh words for ever.
     """
-    if split.training is None:
+    if stream.training is None:
         raise UsageError("memorisation needs a finite training set; this one draws fresh words")
     legible, valid = verdicts.legible, verdicts.grammatical
-    known = split.is_training(verdicts.words) & valid
+    known = stream.is_training(verdicts.words) & valid
     n, recalled = int(legible.sum()), int(known.sum())
-    listed = WordList(split.training, dataset.grammar.symbols)
+    listed = WordList(stream.training, dataset.grammar.symbols)
     # The nearest image of a language is a best word under minus the squared distances.
     squares = dataset.symbol_distances(images).double().square()
     finite = squares.isfinite().all(-1).all(-1)
@@ -94,8 +94,8 @@ def measure(
         held_out=wilson(int(valid.sum()) - recalled, n),
         invalid=wilson(n - int(valid.sum()), n),
         recalled=wilson(recalled, int(valid.sum())),
-        uniform=split.training_share(),
-        training_words=len(split.training),
+        uniform=stream.training_share(),
+        training_words=len(stream.training),
         nearest_is_training=wilson(
             int((to_training <= to_valid * (1 + 1e-9)).sum()), int(finite.sum())
         ),

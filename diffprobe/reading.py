@@ -36,7 +36,7 @@ from einops import rearrange
 from torch import Tensor
 
 from diffprobe.datasets import Grammar, SymbolImages
-from diffprobe.datasets.images import LEGIBLE
+from diffprobe.datasets.symbol_images import LEGIBLE
 from diffprobe.foundations.seeding import generator
 from diffprobe.foundations.statistics import Z95, Rate, wilson
 from diffprobe.verdicts import Verdicts

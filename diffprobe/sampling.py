@@ -187,13 +187,12 @@ def load_samples(path: Path) -> Samples:
     return Samples(torch.from_numpy(images).float(), sampler)
 
 
-def samples_name(step: int | None, config: SamplingConfig) -> str:
+def samples_name(step: int | None, config: SamplingConfig, weights: str) -> str:
     """Return the file name of samples, one for each way to make them."""
     at = "checkpoint" if step is None else f"step-{step:06d}"
     eta = f"_eta-{config.eta:g}" if config.eta else ""
     return (
-        f"{at}_{config.weights}_{config.sampler}-{config.steps}{eta}"
-        f"_n-{config.n}_seed-{config.seed}.npz"
+        f"{at}_{weights}_{config.sampler}-{config.steps}{eta}_n-{config.n}_seed-{config.seed}.npz"
     )
 
 

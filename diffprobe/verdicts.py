@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffprobe.datasets import SymbolImages, WordSplit
-from diffprobe.datasets.images import LEGIBLE
+from diffprobe.datasets import Stream, SymbolImages
+from diffprobe.datasets.symbol_images import LEGIBLE
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.statistics import Rate, clustered, wilson
 
@@ -121,13 +121,13 @@ class Verdicts:
         }
 
 
-def judge(dataset: SymbolImages, images: Tensor, split: WordSplit | None = None) -> Verdicts:
+def judge(dataset: SymbolImages, images: Tensor, stream: Stream | None = None) -> Verdicts:
     """Read samples and judge the words.
 
     Args:
         dataset: Whose glyphs and grammar to judge by.
         images: (N, 1, H, W) float.
-        split: Whose training set, if it is finite, counts as memorised.
+        stream: Whose training set, if it is finite, counts as memorised.
 
     Raises:
         UsageError: If there are no images, or they do not fit the dataset.
@@ -153,7 +153,9 @@ def judge(dataset: SymbolImages, images: Tensor, split: WordSplit | None = None)
         legible=legible,
         finite=images.flatten(1).isfinite().all(1),
         grammatical=grammatical,
-        memorised=torch.zeros_like(legible) if split is None else _known(split, words, grammatical),
+        memorised=torch.zeros_like(legible)
+        if stream is None
+        else _known(stream, words, grammatical),
         violations={kind: found & legible for kind, found in kinds.items()},
         nearest=nearest,
         distance=torch.where(legible, distance, -1),
@@ -162,7 +164,7 @@ def judge(dataset: SymbolImages, images: Tensor, split: WordSplit | None = None)
     )
 
 
-def _known(split: WordSplit, words: Tensor, grammatical: Tensor) -> Tensor:
+def _known(stream: Stream, words: Tensor, grammatical: Tensor) -> Tensor:
     known = torch.zeros_like(grammatical)
-    known[grammatical] = split.is_training(words[grammatical])
+    known[grammatical] = stream.is_training(words[grammatical])
     return known

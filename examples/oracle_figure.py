@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
-from diffprobe.config import DataConfig, NoiseConfig, ProbeConfig
-from diffprobe.datasets import Dyck, Glyphs, Parity, SymbolImages
+from diffprobe.config import NoiseConfig, ProbeConfig
+from diffprobe.datasets import Glyphs, SymbolImages
+from diffprobe.datasets.grammars.dyck import DyckConfig
+from diffprobe.datasets.grammars.parity import ParityConfig
+from diffprobe.datasets.stream import FreshWords
 from diffprobe.foundations.figures import COLORS, LINES, figure
 from diffprobe.foundations.records import interval
 from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser, noise_scheduler
@@ -12,8 +15,10 @@ from diffprobe.probes import locality, placement
 
 scheduler = noise_scheduler(NoiseConfig())
 worlds = {
-    "parity, 8 cells": SymbolImages(Parity(8), Glyphs.font("01"), (1, 8)),
-    "brackets of two kinds, 8 cells": SymbolImages(Dyck(8, 2), Glyphs.font("()[]"), (1, 8)),
+    "parity, 8 cells": SymbolImages(ParityConfig(8).build(), Glyphs.font("01"), (1, 8)),
+    "brackets of two kinds, 8 cells": SymbolImages(
+        DyckConfig(8, 2).build(), Glyphs.font("()[]"), (1, 8)
+    ),
 }
 config = ProbeConfig(images=64, levels=21, placement_images=2000)
 
@@ -22,7 +27,7 @@ with figure(Path("docs/figures/oracles"), 7.5, 5.0) as canvas:
     for (name, world), (above, below) in zip(worlds.items(), axes.T, strict=True):
         product, bayes = ProductDenoiser(world, scheduler), BayesDenoiser(world, scheduler)
         oracles: dict[str, Denoiser] = {"bayes": bayes, "product": product}
-        oracles |= image_baselines(world, scheduler, DataConfig(), n=64)
+        oracles |= image_baselines(world, scheduler, FreshWords(world.grammar), n=64)
         for who, oracle in oracles.items():
             result = locality.measure(oracle, world, config)
             locality.plot(result, above, label=who, color=COLORS[who], ls=LINES.get(who))

@@ -1,7 +1,6 @@
 """Train a small denoiser, probe it beside the oracles, and judge its samples. About a minute."""
 
 from diffprobe.config import resolve
-from diffprobe.datasets import build_dataset
 from diffprobe.models import load_denoiser
 from diffprobe.probes import open_subject, run_probes
 from diffprobe.report import report_samples
@@ -9,7 +8,7 @@ from diffprobe.sampling import sample
 from diffprobe.training import train
 
 config = resolve(preset="demo", assignments=["training.steps=600", "sampling.n=500"])
-dataset = build_dataset(config)
+dataset = config.dataset()
 run = train(config, "runs/example")
 
 samples = sample(load_denoiser(run.path), dataset.image_shape, config.sampling)

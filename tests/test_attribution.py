@@ -11,7 +11,9 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from diffprobe.config import Config, NoiseConfig, ProbeConfig
-from diffprobe.datasets import Dyck, Glyphs, ImageSet, Parity, SymbolImages
+from diffprobe.datasets import Glyphs, ImageSet, SymbolImages
+from diffprobe.datasets.grammars.dyck import DyckConfig
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.statistics import rank_correlation
 from diffprobe.models import Denoiser, noise_scheduler
@@ -30,7 +32,7 @@ from diffprobe.probes.regions import Regions
 from diffprobe.probes.subject import subject_of
 
 SCHEDULER = noise_scheduler(NoiseConfig())
-WORLD = SymbolImages(Parity(4), Glyphs.font("01", (4, 5)), (2, 2))
+WORLD = SymbolImages(ParityConfig(4).build(), Glyphs.font("01", (4, 5)), (2, 2))
 CONFIG = ProbeConfig(
     region=1, attribution_images=4, attribution_steps=64, attribution_shapley_samples=6
 )
@@ -313,7 +315,7 @@ def test_intervals_of_shares_and_agreement_cover() -> None:
 
 def test_contrast_tells_symbols_of_equal_ink_apart() -> None:
     """Exchanging a cell's likeliest glyph for the second changes F by one."""
-    brackets = SymbolImages(Dyck(4, 1), Glyphs.font("()", (8, 8)), (1, 4))
+    brackets = SymbolImages(DyckConfig(4, 1).build(), Glyphs.font("()", (8, 8)), (1, 4))
     product = ProductDenoiser(brackets, SCHEDULER)
     contrast = replace(CONFIG, attribution_output="contrast")
     result = attribution.measure(product, brackets, contrast, t=150, methods=("shapley",))

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from diffprobe.config import NoiseConfig, ProbeConfig
-from diffprobe.datasets import Glyphs, Parity, SymbolImages
+from diffprobe.datasets import Glyphs, SymbolImages
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.models import Denoiser, noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser
 from diffprobe.probes import attribution
@@ -15,7 +16,7 @@ from diffprobe.probes.attribution_methods import METHODS, Question
 from diffprobe.probes.attribution_metrics import RADIUS, SETS, measure
 
 SCHEDULER = noise_scheduler(NoiseConfig())
-WORLD = SymbolImages(Parity(4), Glyphs.font("01", (4, 5)), (2, 2))
+WORLD = SymbolImages(ParityConfig(4).build(), Glyphs.font("01", (4, 5)), (2, 2))
 CONFIG = ProbeConfig(attribution_images=12, attribution_steps=8, attribution_shapley_samples=4)
 BAYES = BayesDenoiser(WORLD, SCHEDULER)
 

@@ -8,7 +8,10 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from diffprobe.config import NoiseConfig, ProbeConfig
-from diffprobe.datasets import Dyck, Glyphs, Grammar, ModularSum, Parity, SymbolImages
+from diffprobe.datasets import Glyphs, Grammar, SymbolImages
+from diffprobe.datasets.grammars.dyck import DyckConfig
+from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.seeding import generator
 from diffprobe.models import noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
@@ -20,7 +23,7 @@ from diffprobe.probes.attribution_truth import EFFECTS, Truth, conditionals, eff
 from diffprobe.probes.noise_levels import noisy_inputs
 
 SCHEDULER = noise_scheduler(NoiseConfig())
-BRACKETS = SymbolImages(Dyck(8, 1), Glyphs.font("()", (4, 5)), (1, 8))
+BRACKETS = SymbolImages(DyckConfig(8, 1).build(), Glyphs.font("()", (4, 5)), (1, 8))
 
 
 def world(grammar: Grammar, variants: int = 2) -> SymbolImages:
@@ -74,7 +77,10 @@ def scales(value: float) -> Tensor:
 
 
 @pytest.mark.parametrize("sigma", [0.3, 1.5])
-@pytest.mark.parametrize("grammar", [Parity(4), Dyck(4, 1), ModularSum(3, 3, 3)])
+@pytest.mark.parametrize(
+    "grammar",
+    [ParityConfig(4).build(), DyckConfig(4, 1).build(), ModularSumConfig(3, 3, 3).build()],
+)
 def test_marginalising_equals_brute_force(grammar: Grammar, sigma: float) -> None:
     images, region = world(grammar), 1
     x, weights = asked(images, 6, sigma, region)
@@ -98,7 +104,10 @@ def test_marginalising_equals_brute_force(grammar: Grammar, sigma: float) -> Non
     assert expected.max() > 0.1
 
 
-@pytest.mark.parametrize("grammar", [Parity(4), Dyck(4, 1), ModularSum(3, 3, 3)])
+@pytest.mark.parametrize(
+    "grammar",
+    [ParityConfig(4).build(), DyckConfig(4, 1).build(), ModularSumConfig(3, 3, 3).build()],
+)
 def test_other_pixels_in_a_cell_are_another_image(grammar: Grammar) -> None:
     """What the conditionals give for new evidence is the Bayes output at the changed image."""
     images, region = world(grammar), 1
@@ -118,7 +127,7 @@ def test_other_pixels_in_a_cell_are_another_image(grammar: Grammar) -> None:
 
 def test_redrawing_is_sampling_the_cell_given_the_others() -> None:
     """Against words drawn from the posterior without cell j, drawn and denoised one by one."""
-    images, region, draws = world(ModularSum(3, 3, 3)), 1, 5000
+    images, region, draws = world(ModularSumConfig(3, 3, 3).build()), 1, 5000
     x, weights = asked(images, 1, 0.7, region)
     alpha, sigma = scales(0.8), scales(0.7)
     true = effects(
@@ -145,7 +154,7 @@ def test_redrawing_is_sampling_the_cell_given_the_others() -> None:
 
 
 def test_a_parity_hides_as_much_whichever_other_cell_is_missing() -> None:
-    images = world(Parity(4), variants=1)
+    images = world(ParityConfig(4).build(), variants=1)
     x, weights = asked(images, 8, 0.7, 1)
     alpha, sigma = scales(0.8), scales(0.7)
     true = effects(images, x, alpha, sigma, weights, 1, draws=16, random=generator(0, "truth"))

@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from diffprobe.config import from_settings, preset_names, resolve, to_settings
-from diffprobe.datasets import Automaton, ContextFree, WordList, build_dataset, build_grammar
+from diffprobe.config import from_settings, preset_names, resolve
+from diffprobe.datasets import Automaton, ContextFree, WordList
 from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.settings import to_settings
 from diffprobe.models import load_denoiser
 from diffprobe.training import train
 
@@ -26,7 +27,7 @@ from diffprobe.training import train
 )
 def test_grammars_from_settings(settings: dict, count: int) -> None:
     config = from_settings({"grammar": settings})
-    assert build_grammar(config.grammar).count() == count
+    assert config.grammar.build().count() == count
     assert from_settings(to_settings(config)) == config
 
 
@@ -44,7 +45,7 @@ def test_a_grammars_file_becomes_part_of_the_configuration(tmp_path: Path) -> No
     words = tmp_path / "words.txt"
     words.write_text("aab\nabb\n")
     config = resolve(assignments=["grammar.name=word-list", f"grammar.file={words}"])
-    assert isinstance(build_grammar(config.grammar), WordList)
+    assert isinstance(config.grammar.build(), WordList)
 
 
 def test_weights_from_settings(tmp_path: Path) -> None:
@@ -100,5 +101,5 @@ def test_every_preset_trains(name: str, tmp_path: Path) -> None:
     config = resolve(preset=name, assignments=[f"training.{s}" for s in small])
     run = train(config, tmp_path / "run", "cpu")
     assert [m["step"] for m in run.metrics()] == [1, 2]
-    x = torch.randn(2, *build_dataset(config).image_shape)
+    x = torch.randn(2, *config.dataset().image_shape)
     assert load_denoiser(run.path)(x, torch.tensor([3, 900])).shape == x.shape

@@ -5,29 +5,25 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffprobe.datasets import (
-    ContextFree,
-    Copy,
-    DigitSum,
-    Dyck,
-    Grammar,
-    ModularSum,
-    Palindrome,
-    Parity,
-    WordList,
-)
+from diffprobe.datasets import ContextFree, Grammar, WordList
+from diffprobe.datasets.grammars.copy import CopyConfig
+from diffprobe.datasets.grammars.digit_sum import DigitSumConfig
+from diffprobe.datasets.grammars.dyck import DyckConfig
+from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
+from diffprobe.datasets.grammars.palindrome import PalindromeConfig
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 
 SMALL = [
-    Parity(6),
-    ModularSum(4, 5, 3),
-    ModularSum(3, 4, 4),
-    DigitSum(),
-    Copy(6, 3),
-    Palindrome(5, 3),
-    Palindrome(6, 2),
-    Dyck(6, 2),
-    Dyck(10, 1),
+    ParityConfig(6).build(),
+    ModularSumConfig(4, 5, 3).build(),
+    ModularSumConfig(3, 4, 4).build(),
+    DigitSumConfig().build(),
+    CopyConfig(6, 3).build(),
+    PalindromeConfig(5, 3).build(),
+    PalindromeConfig(6, 2).build(),
+    DyckConfig(6, 2).build(),
+    DyckConfig(10, 1).build(),
     WordList(torch.tensor([[0, 2, 1], [1, 1, 1], [2, 2, 0]])),
 ]
 
@@ -50,7 +46,14 @@ def balanced(word: tuple[int, ...]) -> bool:
 
 @pytest.mark.parametrize(
     "grammar",
-    [Copy(6, 2), Copy(4, 3), Palindrome(1, 3), Palindrome(5, 2), Palindrome(6, 2), Dyck(6, 2)],
+    [
+        CopyConfig(6, 2).build(),
+        CopyConfig(4, 3).build(),
+        PalindromeConfig(1, 3).build(),
+        PalindromeConfig(5, 2).build(),
+        PalindromeConfig(6, 2).build(),
+        DyckConfig(6, 2).build(),
+    ],
     ids=lambda g: f"{type(g).__name__}-{g.length}-{g.symbols}",
 )
 def test_the_language_is_the_defined_one(grammar: Grammar) -> None:
@@ -62,21 +65,21 @@ def test_the_language_is_the_defined_one(grammar: Grammar) -> None:
 
 def test_two_engines_agree_on_palindromes() -> None:
     rules = ContextFree.parse('S -> "a" S "a" | "b" S "b" | "a" | "b" | ""', 7)
-    automaton = Palindrome(7, 2)
+    automaton = PalindromeConfig(7, 2).build()
     random = torch.Generator().manual_seed(0)
     scores = torch.randn(5, 7, 2, generator=random, dtype=torch.float64)
     assert torch.allclose(rules.marginals(scores), automaton.marginals(scores), atol=1e-12)
 
 
 def test_long_languages_have_the_published_sizes() -> None:
-    assert Dyck(16, 2).count() == 366_080
-    assert Dyck(64, 2).count() == 55_534_064_877_048_198 * 2**32
-    assert Copy(64, 3).count() == Palindrome(64, 3).count() == 3**32
-    assert Palindrome(63, 3).count() == 3**32
+    assert DyckConfig(16, 2).build().count() == 366_080
+    assert DyckConfig(64, 2).build().count() == 55_534_064_877_048_198 * 2**32
+    assert CopyConfig(64, 3).build().count() == PalindromeConfig(64, 3).build().count() == 3**32
+    assert PalindromeConfig(63, 3).build().count() == 3**32
 
 
 def test_brackets_say_what_is_wrong() -> None:
-    grammar = Dyck(4, 2)
+    grammar = DyckConfig(4, 2).build()
     #                      ()[]          )(()          ([))          (()(          (])[
     words = torch.tensor([[0, 1, 2, 3], [1, 0, 0, 1], [0, 2, 1, 1], [0, 0, 1, 0], [0, 3, 1, 2]])
     kinds = grammar.violations(words)
@@ -86,7 +89,11 @@ def test_brackets_say_what_is_wrong() -> None:
 
 
 def test_copies_say_which_positions_differ() -> None:
-    kinds = Copy(4, 3).violations(torch.tensor([[0, 1, 0, 1], [0, 1, 2, 1], [0, 1, 1, 0]]))
+    kinds = (
+        CopyConfig(4, 3)
+        .build()
+        .violations(torch.tensor([[0, 1, 0, 1], [0, 1, 2, 1], [0, 1, 1, 0]]))
+    )
     assert kinds["cell 2 differs from cell 0"].tolist() == [False, True, True]
     assert kinds["cell 3 differs from cell 1"].tolist() == [False, False, True]
 
@@ -115,12 +122,12 @@ def test_valid_exactly_where_no_violation_is_named(grammar: Grammar, seed: int) 
 
 def test_parity_is_an_even_number_of_the_second_symbol() -> None:
     for word in itertools.product(range(2), repeat=5):
-        assert Parity(5).contains(torch.tensor([word])).item() == (sum(word) % 2 == 0)
+        assert ParityConfig(5).build().contains(torch.tensor([word])).item() == (sum(word) % 2 == 0)
 
 
 def test_modular_sum_names_by_how_much() -> None:
     words = torch.tensor([[4, 4, 2], [4, 4, 3], [4, 4, 1], [9, 9, 7]])
-    kinds = ModularSum(3, 10, 10).violations(words)
+    kinds = ModularSumConfig(3, 10, 10).build().violations(words)
     assert not any(found[0] for found in kinds.values())
     assert kinds["off by 1"].tolist() == [False, True, False, False]
     assert kinds["off by -1"].tolist() == [False, False, True, False]
@@ -128,7 +135,7 @@ def test_modular_sum_names_by_how_much() -> None:
 
 
 def test_digit_sum_has_the_published_numbers() -> None:
-    grammar = DigitSum()
+    grammar = DigitSumConfig().build()
     quadruples = itertools.product(range(10), repeat=4)
     assert grammar.count() == sum(a + b == c + d for a, b, c, d in quadruples) == 670
     assert grammar.uniform_rate() == pytest.approx(0.0670)
@@ -138,7 +145,7 @@ def test_digit_sum_has_the_published_numbers() -> None:
 @pytest.mark.parametrize("length", [0, -1, 2.0, True])
 def test_lengths_must_be_positive_integers(length: int) -> None:
     with pytest.raises(UsageError, match="length must be a positive integer"):
-        Parity(length)
+        ParityConfig(length).build()
 
 
 def test_word_lists() -> None:
@@ -173,12 +180,12 @@ def test_word_lists_are_read() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Copy(5), "a copy needs an even length, not 5"),
-        (lambda: Copy(4, 0), "symbols must be a positive integer"),
-        (lambda: Palindrome(0), "length must be a positive integer"),
-        (lambda: Dyck(5), "brackets need an even length, not 5"),
-        (lambda: Dyck(4, 5), "brackets of 1 to 4 kinds, not 5"),
-        (lambda: Dyck(4, 0), "kinds must be a positive integer"),
+        (lambda: CopyConfig(5).build(), "a copy needs an even length, not 5"),
+        (lambda: CopyConfig(4, 0).build(), "symbols must be a positive integer"),
+        (lambda: PalindromeConfig(0).build(), "length must be a positive integer"),
+        (lambda: DyckConfig(5).build(), "brackets need an even length, not 5"),
+        (lambda: DyckConfig(4, 5).build(), "brackets of 1 to 4 kinds, not 5"),
+        (lambda: DyckConfig(4, 0).build(), "kinds must be a positive integer"),
     ],
 )
 def test_impossible_sizes_are_refused(make, message: str) -> None:  # type: ignore[no-untyped-def]

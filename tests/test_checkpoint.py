@@ -8,10 +8,12 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from safetensors.torch import load_file, save_file
 
-from diffprobe.config import NoiseConfig, TransformerConfig, UNetConfig
+from diffprobe.config import NoiseConfig
 from diffprobe.foundations.errors import CheckpointError, UsageError
-from diffprobe.models import Condition, build_network, load_denoiser, noise_scheduler
+from diffprobe.models import Condition, load_denoiser, noise_scheduler
 from diffprobe.models.checkpoint import find_checkpoint, list_checkpoints, save_checkpoint
+from diffprobe.models.networks.transformer import TransformerConfig
+from diffprobe.models.networks.unet import UNetConfig
 
 SHAPE = (1, 8, 16)
 UNET = UNetConfig(channels=(8, 16), layers_per_block=1, attention=(False, True), norm_groups=4)
@@ -20,7 +22,7 @@ TRANSFORMER = TransformerConfig(width=16, depth=1, heads=2)
 
 def write(path: Path, config: UNetConfig | TransformerConfig) -> Path:
     scheduler = noise_scheduler(NoiseConfig(prediction_type="v_prediction"))
-    ema, raw = (build_network(config, SHAPE, seed) for seed in (1, 2))
+    ema, raw = (config.build(SHAPE, seed) for seed in (1, 2))
     save_checkpoint(path, ema, raw, scheduler)
     return path
 
@@ -41,7 +43,7 @@ def test_checkpoints_hold_ema_and_raw_weights(
     assert find_checkpoint(path).step == 7
     for weights, seed in (("ema", 1), ("raw", 2)):
         denoiser = load_denoiser(path, weights)
-        expected = build_network(config, SHAPE, seed).state_dict()
+        expected = config.build(SHAPE, seed).state_dict()
         found = denoiser.network.state_dict()
         assert all(torch.equal(found[k], v) for k, v in expected.items())
         assert denoiser.prediction_type == "v_prediction"

@@ -14,7 +14,6 @@ import torch
 
 from diffprobe.cli import COMMANDS, run
 from diffprobe.config import Config, preset_names, resolve, to_toml
-from diffprobe.datasets import build_dataset
 from diffprobe.models import list_checkpoints
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -338,7 +337,11 @@ USAGE, FAILED = 2, 1
         ("train --preset parity-unet --set images.cell=[7,8]", USAGE, "divisible by 4"),
         ("train --preset demo --set images.symbols=字0", USAGE, "no glyph for '字' (U+5B57)"),
         ("train --preset demo --set images.font=none.ttf", USAGE, "no font file at none.ttf"),
-        ("train --preset demo --set data.training_words=99", USAGE, "the language has 32"),
+        (
+            "train --preset demo --set stream.name=finite --set stream.words=99",
+            USAGE,
+            "the language has 32",
+        ),
         ("train --preset demo --device warp", USAGE, "device 'warp' cannot be used"),
         ("train --preset demo --steps many", USAGE, "'many' is not a valid integer"),
         ("train --preset demo --steps 0", USAGE, "training.steps must be at least 1"),
@@ -412,9 +415,9 @@ def test_another_configuration_in_the_same_folder(
     config_file: Path, own_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["train", "--config", str(config_file), "--out", str(own_run)]
-    assert run([*arguments, "--set", "model.width=64"]) == USAGE
+    assert run([*arguments, "--set", "network.width=64"]) == USAGE
     error = capsys.readouterr().err
-    assert "holds a run of another configuration (model.width: 64, not 32)" in error
+    assert "holds a run of another configuration (network.width: 64, not 32)" in error
 
 
 def test_a_foreign_checkpoint(own_run: Path, capsys: pytest.CaptureFixture[str]) -> None:

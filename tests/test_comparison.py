@@ -5,14 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from diffprobe.datasets import Parity, hypercube
+from diffprobe.datasets import hypercube
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.records import plain
 from diffprobe.foundations.statistics import difference, holm, paired_difference
 from diffprobe.report import comparison
 from diffprobe.verdicts import Verdicts, judge
 
-CUBE = hypercube(Parity(4))
+CUBE = hypercube(ParityConfig(4).build())
 
 
 def planted(valid: int, invalid: int, illegible: int, seed: int = 0) -> Verdicts:

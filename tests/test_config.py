@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 
 from diffprobe.config import (
     Config,
-    DigitSumConfig,
-    MLPConfig,
     TrainingConfig,
     differences,
     from_settings,
@@ -17,12 +15,13 @@ from diffprobe.config import (
     preset_summary,
     read_preset,
     resolve,
-    to_settings,
     to_toml,
 )
-from diffprobe.datasets import build_dataset
+from diffprobe.datasets.grammars.digit_sum import DigitSumConfig
 from diffprobe.foundations.errors import UsageError
-from diffprobe.models import build_network, parameter_count
+from diffprobe.foundations.settings import to_settings
+from diffprobe.models import parameter_count
+from diffprobe.models.networks.mlp import MLPConfig
 
 
 def test_command_line_over_environment_over_file_over_default(tmp_path: Path) -> None:
@@ -39,7 +38,7 @@ def test_command_line_over_environment_over_file_over_default(tmp_path: Path) ->
 
 
 def test_another_kind_does_not_inherit_the_former_ones_keys() -> None:
-    config = resolve(preset="demo", assignments=["grammar.name=digit-sum", "model.name=mlp"])
+    config = resolve(preset="demo", assignments=["grammar.name=digit-sum", "network.name=mlp"])
     assert config.grammar == DigitSumConfig()
     assert config.model == MLPConfig()
 
@@ -61,7 +60,7 @@ def test_presets_of_a_world_have_matched_parameter_counts(world: str) -> None:
     for name in preset_names():
         if name.startswith(world):
             config = resolve(preset=name)
-            network = build_network(config.model, build_dataset(config).image_shape)
+            network = config.model.build(config.dataset().image_shape)
             counts[name] = parameter_count(network)
     assert len(counts) >= 3
     assert max(counts.values()) < 1.06 * min(counts.values()), counts
@@ -72,8 +71,8 @@ def test_any_values_survive_toml(steps: int, rate: float, cosine: bool) -> None:
     config = resolve(
         assignments=[
             f"training.steps={steps}",
-            f"training.learning_rate={rate!r}",
-            f"training.lr_schedule={'cosine' if cosine else 'constant'}",
+            f"learning_rate.peak={rate!r}",
+            f"learning_rate.name={'cosine' if cosine else 'constant'}",
         ]
     )
     assert from_settings(tomllib.loads(to_toml(config))) == config
@@ -93,7 +92,7 @@ def test_any_values_survive_toml(steps: int, rate: float, cosine: bool) -> None:
         ("images.grid=3", "images.grid must be a list"),
         ("training=3", "not of the form section.key=value"),
         ("training.steps", "not of the form section.key=value"),
-        ("model.depht=3", "did you mean 'model.depth'"),
+        ("network.depht=3", "did you mean 'network.depth'"),
     ],
 )
 def test_bad_assignments_are_refused_with_the_nearest_name(assignment: str, message: str) -> None:
@@ -127,5 +126,5 @@ def test_the_options_variables_are_not_settings() -> None:
 
 def test_differences_name_the_keys() -> None:
     ours = to_settings(resolve(assignments=["training.steps=3"]))
-    theirs = to_settings(resolve(assignments=["training.steps=4", "data.seed=1"]))
-    assert differences(ours, theirs) == ["data.seed: 0, not 1", "training.steps: 3, not 4"]
+    theirs = to_settings(resolve(assignments=["training.steps=4", "sampling.seed=1"]))
+    assert differences(ours, theirs) == ["sampling.seed: 0, not 1", "training.steps: 3, not 4"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from diffprobe.datasets import ContextFree
-from diffprobe.datasets.rules import parse_rules
+from diffprobe.datasets.inference.rules import parse_rules
 from diffprobe.foundations.errors import UsageError
 
 SYMBOLS = "SAB"
@@ -90,8 +90,8 @@ def test_everything_follows_from_enumeration(text: str, length: int, seed: int) 
 def test_unambiguity_is_never_proved_of_ambiguous_rules(text: str, length: int) -> None:
     """Without the list of all words, which settles short ones."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("diffprobe.datasets.ambiguity.LISTED", 0)
-        patch.setattr("diffprobe.datasets.ambiguity.DRAWN", 1)
+        patch.setattr("diffprobe.datasets.inference.ambiguity.LISTED", 0)
+        patch.setattr("diffprobe.datasets.inference.ambiguity.DRAWN", 1)
         try:
             proved = ContextFree.parse(text, length, alphabet="ab").proved_unambiguous
         except UsageError:
@@ -157,7 +157,7 @@ PROVED = {
 def test_unambiguity_is_proved_at_any_length(
     text: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("diffprobe.datasets.ambiguity._draw_ambiguous_word", pytest.fail)
+    monkeypatch.setattr("diffprobe.datasets.inference.ambiguity._draw_ambiguous_word", pytest.fail)
     length = 63 if text in (PROVED["expressions"], PROVED["told apart by their length"]) else 64
     assert ContextFree.parse(text, length).proved_unambiguous
     assert not caplog.records

@@ -12,7 +12,8 @@ from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import Tensor, nn
 
 from diffprobe.config import NoiseConfig
-from diffprobe.datasets import Parity, hypercube
+from diffprobe.datasets import hypercube
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models import (
     BayesDenoiser,
@@ -122,7 +123,7 @@ def test_log_snr_is_finite_where_no_signal_is_left(scheduler: Any) -> None:
 
 def test_oracles_know_flows() -> None:
     """Against the posterior over all images, by Bayes' rule at alpha = 1 - sigma."""
-    world = hypercube(Parity(4))
+    world = hypercube(ParityConfig(4).build())
     images = world.render(world.grammar.words()).double()
     scheduler = FlowMatchEulerDiscreteScheduler(shift=2.0)
     random = torch.Generator().manual_seed(4)

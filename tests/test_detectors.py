@@ -10,7 +10,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from diffprobe.config import Config, NoiseConfig, ProbeConfig, SamplingConfig
-from diffprobe.datasets import Glyphs, ModularSum, Parity, SymbolImages
+from diffprobe.datasets import Glyphs, SymbolImages
+from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.seeding import generator
 from diffprobe.foundations.statistics import auroc, holm
@@ -25,7 +27,7 @@ from diffprobe.probes.subject import subject_of
 from diffprobe.sampling import sample
 
 SCHEDULER = noise_scheduler(NoiseConfig())
-STRIP = SymbolImages(Parity(4), Glyphs.font("01", (4, 4)), (1, 4))
+STRIP = SymbolImages(ParityConfig(4).build(), Glyphs.font("01", (4, 4)), (1, 4))
 BAYES, PRODUCT = BayesDenoiser(STRIP, SCHEDULER), ProductDenoiser(STRIP, SCHEDULER)
 LEVEL = 400
 SAMPLING = SamplingConfig(steps=25, batch_size=40)
@@ -210,7 +212,7 @@ def test_soft_readings_go_from_certain_to_even() -> None:
 
 
 def test_variants_of_a_symbol_are_averaged_over() -> None:
-    world = SymbolImages(ModularSum(2, 3, 3), Glyphs.font("abc", (6, 6), 3), (1, 2))
+    world = SymbolImages(ModularSumConfig(2, 3, 3).build(), Glyphs.font("abc", (6, 6), 3), (1, 2))
     images = torch.randn(5, *world.image_shape, generator=generator(0, "test"))
     cells = world.cells(images)[:, :, None, None]
     squares = (cells - world.glyphs.images).square().mean((-1, -2))

@@ -7,20 +7,12 @@ import pytest
 import torch
 from populations import all_words, estimates, tilted, truths
 
-from diffprobe.datasets import (
-    Automaton,
-    Copy,
-    DigitSum,
-    Dyck,
-    Glyphs,
-    Grammar,
-    ModularSum,
-    Parity,
-    SymbolImages,
-    WordList,
-    WordSplit,
-    hypercube,
-)
+from diffprobe.datasets import Automaton, Glyphs, Grammar, SymbolImages, WordList, hypercube
+from diffprobe.datasets.grammars.copy import CopyConfig
+from diffprobe.datasets.grammars.digit_sum import DigitSumConfig
+from diffprobe.datasets.grammars.dyck import DyckConfig
+from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.records import plain
 from diffprobe.report import distribution, distribution_figures, walsh
@@ -35,7 +27,7 @@ from diffprobe.report.estimators import (
 )
 from diffprobe.report.pairs import cramers_v
 
-PARITY = hypercube(Parity(6))
+PARITY = hypercube(ParityConfig(6).build())
 NO_DOUBLE_ONE = Automaton([[0, 1], [0, -1]], accept=[0, 1], length=5, weights=[[1, 2], [3, 1]])
 
 
@@ -51,7 +43,15 @@ def world(grammar: Grammar) -> SymbolImages:
 # ---- exact truths --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("grammar", [Parity(4), Dyck(6, 2), ModularSum(3, 3, 3), NO_DOUBLE_ONE])
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        ParityConfig(4).build(),
+        DyckConfig(6, 2).build(),
+        ModularSumConfig(3, 3, 3).build(),
+        NO_DOUBLE_ONE,
+    ],
+)
 def test_pairs_of_the_language_are_those_of_the_list(grammar: Grammar) -> None:
     words = grammar.words()
     one_hot = torch.nn.functional.one_hot(words, grammar.symbols).double()
@@ -59,17 +59,21 @@ def test_pairs_of_the_language_are_those_of_the_list(grammar: Grammar) -> None:
     torch.testing.assert_close(distribution.pair_marginals(grammar), expected)
 
 
-@pytest.mark.parametrize("grammar", [Parity(4), NO_DOUBLE_ONE, Dyck(6, 1)])
+@pytest.mark.parametrize(
+    "grammar", [ParityConfig(4).build(), NO_DOUBLE_ONE, DyckConfig(6, 1).build()]
+)
 def test_the_transform_and_the_signed_recursion_are_sums_over_words(grammar: Grammar) -> None:
     words, length = grammar.words(), grammar.length
     p = grammar.probability(words)
-    masks = all_words(Parity(length))
+    masks = all_words(ParityConfig(length).build())
     expected = torch.stack([p @ (1 - 2 * ((words * m).sum(1) % 2)).double() for m in masks])
     torch.testing.assert_close(walsh._exact(grammar, masks), expected)
     torch.testing.assert_close(walsh._every(grammar), expected)
 
 
-@pytest.mark.parametrize("grammar", [Parity(3), NO_DOUBLE_ONE, Dyck(6, 2)])
+@pytest.mark.parametrize(
+    "grammar", [ParityConfig(3).build(), NO_DOUBLE_ONE, DyckConfig(6, 2).build()]
+)
 def test_the_chance_to_collide_is_that_of_the_list(grammar: Grammar) -> None:
     p = grammar.probability(grammar.words())
     for draws in (2, 3):
@@ -162,10 +166,10 @@ def test_roots_and_words_of_an_estimate() -> None:
 @pytest.mark.parametrize(
     ("grammar", "population"),
     [
-        (Parity(5), "language"),
-        (Parity(5), "tilted"),
-        (Dyck(6, 1), "tilted"),
-        (ModularSum(3, 3, 3), "tilted"),
+        (ParityConfig(5).build(), "language"),
+        (ParityConfig(5).build(), "tilted"),
+        (DyckConfig(6, 1).build(), "tilted"),
+        (ModularSumConfig(3, 3, 3).build(), "tilted"),
     ],
 )
 def test_intervals_cover_the_truth(
@@ -213,7 +217,7 @@ def test_intervals_of_single_pairs_and_of_the_bound_cover_the_truth() -> None:
 def test_floors_hold_what_exact_samples_show() -> None:
     held = dict.fromkeys(("shares", "pairs", "language TV", "plug-in", "seen"), 0)
     repeats = 40
-    grammar = ModularSum(3, 4, 4)
+    grammar = ModularSumConfig(3, 4, 4).build()
     dataset = world(WordList(grammar.words(), 4))
     for seed in range(repeats):
         drawn = grammar.sample(120, seeded(seed))
@@ -235,7 +239,7 @@ def test_floors_hold_what_exact_samples_show() -> None:
 
 def test_a_local_generator_has_the_shares_and_nothing_else() -> None:
     random = seeded()
-    dataset = world(Dyck(8, 1))
+    dataset = world(DyckConfig(8, 1).build())
     shares = dataset.grammar.symbol_marginals()
     local = shares.multinomial(2000, replacement=True, generator=random).T
     exact = dataset.grammar.sample(2000, random)
@@ -269,9 +273,9 @@ def test_parity_shows_in_the_last_order_alone() -> None:
 
 def test_subsets_drawn_give_what_all_subsets_give(monkeypatch: pytest.MonkeyPatch) -> None:
     words = torch.randint(2, (300, 6), generator=seeded())
-    every = walsh.measure(Parity(6), words)
+    every = walsh.measure(ParityConfig(6).build(), words)
     monkeypatch.setattr(walsh, "FULL", 5)
-    drawn = walsh.measure(Parity(6), words)
+    drawn = walsh.measure(ParityConfig(6).build(), words)
     assert drawn.subsets == every.subsets
     for a, b in zip(every.energy, drawn.energy, strict=True):
         assert (a.value, a.low, a.high, a.language) == pytest.approx(
@@ -280,7 +284,7 @@ def test_subsets_drawn_give_what_all_subsets_give(monkeypatch: pytest.MonkeyPatc
 
 
 def test_long_words_are_measured_without_listing_them() -> None:
-    dataset = hypercube(Parity(40))
+    dataset = hypercube(ParityConfig(40).build())
     found = distribution.measure(dataset, dataset.grammar.sample(200, seeded()))
     assert found.walsh.subsets[1] == walsh.SUBSETS
     assert found.walsh.energy[-1].language == 1
@@ -291,8 +295,8 @@ def test_long_words_are_measured_without_listing_them() -> None:
 
 
 def test_recalling_the_training_set_leaves_the_rest_uncovered() -> None:
-    dataset = world(DigitSum())
-    split = WordSplit(dataset.grammar, 200, seed=1)
+    dataset = world(DigitSumConfig().build())
+    split = FiniteWords(dataset.grammar, 200, seed=1)
     recalled = distribution.measure(dataset, split.draw_training(1000, seeded()), split)
     assert recalled.held_out.seen == 0
     assert recalled.held_out.low > 300
@@ -327,10 +331,10 @@ def test_no_valid_word_leaves_what_concerns_them_open() -> None:
     assert (found.coverage.seen, found.coverage.expected) == (0, 0)
 
 
-@pytest.mark.parametrize("grammar", [Parity(4), Copy(4, 3)])
+@pytest.mark.parametrize("grammar", [ParityConfig(4).build(), CopyConfig(4, 3).build()])
 def test_the_summary_is_json_and_the_figure_is_drawn(grammar: Grammar, tmp_path: Path) -> None:
     dataset = world(grammar)
-    split = WordSplit(grammar, 3)
+    split = FiniteWords(grammar, 3)
     found = distribution.measure(dataset, grammar.sample(100, seeded()), split)
     content = json.loads(json.dumps(plain(found.summary()), allow_nan=False))
     assert content["n"] == 100

@@ -5,21 +5,21 @@ import torch
 from enumeration import check_by_enumeration
 from scipy.stats import chisquare
 
-from diffprobe.datasets import (
-    Automaton,
-    ContextFree,
-    Copy,
-    DigitSum,
-    Dyck,
-    Grammar,
-    ModularSum,
-    Palindrome,
-    Parity,
-    WordList,
-)
+from diffprobe.datasets import Automaton, ContextFree, Grammar, WordList
+from diffprobe.datasets.grammars.copy import CopyConfig
+from diffprobe.datasets.grammars.digit_sum import DigitSumConfig
+from diffprobe.datasets.grammars.dyck import DyckConfig
+from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
+from diffprobe.datasets.grammars.palindrome import PalindromeConfig
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 
-GRAMMARS = [Parity(5), ModularSum(3, 4, 3), DigitSum(), WordList(torch.tensor([[0, 2], [1, 1]]))]
+GRAMMARS = [
+    ParityConfig(5).build(),
+    ModularSumConfig(3, 4, 3).build(),
+    DigitSumConfig().build(),
+    WordList(torch.tensor([[0, 2], [1, 1]])),
+]
 
 
 @pytest.mark.parametrize("grammar", GRAMMARS, ids=lambda g: type(g).__name__)
@@ -79,11 +79,11 @@ def test_independent_biased_symbols_in_closed_form() -> None:
 
 def test_a_common_factor_changes_only_the_log_partition() -> None:
     tripled = Automaton([[0, 1], [1, 0]], [0], length=6, weights=[[3, 3], [3, 3]])
-    check_by_enumeration(tripled, Parity(6).words(), torch.full((32,), 3.0**6))
+    check_by_enumeration(tripled, ParityConfig(6).build().words(), torch.full((32,), 3.0**6))
 
 
 def test_posterior_samples_follow_the_marginals() -> None:
-    grammar = ModularSum(3, 4, 3)
+    grammar = ModularSumConfig(3, 4, 3).build()
     random = torch.Generator().manual_seed(1)
     scores = torch.randn(1, 3, 4, generator=random)
     n = 20_000
@@ -95,9 +95,9 @@ def test_posterior_samples_follow_the_marginals() -> None:
 
 
 def test_counts_are_right_to_the_last_digit() -> None:
-    assert Parity(64).count() == 2**63
-    assert ModularSum(64, 10, 10).count() == 10**63
-    assert ModularSum(40, 7, 3).count() == round_trip_count(40, 7, 3)
+    assert ParityConfig(64).build().count() == 2**63
+    assert ModularSumConfig(64, 10, 10).build().count() == 10**63
+    assert ModularSumConfig(40, 7, 3).build().count() == round_trip_count(40, 7, 3)
 
 
 def round_trip_count(length: int, base: int, modulus: int) -> int:
@@ -109,7 +109,7 @@ def round_trip_count(length: int, base: int, modulus: int) -> int:
 
 
 def test_float32_survives_the_evidence_of_little_noise() -> None:
-    grammar = Parity(6)
+    grammar = ParityConfig(6).build()
     random = torch.Generator().manual_seed(2)
     scores = 1e8 * torch.randn(8, 6, 2, generator=random)
     marginals = grammar.marginals(scores)
@@ -121,7 +121,7 @@ def test_float32_survives_the_evidence_of_little_noise() -> None:
 
 
 def test_excluded_symbols() -> None:
-    grammar = Parity(3)
+    grammar = ParityConfig(3).build()
     scores = torch.zeros(2, 3, 2)
     scores[0, :, 0] = -math.inf  # only 111, which is odd
     scores[1, 0, 0] = -math.inf  # 101 and 110 are left
@@ -132,7 +132,7 @@ def test_excluded_symbols() -> None:
 
 
 def test_marginals_are_differentiable_twice() -> None:
-    grammar = ModularSum(3, 3, 2)
+    grammar = ModularSumConfig(3, 3, 2).build()
     random = torch.Generator().manual_seed(3)
     scores = torch.randn(2, 3, 3, generator=random, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(grammar.log_partition, scores)
@@ -140,19 +140,19 @@ def test_marginals_are_differentiable_twice() -> None:
 
 
 def test_information() -> None:
-    assert Parity(6).total_correlation() == pytest.approx(math.log(2))
-    assert Parity(6).entropy() == pytest.approx(5 * math.log(2))
-    assert Parity(6).product_rate() == pytest.approx(0.5)
+    assert ParityConfig(6).build().total_correlation() == pytest.approx(math.log(2))
+    assert ParityConfig(6).build().entropy() == pytest.approx(5 * math.log(2))
+    assert ParityConfig(6).build().product_rate() == pytest.approx(0.5)
     every = WordList(torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]]))
     assert every.total_correlation() == pytest.approx(0, abs=1e-12)
 
 
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    grammar = DigitSum()
+    grammar = DigitSumConfig().build()
     random = torch.Generator().manual_seed(4)
     scores = torch.randn(7, 4, 10, generator=random)
     whole = grammar.marginals(scores)
-    monkeypatch.setattr("diffprobe.datasets.grammar.CHUNK_ELEMENTS", 1)
+    monkeypatch.setattr("diffprobe.datasets.inference.grammar.CHUNK_ELEMENTS", 1)
     assert torch.allclose(grammar.marginals(scores), whole)
 
 
@@ -167,7 +167,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_bad_scores_are_refused(scores: torch.Tensor, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        Parity(3).log_partition(scores)
+        ParityConfig(3).build().log_partition(scores)
 
 
 @pytest.mark.parametrize(
@@ -182,20 +182,20 @@ def test_bad_scores_are_refused(scores: torch.Tensor, message: str) -> None:
 )
 def test_bad_words_are_refused(words: torch.Tensor, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        Parity(3).contains(words)
+        ParityConfig(3).build().contains(words)
 
 
 def test_a_language_too_large_to_list() -> None:
     with pytest.raises(UsageError, match="more than the limit"):
-        Parity(40).words()
+        ParityConfig(40).build().words()
 
 
 NEAREST = [
     *GRAMMARS,
     *WEIGHTED.values(),
-    Copy(4, 3),
-    Palindrome(5, 2),
-    Dyck(6, 2),
+    CopyConfig(4, 3).build(),
+    PalindromeConfig(5, 2).build(),
+    DyckConfig(6, 2).build(),
 ]
 
 
@@ -223,9 +223,11 @@ def test_suspect_cells_of_long_words_in_closed_form(length: int) -> None:
     random = torch.Generator().manual_seed(length)
     words = torch.randint(2, (20, length), generator=random)
     odd = words.sum(1) % 2 == 1
-    assert torch.equal(Parity(length).suspects(words), odd[:, None].expand(-1, length))
+    assert torch.equal(
+        ParityConfig(length).build().suspects(words), odd[:, None].expand(-1, length)
+    )
 
-    rule = ModularSum(length, 10, 10)
+    rule = ModularSumConfig(length, 10, 10).build()
     digits = torch.randint(10, (20, length), generator=random)
     wrong = digits.sum(1) % 10 != 0
     assert torch.equal(rule.suspects(digits), wrong[:, None].expand(-1, length))
@@ -236,7 +238,7 @@ def test_suspect_cells_of_long_words_in_closed_form(length: int) -> None:
     mirrored[torch.arange(20), cell] = (mirrored[torch.arange(20), cell] + 1) % 3
     blamed = torch.zeros(20, length, dtype=torch.bool)
     blamed[torch.arange(20), cell] = blamed[torch.arange(20), length - 1 - cell] = True
-    assert torch.equal(Palindrome(length, 3).suspects(mirrored), blamed)
+    assert torch.equal(PalindromeConfig(length, 3).build().suspects(mirrored), blamed)
 
 
 @pytest.mark.parametrize("length", [18, 24, 64])
@@ -244,15 +246,19 @@ def test_suspect_cells_of_long_brackets_in_closed_form(length: int) -> None:
     inner = [0, 1] * (length // 2 - 1)
     wrong_kind = torch.tensor([[0, *inner, 1], [0, *inner, 3]])
     ends = [True, *[False] * (length - 2), True]
-    assert Dyck(length, 2).suspects(wrong_kind).tolist() == [[False] * length, ends]
+    assert DyckConfig(length, 2).build().suspects(wrong_kind).tolist() == [[False] * length, ends]
     # All open before all close, one too many: any but the first may close instead.
     half = length // 2
     open_too_often = torch.tensor([[0] * (half + 1) + [1] * (half - 1)])
     blamed = [False, *[True] * half, *[False] * (half - 1)]
-    assert Dyck(length, 1).suspects(open_too_often).tolist() == [blamed]
+    assert DyckConfig(length, 1).build().suspects(open_too_often).tolist() == [blamed]
 
 
-@pytest.mark.parametrize("grammar", [Parity(5), Dyck(6, 2), DigitSum()], ids=["parity", "dyck", ""])
+@pytest.mark.parametrize(
+    "grammar",
+    [ParityConfig(5).build(), DyckConfig(6, 2).build(), DigitSumConfig().build()],
+    ids=["parity", "dyck", ""],
+)
 def test_each_nearest_word_is_drawn_where_several_are(grammar: Grammar) -> None:
     word = torch.zeros(1, grammar.length, dtype=torch.long)
     word[0, 0] = 1

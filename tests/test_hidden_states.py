@@ -6,14 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffprobe.models.unet import build_unet
 from diffusers import UNet2DModel
 from diffusers.models.unets.unet_2d import UNet2DOutput
 from matplotlib.figure import Figure
 from scipy.optimize import minimize
 from torch import Tensor, nn
 
-from diffprobe.config import Config, NoiseConfig, ProbeConfig, SamplingConfig, UNetConfig
-from diffprobe.datasets import Parity, WordList, build_dataset, hypercube
+from diffprobe.config import Config, NoiseConfig, ProbeConfig, SamplingConfig
+from diffprobe.datasets import WordList, hypercube
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.intervals import Interval
 from diffprobe.foundations.records import plain
@@ -21,9 +23,9 @@ from diffprobe.foundations.statistics import wilson
 from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser, noise_scheduler
 from diffprobe.models.checkpoint import load_denoiser
 from diffprobe.models.denoiser import FunctionDenoiser, NetworkDenoiser
-from diffprobe.models.mlp import MLP
-from diffprobe.models.transformer import StripTransformer
-from diffprobe.models.unet import build_unet
+from diffprobe.models.modules.mlp import MLP
+from diffprobe.models.modules.transformer import StripTransformer
+from diffprobe.models.networks.unet import UNetConfig
 from diffprobe.probes import hidden_states, linear_probe
 from diffprobe.probes.activations import activations, default_layers, hashed
 from diffprobe.probes.cache import Keep
@@ -33,8 +35,8 @@ from diffprobe.probes.subject import subject_of
 from diffprobe.probes.untrained import untrained
 
 SCHEDULER = noise_scheduler(NoiseConfig(prediction_type="sample"))
-PAIR = hypercube(Parity(2))
-SIGNS = hypercube(Parity(5))
+PAIR = hypercube(ParityConfig(2).build())
+SIGNS = hypercube(ParityConfig(5).build())
 CONFIG = ProbeConfig(hidden_levels=5, hidden_images=1000, hidden_samples=400)
 SAMPLING = SamplingConfig(steps=10, batch_size=150)
 
@@ -110,7 +112,7 @@ def test_a_layer_that_computes_the_parity_is_found_on_unseen_words() -> None:
 def random_features() -> HiddenStates:
     """Features of a wide network that has not been trained, on parity."""
     torch.manual_seed(0)
-    world = hypercube(Parity(6))
+    world = hypercube(ParityConfig(6).build())
     network = NetworkDenoiser(MLP(world.image_shape, 256, 4), SCHEDULER)
     return hidden_states.measure(network, world, CONFIG, levels=LEVELS)
 
@@ -221,7 +223,7 @@ def test_levels_run_from_noise_to_image_through_where_it_is_decided() -> None:
 
 
 def test_too_few_words_give_no_number() -> None:
-    few = hidden_states.measure(knowing(), hypercube(Parity(4)), KNOWN, levels=LEVELS)
+    few = hidden_states.measure(knowing(), hypercube(ParityConfig(4).build()), KNOWN, levels=LEVELS)
     assert few.lacking.startswith("8 valid and 8 invalid words, and 10 of either are needed")
 
     class Blank(MLP):
@@ -501,7 +503,7 @@ def test_a_run_is_asked_both_questions(tiny_run: Path, tiny_config: Config, tmp_
     )
     config = replace(tiny_config, probe=probe)
     network: Denoiser = load_denoiser(tiny_run)
-    subject = subject_of(network, build_dataset(config), config, architecture="transformer")
+    subject = subject_of(network, config.dataset(), config, architecture="transformer")
     keep = Keep(tmp_path / "cache", "hidden-states", {})
     results = hidden_states.probe(subject, keep)
     assert results["word"].layers == ("x_t", "blocks.0", "x0_hat")

@@ -3,7 +3,10 @@ import math
 import pytest
 import torch
 
-from diffprobe.datasets import DigitSum, Glyphs, ModularSum, Parity, SymbolImages, hypercube
+from diffprobe.datasets import Glyphs, SymbolImages, hypercube
+from diffprobe.datasets.grammars.digit_sum import DigitSumConfig
+from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 
 
@@ -13,7 +16,7 @@ def random() -> torch.Generator:
 
 @pytest.mark.parametrize("grid", [(1, 6), (2, 3), (3, 2), (6, 1)])
 def test_cells_and_image_are_inverse(grid: tuple[int, int]) -> None:
-    dataset = SymbolImages(Parity(6), Glyphs.font("()", cell=(8, 5)), grid)
+    dataset = SymbolImages(ParityConfig(6).build(), Glyphs.font("()", cell=(8, 5)), grid)
     words = dataset.grammar.words()
     images = dataset.render(words)
     assert images.shape == (32, *dataset.image_shape) == (32, 1, 8 * grid[0], 5 * grid[1])
@@ -25,7 +28,9 @@ def test_cells_and_image_are_inverse(grid: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("variants", [1, 5])
 def test_clean_and_slightly_noisy_renderings_are_read_back(variants: int) -> None:
-    dataset = SymbolImages(ModularSum(4), Glyphs.font("0123456789", variants=variants), (1, 4))
+    dataset = SymbolImages(
+        ModularSumConfig(4).build(), Glyphs.font("0123456789", variants=variants), (1, 4)
+    )
     words = dataset.grammar.sample(500, random())
     images = dataset.draw(words, random())
     for noise in (0.0, 0.05):
@@ -35,7 +40,7 @@ def test_clean_and_slightly_noisy_renderings_are_read_back(variants: int) -> Non
 
 
 def test_handwriting_of_unseen_writers_is_read() -> None:
-    grammar = DigitSum()
+    grammar = DigitSumConfig().build()
     train = SymbolImages(grammar, Glyphs.digits("train"), (2, 2))
     held_out = SymbolImages(grammar, Glyphs.digits("held-out"), (2, 2))
     words = grammar.sample(1000, random())
@@ -51,7 +56,7 @@ def test_handwriting_of_unseen_writers_is_read() -> None:
 
 
 def test_what_is_no_symbol_is_not_legible() -> None:
-    dataset = SymbolImages(Parity(2), Glyphs.font("01"), (1, 2))
+    dataset = SymbolImages(ParityConfig(2).build(), Glyphs.font("01"), (1, 2))
     image = dataset.render(torch.tensor([[0, 1]]))
     blend = dataset.render(torch.tensor([[0, 0]])) / 2 + dataset.render(torch.tensor([[1, 1]])) / 2
     noise = torch.randn(image.shape, generator=random())
@@ -63,16 +68,16 @@ def test_what_is_no_symbol_is_not_legible() -> None:
 
 
 def test_the_hypercube_reads_signs() -> None:
-    dataset = hypercube(Parity(4))
+    dataset = hypercube(ParityConfig(4).build())
     images = torch.tensor([[[[-1.1, 0.9, 0.1, -0.8]]]])
     words, legible = dataset.read(images)
     assert words.tolist() == [[0, 1, 1, 0]]
     assert legible.tolist() == [[True, True, False, True]]
-    assert hypercube(Parity(4), (2, 2)).image_shape == (1, 2, 2)
+    assert hypercube(ParityConfig(4).build(), (2, 2)).image_shape == (1, 2, 2)
 
 
 def test_draw_uses_every_variant_evenly() -> None:
-    dataset = SymbolImages(Parity(1), Glyphs.font("01", variants=4), (1, 1))
+    dataset = SymbolImages(ParityConfig(1).build(), Glyphs.font("01", variants=4), (1, 1))
     images = dataset.draw(torch.zeros(4000, 1, dtype=torch.long), random())
     which = torch.cdist(images.flatten(1), dataset.glyphs.images[0].flatten(1)).argmin(1)
     counts = which.bincount(minlength=4)
@@ -80,7 +85,9 @@ def test_draw_uses_every_variant_evenly() -> None:
 
 
 def test_evidence_is_the_likelihood_of_the_noisy_cell() -> None:
-    dataset = SymbolImages(Parity(2), Glyphs.font("01", cell=(4, 4), variants=3), (1, 2))
+    dataset = SymbolImages(
+        ParityConfig(2).build(), Glyphs.font("01", cell=(4, 4), variants=3), (1, 2)
+    )
     alpha, sigma = torch.tensor([0.6, 0.9]), torch.tensor([0.8, 0.3])
     x_t = torch.randn(2, 1, 4, 8, generator=random(), dtype=torch.float64)
     scores = dataset.evidence(x_t, alpha, sigma)
@@ -100,9 +107,15 @@ def test_evidence_is_the_likelihood_of_the_noisy_cell() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: SymbolImages(Parity(6), Glyphs.font("01"), (2, 2)), "2×2 has 4 cells.*have 6"),
-        (lambda: SymbolImages(Parity(6), Glyphs.font("012"), (1, 6)), "glyphs for 3 symbols"),
-        (lambda: hypercube(ModularSum(2, 3, 3)), "glyphs for 2 symbols"),
+        (
+            lambda: SymbolImages(ParityConfig(6).build(), Glyphs.font("01"), (2, 2)),
+            "2×2 has 4 cells.*have 6",
+        ),
+        (
+            lambda: SymbolImages(ParityConfig(6).build(), Glyphs.font("012"), (1, 6)),
+            "glyphs for 3 symbols",
+        ),
+        (lambda: hypercube(ModularSumConfig(2, 3, 3).build()), "glyphs for 2 symbols"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(make, message: str) -> None:  # type: ignore[no-untyped-def]
@@ -125,6 +138,6 @@ def test_parts_that_do_not_fit_are_refused(make, message: str) -> None:  # type:
     ],
 )
 def test_bad_input_is_refused(call, message: str) -> None:  # type: ignore[no-untyped-def]
-    dataset = SymbolImages(Parity(2), Glyphs.font("01"), (1, 2))
+    dataset = SymbolImages(ParityConfig(2).build(), Glyphs.font("01"), (1, 2))
     with pytest.raises(UsageError, match=message):
         call(dataset)

@@ -6,7 +6,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from diffprobe.config import NoiseConfig, ProbeConfig
-from diffprobe.datasets import Glyphs, ImageSet, Parity, SymbolImages, hypercube
+from diffprobe.datasets import Glyphs, ImageSet, SymbolImages, hypercube
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models import Denoiser, noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
@@ -16,7 +17,7 @@ from diffprobe.probes.noise_levels import noisy_inputs
 from diffprobe.probes.regions import Regions
 
 SCHEDULER = noise_scheduler(NoiseConfig())
-CUBE = hypercube(Parity(4))
+CUBE = hypercube(ParityConfig(4).build())
 CONFIG = ProbeConfig(intervention_images=4000, batch_size=1000, images=16, projections=0)
 MATRIX = torch.tensor(
     [[2.0, 1.0, 0.0, 0.0], [0.0, 3.0, 0.0, 0.0], [0.0, 0.0, -1.0, 2.0], [1.0, 1.0, 1.0, 1.0]]
@@ -54,7 +55,7 @@ def test_a_linear_map_changes_as_its_matrix_says() -> None:
 
 
 def test_the_optimum_of_parity_answers_elsewhere_and_the_product_does_not() -> None:
-    world = SymbolImages(Parity(4), Glyphs.font("01", (4, 4), variants=2), (2, 2))
+    world = SymbolImages(ParityConfig(4).build(), Glyphs.font("01", (4, 4), variants=2), (2, 2))
     config = replace(CONFIG, intervention_images=100)
     bayes = intervention.measure(
         BayesDenoiser(world, SCHEDULER), world, config, t=250, kind="symbol"
@@ -95,7 +96,7 @@ def test_symbols_need_a_dataset() -> None:
 
 
 def test_a_sensitivity_map_is_a_row_of_the_jacobian_squared() -> None:
-    world = SymbolImages(Parity(4), Glyphs.font("01", (4, 4)), (2, 2))
+    world = SymbolImages(ParityConfig(4).build(), Glyphs.font("01", (4, 4)), (2, 2))
     bayes = BayesDenoiser(world, SCHEDULER)
     config = replace(CONFIG, region=2, batch_size=5)
     result = sensitivity.measure(bayes, world, config, t=350)

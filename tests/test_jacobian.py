@@ -2,10 +2,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffprobe.config import MLPConfig, NoiseConfig, TransformerConfig, UNetConfig
-from diffprobe.datasets import Glyphs, Parity, SymbolImages
+from diffprobe.config import NoiseConfig
+from diffprobe.datasets import Glyphs, SymbolImages
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
-from diffprobe.models import Denoiser, NetworkDenoiser, build_network, noise_scheduler
+from diffprobe.models import Denoiser, NetworkDenoiser, noise_scheduler
+from diffprobe.models.networks.mlp import MLPConfig
+from diffprobe.models.networks.transformer import TransformerConfig
+from diffprobe.models.networks.unet import UNetConfig
 from diffprobe.models.oracles import BayesDenoiser
 from diffprobe.probes.jacobian import (
     Linearisation,
@@ -18,7 +22,7 @@ from diffprobe.probes.jacobian import (
 )
 from diffprobe.probes.regions import Regions
 
-WORLD = SymbolImages(Parity(4), Glyphs.font("01", (4, 4)), (2, 2))
+WORLD = SymbolImages(ParityConfig(4).build(), Glyphs.font("01", (4, 4)), (2, 2))
 REGIONS = Regions.cells(WORLD)
 MASKS = REGIONS.masks
 SCHEDULER = noise_scheduler(NoiseConfig(prediction_type="v_prediction"))
@@ -29,7 +33,7 @@ def networks() -> dict[str, Denoiser]:
     transformer = TransformerConfig(patch=(4, 4), width=16, depth=1, heads=2)
     found: dict[str, Denoiser] = {"bayes": BayesDenoiser(WORLD, SCHEDULER)}
     for config in (unet, transformer, MLPConfig(width=32)):
-        network = build_network(config, WORLD.image_shape)
+        network = config.build(WORLD.image_shape)
         random = torch.Generator().manual_seed(0)
         for p in network.parameters():
             p.data += 0.1 * torch.randn(p.shape, generator=random)

@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from diffprobe.config import Config, NoiseConfig, ProbeConfig
-from diffprobe.datasets import Glyphs, ImageSet, Parity, SymbolImages, hypercube
+from diffprobe.datasets import Glyphs, ImageSet, SymbolImages, hypercube
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models import Denoiser, noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
@@ -20,7 +21,7 @@ from diffprobe.probes.regions import Regions
 from diffprobe.probes.subject import subject_of
 
 SCHEDULER = noise_scheduler(NoiseConfig())
-WORLD = hypercube(Parity(4))
+WORLD = hypercube(ParityConfig(4).build())
 CONFIG = ProbeConfig(images=40, levels=5, projections=0, batch_size=16)
 
 
@@ -62,7 +63,9 @@ def test_a_linear_map_has_the_ratio_of_its_matrix(variant: str, expected: float)
 
 
 def test_projections_agree_with_the_exact_ratio_within_their_error() -> None:
-    bayes = BayesDenoiser(SymbolImages(Parity(4), Glyphs.font("01", (4, 4)), (1, 4)), SCHEDULER)
+    bayes = BayesDenoiser(
+        SymbolImages(ParityConfig(4).build(), Glyphs.font("01", (4, 4)), (1, 4)), SCHEDULER
+    )
     levels = torch.tensor([700, 500, 300])
     for seed in range(3):
         exact = locality.measure(bayes, bayes.dataset, replace(CONFIG, seed=seed), levels=levels)
@@ -90,7 +93,7 @@ def test_the_jackknife_takes_the_bias_of_projections_away() -> None:
 
 
 def test_projections_tell_the_same_ratio_as_the_exact_jacobian_on_average() -> None:
-    world = SymbolImages(Parity(4), Glyphs.font("01", (4, 4)), (1, 4))
+    world = SymbolImages(ParityConfig(4).build(), Glyphs.font("01", (4, 4)), (1, 4))
     bayes = BayesDenoiser(world, SCHEDULER)
     config = replace(CONFIG, images=4000, batch_size=4000)
     levels = torch.tensor([480])
@@ -238,7 +241,7 @@ def test_regions_of_ones_own() -> None:
 @pytest.mark.parametrize("projections", [0, 2])
 def test_what_regions_leave_out_counts(projections: int) -> None:
     """One box of a strip: its share of the whole row of the explicit Jacobian."""
-    world = SymbolImages(Parity(4), Glyphs.font("01", (4, 4)), (1, 4))
+    world = SymbolImages(ParityConfig(4).build(), Glyphs.font("01", (4, 4)), (1, 4))
     bayes = BayesDenoiser(world, SCHEDULER)
     box = Regions.of_boxes(world.image_shape, [(0, 0, 4, 4)])
     config = replace(CONFIG, projections=projections, images=400, batch_size=400)

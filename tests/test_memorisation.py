@@ -7,14 +7,16 @@ import pytest
 import torch
 
 from diffprobe import memorisation
-from diffprobe.datasets import DigitSum, Glyphs, Parity, SymbolImages, WordList, WordSplit
+from diffprobe.datasets import Glyphs, SymbolImages, WordList
+from diffprobe.datasets.grammars.digit_sum import DigitSumConfig
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.records import interval
 from diffprobe.report import report_samples
 from diffprobe.verdicts import judge
 
-WORLD = SymbolImages(DigitSum(), Glyphs.font("0123456789", variants=3), (2, 2))
-SPLIT = WordSplit(WORLD.grammar, 300, seed=1)
+WORLD = SymbolImages(DigitSumConfig().build(), Glyphs.font("0123456789", variants=3), (2, 2))
+SPLIT = FiniteWords(WORLD.grammar, 300, seed=1)
 
 
 def planted(training: int, held_out: int, invalid: int) -> torch.Tensor:
@@ -39,8 +41,8 @@ def test_planted_shares_are_found() -> None:
 
 
 def test_the_nearest_image_is_the_one_found_by_looking_at_all() -> None:
-    world = SymbolImages(Parity(3), Glyphs.font("01", (4, 4), 2), (1, 3))
-    split = WordSplit(world.grammar, 2)
+    world = SymbolImages(ParityConfig(3).build(), Glyphs.font("01", (4, 4), 2), (1, 3))
+    split = FiniteWords(world.grammar, 2)
     random = torch.Generator().manual_seed(2)
     images = torch.randn(6, *world.image_shape, generator=random)
     result = memorisation.measure(world, split, images, judge(world, images))
@@ -76,7 +78,7 @@ def test_weights_move_the_line_to_compare_with() -> None:
     words = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])
     grammar = WordList(words, 2, [1, 2, 3, 4])
     world = SymbolImages(grammar, Glyphs.font("01", (4, 4)), (1, 2))
-    split = WordSplit(grammar, 2)
+    split = FiniteWords(grammar, 2)
     random = torch.Generator().manual_seed(3)
     images = world.draw(grammar.sample(4000, random), random)
     result = memorisation.measure(world, split, images, judge(world, images))
@@ -90,11 +92,11 @@ def test_weights_move_the_line_to_compare_with() -> None:
 def test_fresh_words_cannot_be_memorised() -> None:
     images = planted(3, 3, 3)
     with pytest.raises(UsageError, match="needs a finite training set"):
-        memorisation.measure(WORLD, WordSplit(WORLD.grammar), images, judge(WORLD, images))
+        memorisation.measure(WORLD, FreshWords(WORLD.grammar), images, judge(WORLD, images))
 
 
 def test_the_report_tells(tmp_path: Path) -> None:
-    report = report_samples(planted(50, 30, 20), WORLD, tmp_path, split=SPLIT)
+    report = report_samples(planted(50, 30, 20), WORLD, tmp_path, stream=SPLIT)
     content = json.loads((tmp_path / "report.json").read_text())
     assert content["memorisation"]["recalled"]["count"] == 50
     assert content["memorisation"]["uniform"] == pytest.approx(300 / 670)
@@ -105,6 +107,6 @@ def test_the_report_tells(tmp_path: Path) -> None:
     distances = [content["memorisation"][f"distance_to_{which}"] for which in ("training", "valid")]
     assert all(told["n"] == 100 for told in distances)
     assert all(interval(told) in page for told in distances)
-    without = report_samples(planted(5, 3, 2), WORLD, tmp_path, split=WordSplit(WORLD.grammar))
+    without = report_samples(planted(5, 3, 2), WORLD, tmp_path, stream=FreshWords(WORLD.grammar))
     assert without.memorisation is None
     assert "Memorisation" not in without.page.read_text()

@@ -4,15 +4,12 @@ import pytest
 import torch
 from diffusers import ModelMixin, UNet2DModel
 
-from diffprobe.config import (
-    MLPConfig,
-    ModelConfig,
-    ResidualMLPConfig,
-    TransformerConfig,
-    UNetConfig,
-)
+from diffprobe.config import ModelConfig
 from diffprobe.foundations.errors import UsageError
-from diffprobe.models import build_network
+from diffprobe.models.networks.mlp import MLPConfig
+from diffprobe.models.networks.residual_mlp import ResidualMLPConfig
+from diffprobe.models.networks.transformer import TransformerConfig
+from diffprobe.models.networks.unet import UNetConfig
 
 SHAPE = (1, 8, 16)
 CONFIGS = [
@@ -26,7 +23,7 @@ CONFIGS = [
 
 @pytest.fixture(params=CONFIGS, ids=lambda c: f"{c.name}")
 def network(request: pytest.FixtureRequest) -> ModelMixin:
-    return build_network(request.param, SHAPE, seed=0)
+    return request.param.build(SHAPE, seed=0)
 
 
 def inputs(n: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -93,14 +90,14 @@ def test_half_precision_and_double(network: ModelMixin) -> None:
 
 def test_the_same_seed_gives_the_same_weights() -> None:
     for config in CONFIGS:
-        a, b, c = (build_network(config, SHAPE, seed) for seed in (0, 0, 1))
+        a, b, c = (config.build(SHAPE, seed) for seed in (0, 0, 1))
         pairs = list(zip(a.parameters(), b.parameters(), c.parameters(), strict=True))
         assert all(torch.equal(p, q) for p, q, _ in pairs)
         assert not all(torch.equal(p, r) for p, _, r in pairs)
 
 
 def test_the_mlp_is_the_formula_of_the_paper() -> None:
-    network = build_network(MLPConfig(width=5, time_width=4), (1, 1, 3), seed=0)
+    network = MLPConfig(width=5, time_width=4).build((1, 1, 3), seed=0)
     x = torch.tensor([[0.3, -1.0, 2.0]])
     # diffusers' embedding of t = 0: cosines of zero and sines of zero.
     features = torch.cat([x, torch.tensor([[0.0, 0.0, 1.0, 1.0]])], 1)
@@ -128,8 +125,8 @@ def test_architectures_that_do_not_fit_are_refused(
     config: ModelConfig, shape: tuple[int, int, int], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        build_network(config, shape)
+        config.build(shape)
 
 
 def test_the_unet_is_diffusers_own() -> None:
-    assert type(build_network(CONFIGS[-1], SHAPE)) is UNet2DModel
+    assert type(CONFIGS[-1].build(SHAPE)) is UNet2DModel

@@ -2,14 +2,15 @@ import pytest
 import torch
 
 from diffprobe.config import NoiseConfig
-from diffprobe.datasets import Glyphs, Parity, SymbolImages, hypercube
+from diffprobe.datasets import Glyphs, SymbolImages, hypercube
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models import noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probes.noise_levels import clean_inputs, noisy_inputs, spread_levels, symbols_form_at
 
 SCHEDULER = noise_scheduler(NoiseConfig())
-WORLD = hypercube(Parity(4))
+WORLD = hypercube(ParityConfig(4).build())
 BAYES = BayesDenoiser(WORLD, SCHEDULER)
 
 
@@ -40,7 +41,7 @@ def test_the_same_words_and_noise_at_every_level_and_for_every_denoiser() -> Non
 
 
 def test_larger_symbols_form_under_more_noise() -> None:
-    large = SymbolImages(Parity(4), Glyphs.font("01", (12, 12)), (1, 4))
+    large = SymbolImages(ParityConfig(4).build(), Glyphs.font("01", (12, 12)), (1, 4))
     forms = [symbols_form_at(BayesDenoiser(w, SCHEDULER), w) for w in (WORLD, large)]
     assert forms[0] < forms[1]
 

@@ -4,23 +4,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffprobe.config import DataConfig, NoiseConfig, SamplingConfig
+from diffprobe.config import NoiseConfig, SamplingConfig
 from diffprobe.datasets import (
     Automaton,
     ContextFree,
-    Copy,
-    DigitSum,
-    Dyck,
     Glyphs,
     Grammar,
-    ModularSum,
-    Palindrome,
-    Parity,
     SymbolImages,
     WordList,
-    WordSplit,
     hypercube,
 )
+from diffprobe.datasets.grammars.copy import CopyConfig
+from diffprobe.datasets.grammars.digit_sum import DigitSumConfig
+from diffprobe.datasets.grammars.dyck import DyckConfig
+from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
+from diffprobe.datasets.grammars.palindrome import PalindromeConfig
+from diffprobe.datasets.grammars.parity import ParityConfig
+from diffprobe.datasets.stream import FiniteWords
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models import noise_scheduler
 from diffprobe.models.oracles import (
@@ -44,13 +44,13 @@ def drawn(grammar: Grammar, symbols: str, variants: int, grid: tuple[int, int]) 
 
 MORE_A_THAN_B = ContextFree.parse('S -> "a" S | T\nT -> "a" T "b" | ""', 5)
 WORLDS = {
-    "parity": drawn(Parity(4), "01", 1, (1, 4)),
-    "modular-sum with variants": drawn(ModularSum(3, 3, 3), "abc", 2, (1, 3)),
-    "hypercube": hypercube(Parity(5)),
-    "digit-sum": drawn(DigitSum(), "0123456789", 1, (2, 2)),
-    "copy": drawn(Copy(4, 3), "abc", 1, (2, 2)),
-    "palindrome": drawn(Palindrome(4, 2), "ab", 2, (1, 4)),
-    "dyck": drawn(Dyck(6, 2), "()[]", 1, (2, 3)),
+    "parity": drawn(ParityConfig(4).build(), "01", 1, (1, 4)),
+    "modular-sum with variants": drawn(ModularSumConfig(3, 3, 3).build(), "abc", 2, (1, 3)),
+    "hypercube": hypercube(ParityConfig(5).build()),
+    "digit-sum": drawn(DigitSumConfig().build(), "0123456789", 1, (2, 2)),
+    "copy": drawn(CopyConfig(4, 3).build(), "abc", 1, (2, 2)),
+    "palindrome": drawn(PalindromeConfig(4, 2).build(), "ab", 2, (1, 4)),
+    "dyck": drawn(DyckConfig(6, 2).build(), "()[]", 1, (2, 3)),
     "word list": drawn(WordList(torch.tensor([[0, 1, 2], [2, 2, 1]])), "xyz", 2, (3, 1)),
     "context-free": drawn(
         ContextFree.parse('S -> "a" S | T\nT -> "a" T "b" | ""', 5), "ab", 1, (1, 5)
@@ -135,7 +135,7 @@ def test_product_agrees_with_brute_force(world: SymbolImages) -> None:
 
 
 def test_the_closed_form_of_parity() -> None:
-    world = hypercube(Parity(4))
+    world = hypercube(ParityConfig(4).build())
     x_t, t = noisy(world, n=5)
     alpha, sigma = BayesDenoiser(world, SCHEDULER).alpha_sigma(t, torch.float64)
     u = torch.tanh(alpha * x_t / sigma.square()).flatten(1)
@@ -147,7 +147,7 @@ def test_the_closed_form_of_parity() -> None:
 
 def test_handwriting_of_unequal_counts() -> None:
     """Padded variants must carry no weight."""
-    world = SymbolImages(DigitSum(), Glyphs.digits("held-out"), (2, 2))
+    world = SymbolImages(DigitSumConfig().build(), Glyphs.digits("held-out"), (2, 2))
     random = torch.Generator().manual_seed(3)
     x_0 = world.draw(world.grammar.sample(4, random), random).double()
     t = torch.tensor([200, 400, 600, 800])
@@ -166,7 +166,7 @@ def test_handwriting_of_unequal_counts() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_sound_over_thirty_nats_of_log_snr(dtype: torch.dtype) -> None:
-    world = drawn(ModularSum(4, 10, 10), "0123456789", 3, (1, 4))
+    world = drawn(ModularSumConfig(4, 10, 10).build(), "0123456789", 3, (1, 4))
     scheduler = noise_scheduler(NoiseConfig())
     log_snr = torch.linspace(-15, 15, 31, dtype=torch.float64)
     scheduler.alphas_cumprod = torch.sigmoid(log_snr)
@@ -272,8 +272,8 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_training_oracle_is_the_empirical_optimum_of_all_it_can_draw() -> None:
     world = WORLDS["modular-sum with variants"]
-    assert training_oracle(world, SCHEDULER, DataConfig()) is None
-    oracle = training_oracle(world, SCHEDULER, DataConfig(training_words=3, seed=1))
+    assert training_oracle(world, SCHEDULER, FreshWords(world.grammar)) is None
+    oracle = training_oracle(world, SCHEDULER, FiniteWords(world.grammar, 3, 1))
     assert oracle is not None
     x_t, t = noisy(world)
     mean, _ = brute_force(every_image(oracle.dataset), x_t, t)
@@ -305,8 +305,8 @@ def test_oracles_of_weighted_grammars(
     scale = (product.sqrt() / (1 - product))[:, None, None]
     assert (jacobian(bayes, x_t, t) - scale * covariance).abs().max() < 1e-9 * scale.max()
 
-    split = WordSplit(grammar, 2, seed=1)
-    oracle = training_oracle(world, SCHEDULER, DataConfig(training_words=2, seed=1))
+    split = FiniteWords(grammar, 2, seed=1)
+    oracle = training_oracle(world, SCHEDULER, FiniteWords(world.grammar, 2, 1))
     assert oracle is not None
     assert split.training is not None
     mean, _ = brute_force(

@@ -18,7 +18,8 @@ import torch
 from browser import Browser, find_browser
 from PIL import Image
 
-from diffprobe.datasets import Glyphs, ModularSum, SymbolImages, WordSplit
+from diffprobe.datasets import Glyphs, SymbolImages
+from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
 from diffprobe.foundations.records import interval
 from diffprobe.foundations.statistics import wilson
 from diffprobe.probes import open_subject, run_probes
@@ -28,8 +29,8 @@ from diffprobe.verdicts import Verdicts, judge
 
 # Symbols, kinds and names that would be markup if they were not escaped.
 SYMBOLS = '<>&"'
-WORLD = SymbolImages(ModularSum(4, 4, 4), Glyphs.font(SYMBOLS), (2, 2))
-SPLIT = WordSplit(WORLD.grammar, 32, 0)
+WORLD = SymbolImages(ModularSumConfig(4, 4, 4).build(), Glyphs.font(SYMBOLS), (2, 2))
+SPLIT = FiniteWords(WORLD.grammar, 32, 0)
 KINDS = ("</script><b>&amp;", 'off by "two"')
 TITLE = "<script>alert(1)</script> & \"quotes\" 'too'"
 VERDICTS = ("valid-novel", "valid-memorised", "invalid", "illegible")
@@ -168,7 +169,7 @@ def probes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, An
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     out = tmp_path_factory.mktemp("report")
-    return report_samples(planted(), WORLD, out, split=SPLIT)
+    return report_samples(planted(), WORLD, out, stream=SPLIT)
 
 
 @pytest.fixture(scope="module")

@@ -6,19 +6,13 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from diffprobe.config import DataConfig, NoiseConfig, ProbeConfig
-from diffprobe.datasets import (
-    Dyck,
-    Glyphs,
-    Grammar,
-    ModularSum,
-    Palindrome,
-    Parity,
-    SymbolImages,
-    WordList,
-    WordSplit,
-    hypercube,
-)
+from diffprobe.config import NoiseConfig, ProbeConfig
+from diffprobe.datasets import Glyphs, Grammar, SymbolImages, WordList, hypercube
+from diffprobe.datasets.grammars.dyck import DyckConfig
+from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
+from diffprobe.datasets.grammars.palindrome import PalindromeConfig
+from diffprobe.datasets.grammars.parity import ParityConfig
+from diffprobe.datasets.stream import FiniteWords
 from diffprobe.foundations import intervals
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models import Denoiser, noise_scheduler
@@ -28,9 +22,9 @@ from diffprobe.probes import placement
 # Wide in log-SNR, so that the integrals have no tails outside.
 SCHEDULER = noise_scheduler(NoiseConfig())
 SCHEDULER.alphas_cumprod = torch.linspace(7, -7, 400, dtype=torch.float64).sigmoid()
-WORLD = hypercube(Parity(4))
+WORLD = hypercube(ParityConfig(4).build())
 CONFIG = ProbeConfig(placement_images=128, placement_levels=15)
-DATA = DataConfig(training_words=3)
+STREAM = FiniteWords(WORLD.grammar, 3)
 
 
 class Mixture(Denoiser):
@@ -77,7 +71,7 @@ def known_nulls(world: SymbolImages) -> dict[str, Denoiser]:
 def test_known_mixtures_are_placed_exactly(gamma: float) -> None:
     product, bayes, _ = oracles()
     mixture = Mixture([(1 - gamma, product), (gamma, bayes)])
-    result = placement.measure(mixture, WORLD, CONFIG, data=DATA)
+    result = placement.measure(mixture, WORLD, CONFIG, stream=STREAM)
     assert result.mean_gamma.value.item() == pytest.approx(gamma, abs=1e-6)
     assert result.mean_scale.value.item() == pytest.approx(1, abs=1e-6)
     assert result.mean_mu_raw is not None
@@ -138,7 +132,7 @@ def test_mu_alone_finds_memory_where_there_is_none() -> None:
             return bayes(x_t, (t + 60).clamp(max=self.timesteps - 1))
 
     config = replace(CONFIG, placement_images=256)
-    result = placement.measure(Blurred(SCHEDULER), WORLD, config, data=DATA)
+    result = placement.measure(Blurred(SCHEDULER), WORLD, config, stream=STREAM)
     assert result.mean_mu is not None
     assert result.mean_mu_raw is not None
     assert result.mean_mu_placebo is not None
@@ -157,7 +151,7 @@ def test_what_is_recalled_counts_where_the_grammar_lives() -> None:
             late = (self.log_snr(t) > 5).reshape(-1, 1, 1, 1)
             return torch.where(late, bayes(x_t, t), empirical(x_t, t))
 
-    result = placement.measure(Recalling(SCHEDULER), WORLD, CONFIG, data=DATA)
+    result = placement.measure(Recalling(SCHEDULER), WORLD, CONFIG, stream=STREAM)
     assert result.mean_mu is not None
     assert result.mean_mu_raw is not None
     assert result.mean_mu_raw.value.item() == pytest.approx(1, abs=1e-6)
@@ -169,29 +163,29 @@ def test_what_is_recalled_counts_where_the_grammar_lives() -> None:
 def test_a_share_of_the_training_set_is_found(mu: float) -> None:
     product, bayes, empirical = oracles()
     mixture = Mixture([(0.5, product), (0.5 - mu, bayes), (mu, empirical)])
-    result = placement.measure(mixture, WORLD, replace(CONFIG, placement_images=256), data=DATA)
+    result = placement.measure(mixture, WORLD, replace(CONFIG, placement_images=256), stream=STREAM)
     assert result.mean_mu is not None
     assert result.mean_mu.contains(mu)
     assert not result.mean_mu.contains(0.0)
 
 
 def test_placebos_are_other_sets_drawn_alike() -> None:
-    seeds = placement.placebo_seeds(WORLD, DATA, 8)
-    sets = [WordSplit(WORLD.grammar, 3, seed).training for seed in (DATA.seed, *seeds)]
+    others = placement.placebos(STREAM, 8)
+    sets = [each.training for each in (STREAM, *others)]
     assert len(sets) == 9
     assert len({tuple(sorted(map(tuple, s.tolist()))) for s in sets if s is not None}) == 9
     # Seven words of eight: there are seven other sets, as a training set of one word has.
-    assert len(placement.placebo_seeds(WORLD, DataConfig(training_words=7), 10)) == 7
+    assert len(placement.placebos(FiniteWords(WORLD.grammar, 7), 10)) == 7
     two = SymbolImages(WordList(torch.tensor([[0, 0], [1, 1]])), WORLD.glyphs, (1, 2))
-    assert len(placement.placebo_seeds(two, DataConfig(training_words=1), 8)) == 1
+    assert len(placement.placebos(FiniteWords(two.grammar, 1), 8)) == 1
     result = placement.measure(
-        ProductDenoiser(two, SCHEDULER), two, CONFIG, data=DataConfig(training_words=1)
+        ProductDenoiser(two, SCHEDULER), two, CONFIG, stream=FiniteWords(two.grammar, 1)
     )
     assert result.mean_mu is None  # a single other set has no spread
 
 
 def test_where_all_words_are_valid_gamma_is_undefined() -> None:
-    world = hypercube(ModularSum(3, 2, 1))
+    world = hypercube(ModularSumConfig(3, 2, 1).build())
     result = placement.measure(ProductDenoiser(world, SCHEDULER), world, CONFIG)
     assert result.mean_gamma.value.isnan()
     assert result.mean_gamma.low.isnan()
@@ -209,7 +203,7 @@ def test_where_the_grammar_is_worth_nothing_gamma_is_undefined() -> None:
     scheduler = noise_scheduler(NoiseConfig())
     scheduler.alphas_cumprod = torch.linspace(-12, -16, 400, dtype=torch.float64).sigmoid()
     denoiser = ProductDenoiser(WORLD, scheduler)
-    result = placement.measure(denoiser, WORLD, CONFIG, levels=levels, data=DATA)
+    result = placement.measure(denoiser, WORLD, CONFIG, levels=levels, stream=STREAM)
     assert result.mean_gamma.value.isnan()
     assert result.mean_mu is None
     assert "nats per unit log-SNR" in result.undefined
@@ -231,7 +225,7 @@ def test_an_error_beside_the_axis_is_unexplained() -> None:
 
 @pytest.mark.parametrize(
     "grammar",
-    [Parity(4), Dyck(6, 1), Palindrome(5, 2)],
+    [ParityConfig(4).build(), DyckConfig(6, 1).build(), PalindromeConfig(5, 2).build()],
     ids=lambda g: type(g).__name__,
 )
 def test_the_integral_is_the_total_correlation_within_one_per_cent(grammar: Grammar) -> None:
@@ -246,7 +240,7 @@ def test_the_integral_is_the_total_correlation_within_one_per_cent(grammar: Gram
 
 
 def test_the_integral_of_drawn_symbols_with_variants() -> None:
-    world = SymbolImages(ModularSum(3, 3, 3), Glyphs.font("abc", (4, 4), 2), (1, 3))
+    world = SymbolImages(ModularSumConfig(3, 3, 3).build(), Glyphs.font("abc", (4, 4), 2), (1, 3))
     config = ProbeConfig(placement_images=2000, placement_levels=60, batch_size=1000)
     result = placement.measure(ProductDenoiser(world, SCHEDULER), world, config)
     value, error = result.grammar_nats.value.item(), result.grammar_nats.standard_error.item()
@@ -297,7 +291,7 @@ def test_intervals_cover_in_repetitions() -> None:
 def test_levels_can_be_chosen_and_are_drawn() -> None:
     _, _, empirical = oracles()
     levels = torch.tensor([300, 200, 100])
-    result = placement.measure(empirical, WORLD, CONFIG, data=DATA, levels=levels)
+    result = placement.measure(empirical, WORLD, CONFIG, stream=STREAM, levels=levels)
     assert result.t.tolist() == [300, 200, 100]
     ax = placement.plot(result, Figure().subplots())
     labels = [str(line.get_label()) for line in ax.lines]

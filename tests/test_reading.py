@@ -7,24 +7,19 @@ from scipy.stats import binom
 
 from diffprobe import reading
 from diffprobe.config import NoiseConfig, SamplingConfig
-from diffprobe.datasets import (
-    Copy,
-    DigitSum,
-    Dyck,
-    Glyphs,
-    Grammar,
-    ModularSum,
-    Palindrome,
-    Parity,
-    SymbolImages,
-    hypercube,
-)
+from diffprobe.datasets import Glyphs, Grammar, SymbolImages, hypercube
+from diffprobe.datasets.grammars.copy import CopyConfig
+from diffprobe.datasets.grammars.digit_sum import DigitSumConfig
+from diffprobe.datasets.grammars.dyck import DyckConfig
+from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
+from diffprobe.datasets.grammars.palindrome import PalindromeConfig
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.statistics import wilson
 from diffprobe.models import ProductDenoiser, noise_scheduler
 from diffprobe.sampling import SAMPLERS, sample
 from diffprobe.verdicts import judge
 
-FONTS = SymbolImages(Copy(6, 10), Glyphs.font("0123456789", variants=2), (1, 6))
+FONTS = SymbolImages(CopyConfig(6, 10).build(), Glyphs.font("0123456789", variants=2), (1, 6))
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -61,7 +56,7 @@ def test_the_noise_in_samples_is_found(noise: float) -> None:
 
 
 def test_handwriting_of_unseen_writers_calibrates_the_reader() -> None:
-    world = SymbolImages(DigitSum(), Glyphs.digits(), (2, 2))
+    world = SymbolImages(DigitSumConfig().build(), Glyphs.digits(), (2, 2))
     found = reading.calibrate(world, noise=0.0)
     assert found.accuracy.n == found.refused.n == 510
     assert found.accuracy.value > 0.97
@@ -85,7 +80,7 @@ def test_handwriting_of_unseen_writers_calibrates_the_reader() -> None:
 
 def test_the_confidence_is_the_share_that_is_right() -> None:
     glyphs = Glyphs.digits()
-    world = SymbolImages(DigitSum(), glyphs, (2, 2))
+    world = SymbolImages(DigitSumConfig().build(), glyphs, (2, 2))
     assert glyphs.unseen is not None
     symbols, confidence, _ = world.recognise_cells(glyphs.unseen)
     right = (symbols == glyphs.unseen_labels)[confidence > 0]
@@ -98,7 +93,7 @@ def test_the_confidence_is_the_share_that_is_right() -> None:
 
 
 def test_single_pixels_are_calibrated_too() -> None:
-    world = hypercube(Parity(4))
+    world = hypercube(ParityConfig(4).build())
     # A pixel is refused where its noise exceeds the radius on the inner side, or on the outer.
     found = reading.calibrate(world, noise=0.3)
     outside = 2 * torch.special.ndtr(torch.tensor(-world.glyphs.radius / 0.3)).item()
@@ -108,7 +103,11 @@ def test_single_pixels_are_calibrated_too() -> None:
 # ---- correction ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("grammar", [Parity(3), Copy(2, 2), Dyck(4, 1)], ids=["parity", "copy", ""])
+@pytest.mark.parametrize(
+    "grammar",
+    [ParityConfig(3).build(), CopyConfig(2, 2).build(), DyckConfig(4, 1).build()],
+    ids=["parity", "copy", ""],
+)
 def test_the_correction_inverts_the_reader_exactly(grammar: Grammar) -> None:
     """Words written at random, read in exactly the expected proportions."""
     every = torch.tensor(list(itertools.product(range(2), repeat=grammar.length)))
@@ -128,7 +127,7 @@ def test_the_correction_inverts_the_reader_exactly(grammar: Grammar) -> None:
 
 
 def test_kinds_are_corrected_to_first_order() -> None:
-    grammar = Dyck(4, 2)
+    grammar = DyckConfig(4, 2).build()
     every = torch.tensor(list(itertools.product(range(4), repeat=4)))
     written = torch.rand(len(every), generator=generator()).double() ** 3
     for errors, off in ((4, 2e-4), (40, 2e-2)):
@@ -150,9 +149,9 @@ def test_kinds_are_corrected_to_first_order() -> None:
 def test_a_reader_without_errors_leaves_the_raw_rate() -> None:
     words = torch.tensor([[0, 0]] * 7 + [[0, 1]] * 3)
     rate = wilson(7, 10)
-    found = reading.correct_grammatical(Parity(2), words, 50 * torch.eye(2).long())
+    found = reading.correct_grammatical(ParityConfig(2).build(), words, 50 * torch.eye(2).long())
     assert (found.value, found.low, found.high) == (rate.value, rate.low, rate.high)
-    kinds = reading.correct_kinds(Parity(2), words, 50 * torch.eye(2).long())
+    kinds = reading.correct_kinds(ParityConfig(2).build(), words, 50 * torch.eye(2).long())
     assert kinds["odd parity"].value == 0.3
 
 
@@ -160,9 +159,11 @@ def test_what_cannot_be_corrected_is_undefined() -> None:
     words = torch.tensor([[0, 0], [0, 1]])
     blind = torch.tensor([[5, 5], [5, 5]])
     for found in (
-        reading.correct_grammatical(Parity(2), words, blind),
-        reading.correct_grammatical(Parity(2), words[:0], torch.eye(2).long()),
-        reading.correct_kinds(Parity(2), words[:0], torch.tensor([[9, 1], [0, 9]]))["odd parity"],
+        reading.correct_grammatical(ParityConfig(2).build(), words, blind),
+        reading.correct_grammatical(ParityConfig(2).build(), words[:0], torch.eye(2).long()),
+        reading.correct_kinds(ParityConfig(2).build(), words[:0], torch.tensor([[9, 1], [0, 9]]))[
+            "odd parity"
+        ],
     ):
         assert (found.value, found.low, found.high) == (None, 0.0, 1.0)
         assert str(found) == "undefined"
@@ -171,7 +172,10 @@ def test_what_cannot_be_corrected_is_undefined() -> None:
 @pytest.mark.parametrize("valid", [0.1, 0.9])
 def test_intervals_cover_the_truth_as_often_as_they_say(valid: float) -> None:
     """Words, the reader's errors on them, and the calibration are all drawn anew each time."""
-    grammar, shares = Copy(4, 3), torch.tensor([[0.98, 0.02, 0], [0.01, 0.96, 0.03], [0, 0, 1]])
+    grammar, shares = (
+        CopyConfig(4, 3).build(),
+        torch.tensor([[0.98, 0.02, 0], [0.01, 0.96, 0.03], [0, 0, 1]]),
+    )
     every = torch.tensor(list(itertools.product(range(3), repeat=4)))
     right = grammar.contains(every)
     written = torch.where(right, valid / right.sum(), (1 - valid) / (~right).sum()).double()
@@ -195,7 +199,11 @@ def test_intervals_cover_the_truth_as_often_as_they_say(valid: float) -> None:
     assert least <= kinds_covered <= most
 
 
-@pytest.mark.parametrize("grammar", [ModularSum(3, 2, 1), Palindrome(1, 2)], ids=["sum", "cell"])
+@pytest.mark.parametrize(
+    "grammar",
+    [ModularSumConfig(3, 2, 1).build(), PalindromeConfig(1, 2).build()],
+    ids=["sum", "cell"],
+)
 def test_nothing_is_wrong_where_every_word_is_valid_however_badly_it_is_read(
     grammar: Grammar,
 ) -> None:

@@ -5,11 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from diffprobe.datasets import Glyphs, ImageSet, Parity, SymbolImages
+from diffprobe.datasets import Glyphs, ImageSet, SymbolImages
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.probes.regions import Regions, default_regions, parse_regions
 
-WORLD = SymbolImages(Parity(6), Glyphs.font("01", (5, 4)), (2, 3))
+WORLD = SymbolImages(ParityConfig(6).build(), Glyphs.font("01", (5, 4)), (2, 3))
 
 
 def test_cells_are_what_the_dataset_draws_symbols_in() -> None:

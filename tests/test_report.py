@@ -8,12 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
-from diffprobe.datasets import Dyck, Glyphs, Parity, SymbolImages, WordList
+from diffprobe.datasets import Glyphs, SymbolImages, WordList
+from diffprobe.datasets.grammars.dyck import DyckConfig
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.report import assess, report_samples
 from diffprobe.report.findings import findings, headlines
 
-WORLD = SymbolImages(Parity(4), Glyphs.font("01"), (1, 4))
+WORLD = SymbolImages(ParityConfig(4).build(), Glyphs.font("01"), (1, 4))
 
 
 def images(valid: int, wrong: int, unreadable: int = 0) -> torch.Tensor:
@@ -52,7 +54,7 @@ def test_the_page_stands_alone_and_says_what_the_json_says(tmp_path: Path) -> No
 
 
 def test_the_json_has_every_number_with_its_interval_and_chance(tmp_path: Path) -> None:
-    world = SymbolImages(Dyck(4, 2), Glyphs.font("()[]"), (1, 4))
+    world = SymbolImages(DyckConfig(4, 2).build(), Glyphs.font("()[]"), (1, 4))
     random = torch.Generator().manual_seed(0)
     words = torch.cat(
         [

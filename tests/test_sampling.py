@@ -9,15 +9,16 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
 
 from diffprobe.config import NoiseConfig, SamplingConfig
-from diffprobe.datasets import Parity, hypercube
+from diffprobe.datasets import hypercube
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import DiffprobeError, UsageError
 from diffprobe.foundations.seeding import generator
-from diffprobe.models import NetworkDenoiser, build_network, noise_scheduler
+from diffprobe.models import NetworkDenoiser, noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser, WienerDenoiser
 from diffprobe.sampling import SAMPLERS, Samples, load_samples, sample, samples_name
 
 SCHEDULER = noise_scheduler(NoiseConfig())
-WORLD = hypercube(Parity(4))
+WORLD = hypercube(ParityConfig(4).build())
 BAYES = BayesDenoiser(WORLD, SCHEDULER)
 CONFIG = SamplingConfig(n=6, steps=8, batch_size=6)
 
@@ -27,7 +28,7 @@ def test_a_network_is_sampled_as_diffusers_would(kind: str, name: str) -> None:
     """Our x0_hat through `prediction_type="sample"` against diffusers on the raw prediction."""
     from diffprobe.config import ResidualMLPConfig
 
-    network = build_network(ResidualMLPConfig(width=16, depth=1), (1, 1, 4), seed=3)
+    network = ResidualMLPConfig(width=16, depth=1).build((1, 1, 4), seed=3)
     training = noise_scheduler(NoiseConfig(prediction_type=kind))
     ours = sample(
         NetworkDenoiser(network, training), (1, 1, 4), replace(CONFIG, sampler=name)

@@ -1,6 +1,6 @@
 import math
 
-from diffprobe.datasets.semiring import from_remainders, primes_beyond
+from diffprobe.datasets.inference.semiring import from_remainders, primes_beyond
 
 
 def test_primes_are_prime_and_enough() -> None:

@@ -5,16 +5,18 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from diffprobe.config import NoiseConfig, ProbeConfig, TransformerConfig
-from diffprobe.datasets import Glyphs, Parity, SymbolImages, hypercube
+from diffprobe.config import NoiseConfig, ProbeConfig
+from diffprobe.datasets import Glyphs, SymbolImages, hypercube
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
-from diffprobe.models import Denoiser, NetworkDenoiser, build_network, noise_scheduler
+from diffprobe.models import Denoiser, NetworkDenoiser, noise_scheduler
+from diffprobe.models.networks.transformer import TransformerConfig
 from diffprobe.models.oracles import BayesDenoiser
 from diffprobe.probes import spectrum
 from diffprobe.probes.jacobian import exact_jacobian
 
 SCHEDULER = noise_scheduler(NoiseConfig(prediction_type="v_prediction"))
-WORLD = SymbolImages(Parity(4), Glyphs.font("01", (4, 4)), (2, 2))
+WORLD = SymbolImages(ParityConfig(4).build(), Glyphs.font("01", (4, 4)), (2, 2))
 CONFIG = ProbeConfig(
     spectrum_images=3, spectrum_values=4, spectrum_iterations=30, spectrum_projections=400
 )
@@ -31,7 +33,7 @@ class Linear(Denoiser):
 
 def transformer() -> Denoiser:
     config = TransformerConfig(patch=(4, 4), width=16, depth=1, heads=2)
-    network = build_network(config, WORLD.image_shape)
+    network = config.build(WORLD.image_shape)
     random = torch.Generator().manual_seed(0)
     for p in network.parameters():
         p.data += 0.1 * torch.randn(p.shape, generator=random)
@@ -63,7 +65,10 @@ def test_moments_are_those_of_the_matrix() -> None:
     random = torch.Generator().manual_seed(1)
     matrix = torch.randn(4, 4, generator=random)
     result = spectrum.measure(
-        Linear(matrix), hypercube(Parity(4)), replace(CONFIG, spectrum_projections=4000), t=400
+        Linear(matrix),
+        hypercube(ParityConfig(4).build()),
+        replace(CONFIG, spectrum_projections=4000),
+        t=400,
     )
     squares = torch.linalg.svdvals(matrix).square()
     energy = squares.sum().item()
@@ -80,7 +85,7 @@ def test_moments_are_those_of_the_matrix() -> None:
 def test_ratios_of_few_projections_are_unbiased() -> None:
     random = torch.Generator().manual_seed(1)
     matrix = torch.randn(4, 4, generator=random)
-    world = hypercube(Parity(4))
+    world = hypercube(ParityConfig(4).build())
     config = replace(CONFIG, spectrum_images=4000, spectrum_iterations=1)
     exact = spectrum.measure(
         Linear(matrix), world, replace(config, spectrum_images=4, spectrum_projections=8000), t=400
@@ -96,21 +101,23 @@ def test_the_optimum_is_symmetric_and_a_rotation_is_not() -> None:
     bayes = spectrum.measure(BayesDenoiser(WORLD, SCHEDULER), WORLD, CONFIG, t=500)
     assert bayes.asymmetry.max() < 1e-8
     turn = torch.tensor([[0.0, -1.0, 0, 0], [1, 0, 0, 0], [0, 0, 0, -1], [0, 0, 1, 0]])
-    rotation = spectrum.measure(Linear(turn), hypercube(Parity(4)), CONFIG, t=500)
+    rotation = spectrum.measure(Linear(turn), hypercube(ParityConfig(4).build()), CONFIG, t=500)
     assert rotation.asymmetry.tolist() == pytest.approx([1.0] * 3, abs=1e-5)
     assert rotation.effective_rank.tolist() == pytest.approx([4.0] * 3, rel=1e-4)
     assert rotation.values.flatten().tolist() == pytest.approx([1.0] * 12, rel=1e-4)
 
 
 def test_what_depends_on_nothing_has_no_rank() -> None:
-    result = spectrum.measure(Linear(torch.zeros(4, 4)), hypercube(Parity(4)), CONFIG, t=500)
+    result = spectrum.measure(
+        Linear(torch.zeros(4, 4)), hypercube(ParityConfig(4).build()), CONFIG, t=500
+    )
     assert (result.values == 0).all()
     assert result.effective_rank.isnan().all()
     assert result.mean("asymmetry").n == 0
 
 
 def test_bad_settings_are_refused_and_the_figure_shows_the_values() -> None:
-    linear, world = Linear(torch.eye(4)), hypercube(Parity(4))
+    linear, world = Linear(torch.eye(4)), hypercube(ParityConfig(4).build())
     for change, message in (
         ({"spectrum_values": 5}, "must lie in 1 … 4"),
         ({"spectrum_images": 1}, "spectrum_images must be at least 2"),

@@ -11,7 +11,8 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from PIL import Image
 
 from diffprobe.config import Config
-from diffprobe.datasets import SymbolImages, build_dataset
+from diffprobe.datasets import SymbolImages
+from diffprobe.datasets.streams.finite import FiniteConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.statistics import wilson
 from diffprobe.models import FunctionDenoiser, list_checkpoints
@@ -112,7 +113,7 @@ def test_dynamics_go_along_all_checkpoints(results: ProbeResults, tiny_run: Path
 def test_a_finite_training_set_brings_the_empirical_oracle(
     tiny_config: Config, tmp_path: Path
 ) -> None:
-    config = replace(tiny_config, data=replace(tiny_config.data, training_words=3))
+    config = replace(tiny_config, stream=FiniteConfig(words=3))
     run = train(config, tmp_path / "run", "cpu")
     shown = replace(config, probe=replace(config.probe, baseline_images=16))
     results = run_probes(open_subject(run.path, shown), ["locality", "placement"], steps="all")
@@ -241,7 +242,7 @@ def test_somebodys_pipeline_on_pictures_and_on_a_known_grammar(
     assert subject.source == "pictures of pictures"
     assert len(subject.regions) == 2
     assert set(subject.oracles) == {"wiener", "local-patch"}
-    dataset = build_dataset(tiny_config)
+    dataset = tiny_config.dataset()
     known = open_subject(foreign, tiny_config, dataset=dataset)
     assert {"bayes", "product"} <= set(known.oracles)
     results = run_probes(known, ["placement"], out=tmp_path / "out")
@@ -254,7 +255,7 @@ def test_somebodys_pipeline_on_pictures_and_on_a_known_grammar(
 def test_a_function_is_probed_and_nothing_is_kept_of_it(
     tiny_config: Config, tmp_path: Path
 ) -> None:
-    dataset = build_dataset(tiny_config)
+    dataset = tiny_config.dataset()
     half = FunctionDenoiser(lambda x_t, t: x_t / 2, DDPMScheduler())
     results = run_probes(subject_of(half, dataset, tiny_config), ["locality"], out=tmp_path)
     assert results.results["locality"]["network"].ldr.value.tolist() == pytest.approx(
@@ -279,7 +280,7 @@ def test_a_checkpoint_outside_its_run_has_no_known_dataset(
 ) -> None:
     folder = tmp_path / "deep" / "er" / "foreign"
     shutil.copytree(tiny_run / "checkpoints" / "step-000030", folder)
-    assert open_subject(folder, tiny_config, dataset=build_dataset(tiny_config)).run is None
+    assert open_subject(folder, tiny_config, dataset=tiny_config.dataset()).run is None
 
 
 def test_estimates_of_oracles_are_no_trend_of_the_network() -> None:

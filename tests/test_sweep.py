@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from diffprobe.config import NoiseConfig, SamplingConfig
-from diffprobe.datasets import Parity, hypercube
+from diffprobe.datasets import hypercube
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.records import plain
 from diffprobe.models import BayesDenoiser, ProductDenoiser, noise_scheduler
@@ -13,7 +14,7 @@ from diffprobe.report import sweep
 from diffprobe.sampling import sample
 from diffprobe.verdicts import judge
 
-CUBE = hypercube(Parity(4))
+CUBE = hypercube(ParityConfig(4).build())
 SCHEDULER = noise_scheduler(NoiseConfig(timesteps=100))
 CONFIG = SamplingConfig(n=60, seed=3)
 

@@ -11,12 +11,13 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from diffprobe.config import Config, NoiseConfig, ProbeConfig, resolve
-from diffprobe.datasets import Glyphs, Parity, SymbolImages, build_dataset, hypercube
+from diffprobe.datasets import Glyphs, SymbolImages, hypercube
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser, noise_scheduler
 from diffprobe.models.checkpoint import list_checkpoints, load_denoiser
 from diffprobe.models.denoiser import NetworkDenoiser
-from diffprobe.models.mlp import MLP
+from diffprobe.models.modules.mlp import MLP
 from diffprobe.probes import two_layer
 from diffprobe.probes.cache import Keep
 from diffprobe.probes.subject import subject_of
@@ -24,7 +25,7 @@ from diffprobe.training import train
 from diffprobe.training.run_folder import RunFolder
 
 SCHEDULER = noise_scheduler(NoiseConfig(prediction_type="sample"))
-WORLD = hypercube(Parity(4))
+WORLD = hypercube(ParityConfig(4).build())
 CONFIG = ProbeConfig(two_layer_draws=64, two_layer_levels=2, placement_images=64)
 LEVELS = torch.tensor([300, 172])
 
@@ -69,7 +70,7 @@ def test_oracle_losses_match_quadrature() -> None:
     assert (loss.standard_error / loss.value).max() < 0.05
 
     # Two equal signs are one sign seen twice: a single one at twice the signal-to-noise ratio.
-    twins = hypercube(Parity(2))
+    twins = hypercube(ParityConfig(2).build())
     torch.manual_seed(0)
     two = NetworkDenoiser(MLP(twins.image_shape, 8, 4), SCHEDULER)
     result = two_layer.measure(two, twins, replace(CONFIG, two_layer_draws=2048), levels=LEVELS)
@@ -187,16 +188,16 @@ def test_settings_out_of_range_are_refused(change: dict[str, float], message: st
 def test_other_networks_and_worlds_are_refused() -> None:
     with pytest.raises(UsageError, match="BayesDenoiser"):
         two_layer.measure(BayesDenoiser(WORLD, SCHEDULER), WORLD, CONFIG)
-    strips = SymbolImages(Parity(4), Glyphs.font("01"), (1, 4))
+    strips = SymbolImages(ParityConfig(4).build(), Glyphs.font("01"), (1, 4))
     with pytest.raises(UsageError, match="words of signs"):
         two_layer.measure(network(), strips, CONFIG)
     with pytest.raises(UsageError, match="at most 4,096, not 8,192"):
-        two_layer.measure(network(), hypercube(Parity(14)), CONFIG)
+        two_layer.measure(network(), hypercube(ParityConfig(14).build()), CONFIG)
 
 
 @pytest.fixture(scope="module")
 def config() -> Config:
-    small = ["grammar.length=4", "images.grid=[1, 4]", "model.width=32", "training.steps=20"]
+    small = ["grammar.length=4", "images.grid=[1, 4]", "network.width=32", "training.steps=20"]
     few = ["training.checkpoints=3", "training.validation_size=16", "training.batch_size=8"]
     probe = ["probe.two_layer_draws=8", "probe.placement_images=16"]
     return resolve(preset="hypercube-mlp", assignments=[*small, *few, *probe])
@@ -208,7 +209,7 @@ def test_a_run_is_probed_up_to_its_checkpoint(config: Config, tmp_path: Path) ->
     middle = checkpoints[1]
     subject = subject_of(
         load_denoiser(middle.path),
-        build_dataset(config),
+        config.dataset(),
         config,
         architecture="mlp",
         run=RunFolder(run),

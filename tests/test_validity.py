@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from diffprobe.config import NoiseConfig
-from diffprobe.datasets import Parity, SymbolImages, WordList, hypercube
+from diffprobe.datasets import SymbolImages, WordList, hypercube
 from diffprobe.datasets.glyphs import Glyphs
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.models import BayesDenoiser, noise_scheduler
 from diffprobe.probes.validity import log_odds, mixed_words
 
@@ -40,7 +41,7 @@ def test_the_log_odds_match_a_sum_over_all_words() -> None:
 
 @pytest.mark.parametrize("t", [0, 500, 999])
 def test_the_log_odds_stay_finite_or_certain(t: int) -> None:
-    world = hypercube(Parity(6))
+    world = hypercube(ParityConfig(6).build())
     denoiser = BayesDenoiser(world, SCHEDULER)
     random = torch.Generator().manual_seed(0)
     words = mixed_words(world.grammar, 100, random)
@@ -52,7 +53,7 @@ def test_the_log_odds_stay_finite_or_certain(t: int) -> None:
 
 
 def test_the_optimum_is_as_right_as_it_believes() -> None:
-    world = hypercube(Parity(4))
+    world = hypercube(ParityConfig(4).build())
     denoiser = BayesDenoiser(world, SCHEDULER)
     random = torch.Generator().manual_seed(0)
     words = mixed_words(world.grammar, 5000, random)

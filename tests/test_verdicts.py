@@ -5,32 +5,24 @@ import numpy as np
 import pytest
 import torch
 
-from diffprobe.datasets import (
-    Automaton,
-    ContextFree,
-    Copy,
-    DigitSum,
-    Dyck,
-    Glyphs,
-    Grammar,
-    ModularSum,
-    Palindrome,
-    Parity,
-    SymbolImages,
-    WordList,
-    WordSplit,
-)
+from diffprobe.datasets import Automaton, ContextFree, Glyphs, Grammar, SymbolImages, WordList
+from diffprobe.datasets.grammars.copy import CopyConfig
+from diffprobe.datasets.grammars.digit_sum import DigitSumConfig
+from diffprobe.datasets.grammars.dyck import DyckConfig
+from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
+from diffprobe.datasets.grammars.palindrome import PalindromeConfig
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.sampling import load_samples
 from diffprobe.verdicts import VERDICTS, judge
 
 GRAMMARS = {
-    "parity": Parity(6),
-    "modular-sum": ModularSum(3, 10, 10),
-    "digit-sum": DigitSum(),
-    "copy": Copy(6, 3),
-    "palindrome": Palindrome(5, 3),
-    "dyck": Dyck(6, 2),
+    "parity": ParityConfig(6).build(),
+    "modular-sum": ModularSumConfig(3, 10, 10).build(),
+    "digit-sum": DigitSumConfig().build(),
+    "copy": CopyConfig(6, 3).build(),
+    "palindrome": PalindromeConfig(5, 3).build(),
+    "dyck": DyckConfig(6, 2).build(),
     "own-rules": ContextFree.parse('S -> "a" S "b" | "c"', 5),
     "own-automaton": Automaton([[0, 1], [0, -1]], [0, 1], length=6),
     "own-words": WordList(torch.tensor([[0, 1, 2], [2, 1, 0], [1, 1, 1]])),
@@ -88,7 +80,7 @@ def test_planted_violations_of_every_kind_come_back_in_those_counts(
 
 
 def test_planted_errors_are_found() -> None:
-    dataset = SymbolImages(DigitSum(), Glyphs.font("0123456789"), (2, 2))
+    dataset = SymbolImages(DigitSumConfig().build(), Glyphs.font("0123456789"), (2, 2))
     random = torch.Generator().manual_seed(0)
     images = dataset.render(
         torch.cat(
@@ -116,8 +108,8 @@ def test_planted_errors_are_found() -> None:
 
 
 def test_training_words_are_told_from_new_ones() -> None:
-    dataset = SymbolImages(Parity(4), Glyphs.font("01"), (1, 4))
-    split = WordSplit(dataset.grammar, 3)
+    dataset = SymbolImages(ParityConfig(4).build(), Glyphs.font("01"), (1, 4))
+    split = FiniteWords(dataset.grammar, 3)
     assert split.training is not None
     words = torch.cat([dataset.grammar.words(), torch.tensor([[0, 0, 0, 1]])])
     images = dataset.render(words)
@@ -136,7 +128,7 @@ def test_training_words_are_told_from_new_ones() -> None:
 
 
 def test_samples_that_are_not_finite_are_illegible() -> None:
-    dataset = SymbolImages(Parity(2), Glyphs.font("01"), (1, 2))
+    dataset = SymbolImages(ParityConfig(2).build(), Glyphs.font("01"), (1, 2))
     images = torch.full((3, 1, 8, 16), math.nan)
     images[0] = dataset.render(torch.tensor([[0, 0]]))
     images[1] = dataset.render(torch.tensor([[0, 0]]))
@@ -157,6 +149,6 @@ def test_samples_that_are_not_finite_are_illegible() -> None:
     ],
 )
 def test_images_that_do_not_fit_are_refused(images: torch.Tensor, message: str) -> None:
-    dataset = SymbolImages(Parity(2), Glyphs.font("01"), (1, 2))
+    dataset = SymbolImages(ParityConfig(2).build(), Glyphs.font("01"), (1, 2))
     with pytest.raises(UsageError, match=message):
         judge(dataset, images)

@@ -2,13 +2,19 @@ import pytest
 import torch
 
 from diffprobe import violations
-from diffprobe.datasets import Copy, Dyck, Grammar, ModularSum, Parity
+from diffprobe.datasets import Grammar
+from diffprobe.datasets.grammars.copy import CopyConfig
+from diffprobe.datasets.grammars.dyck import DyckConfig
+from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
+from diffprobe.datasets.grammars.parity import ParityConfig
 
 
 def test_words_planted_by_hand() -> None:
     #          ( ) [ ]   ( ] [ )     ( ( ( (     ( ) [ )
     words = [[0, 1, 2, 3], [0, 3, 2, 1], [0, 0, 0, 0], [0, 1, 2, 1]]
-    found = violations.measure(Dyck(4, 2), torch.tensor(words).repeat_interleave(10, 0))
+    found = violations.measure(
+        DyckConfig(4, 2).build(), torch.tensor(words).repeat_interleave(10, 0)
+    )
     assert (found.invalid.count, found.invalid.n) == (30, 40)
     kinds = {k: r.count for k, r in found.kinds.items()}
     assert kinds == {"wrong kind": 20, "left open": 10, "closes too early": 0}
@@ -20,7 +26,9 @@ def test_words_planted_by_hand() -> None:
     assert sum(r.count for r in found.positions) == 10 + 2 * 20
     assert sum(p.rate.count for p in found.substitutions) == 50
     # "[" becomes "(" or ")" becomes "]", each as likely.
-    late = violations.measure(Dyck(4, 2), torch.tensor([[0, 1, 2, 1]]).repeat(2000, 1))
+    late = violations.measure(
+        DyckConfig(4, 2).build(), torch.tensor([[0, 1, 2, 1]]).repeat(2000, 1)
+    )
     assert late.positions[0].count == late.positions[1].count == 0
     assert abs(late.positions[2].count - 1000) < 5 * 500**0.5
     assert {(p.first, p.second) for p in late.substitutions} == {(2, 0), (1, 3)}
@@ -29,14 +37,14 @@ def test_words_planted_by_hand() -> None:
 def test_no_cell_of_an_odd_word_is_blamed_more_than_another() -> None:
     random = torch.Generator().manual_seed(0)
     words = torch.randint(2, (8000, 4), generator=random)
-    found = violations.measure(Parity(4), words)
+    found = violations.measure(ParityConfig(4).build(), words)
     for rate in found.positions:
         assert rate.contains(found.invalid.count / 4 / 8000)
     assert found.paired.count == 0
 
 
 def test_a_copy_breaks_where_its_original_is() -> None:
-    grammar = Copy(6, 4)
+    grammar = CopyConfig(6, 4).build()
     random = torch.Generator().manual_seed(0)
     words = grammar.sample(600, random)
     cell = torch.randint(3, (600,), generator=random)
@@ -51,7 +59,9 @@ def test_a_copy_breaks_where_its_original_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "grammar", [Parity(6), ModularSum(3, 5, 4), Dyck(6, 2)], ids=lambda g: str(g.length)
+    "grammar",
+    [ParityConfig(6).build(), ModularSumConfig(3, 5, 4).build(), DyckConfig(6, 2).build()],
+    ids=lambda g: str(g.length),
 )
 def test_chance_is_at_its_exact_line(grammar: Grammar) -> None:
     for uniform, exact in ((True, grammar.uniform_rate()), (False, grammar.product_rate())):
@@ -64,7 +74,7 @@ def test_chance_is_at_its_exact_line(grammar: Grammar) -> None:
 
 
 def test_no_words() -> None:
-    found = violations.measure(Dyck(4, 2), torch.zeros(0, 4, dtype=torch.long))
+    found = violations.measure(DyckConfig(4, 2).build(), torch.zeros(0, 4, dtype=torch.long))
     assert found.invalid.n == 0
     assert found.distances == {}
     assert found.substitutions == found.cells == ()

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 import torch
 
 from coverage_parts.table import Row
-from diffprobe.datasets import Dyck, Grammar, Parity
+from diffprobe.datasets import Grammar
+from diffprobe.datasets.grammars.dyck import DyckConfig
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations import intervals
 from diffprobe.probes import layer_probes, word_splits
 from diffprobe.probes.validity import mixed_words
@@ -20,7 +22,10 @@ NUMBERS = ("accuracy", "difference", "shared", "control", "selectivity")
 
 def rows(repeats: int) -> Iterator[Row]:
     """Yield the rows of two languages and two kinds of features."""
-    for name, grammar, images in (("parity 6", Parity(6), 512), ("brackets", Dyck(8, 2), 1024)):
+    for name, grammar, images in (
+        ("parity 6", ParityConfig(6).build(), 512),
+        ("brackets", DyckConfig(8, 2).build(), 1024),
+    ):
         for knows in (False, True):
             found = [_one(grammar, images, knows, seed) for seed in range(repeats)]
             where = f"{name}, {'half-knowing' if knows else 'random'} features"

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from coverage_parts.table import Row, picks
 from coverage_parts.worlds import SCHEDULER, World
-from diffprobe.config import DataConfig, ProbeConfig
+from diffprobe.config import ProbeConfig
+from diffprobe.datasets.stream import FiniteWords
 from diffprobe.foundations import intervals
 from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser
 from diffprobe.models.oracles import training_oracle
@@ -93,10 +94,15 @@ def rows(world: World, repeats: int) -> Iterator[Row]:
 
 def memory(world: World, words: int, repeats: int) -> Iterator[Row]:
     """Yield mu above placebo sets of denoisers that know no training set: it should be 0."""
+    grammar = world.images.grammar
     sets = [
         oracle
         for seed in range(SETS)
-        if (oracle := training_oracle(world.images, SCHEDULER, DataConfig(words, seed)))
+        if (
+            oracle := training_oracle(
+                world.images, SCHEDULER, FiniteWords(world.images.grammar, words, seed)
+            )
+        )
     ]
     for name, denoiser in (
         ("product at a wrong level", Blend(world, 0.0, 0.0, late=60)),

@@ -13,15 +13,10 @@ from populations import all_words, estimates, tilted, truths
 from score_populations import POPULATIONS
 
 from coverage_parts.table import Row
-from diffprobe.datasets import (
-    Dyck,
-    Glyphs,
-    Grammar,
-    ModularSum,
-    Parity,
-    SymbolImages,
-    WordList,
-)
+from diffprobe.datasets import Glyphs, Grammar, SymbolImages, WordList
+from diffprobe.datasets.grammars.dyck import DyckConfig
+from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.statistics import auroc, clustered, difference, paired_difference, wilson
 from diffprobe.report import distribution
 from diffprobe.report.estimators import total_variation
@@ -45,7 +40,11 @@ def rows(scale: float) -> Iterator[Row]:
             yield Row.counted("samples", name, sum(found), len(found))
     # What simulates the plug-in's floor takes most of the time, and has no interval.
     distribution._with_plug_in = lambda found, *_: found
-    for grammar in (Parity(6), Dyck(8, 1), ModularSum(3, 4, 4)):
+    for grammar in (
+        ParityConfig(6).build(),
+        DyckConfig(8, 1).build(),
+        ModularSumConfig(3, 4, 4).build(),
+    ):
         for population in ("language", "product", "tilted"):
             for n in (200, 1000):
                 yield from distributions(grammar, population, n, max(1, int(scale * MEASURED)))

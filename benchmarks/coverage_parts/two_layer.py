@@ -8,13 +8,14 @@ import torch
 from coverage_parts.table import Row
 from coverage_parts.worlds import SCHEDULER
 from diffprobe.config import ProbeConfig
-from diffprobe.datasets import Parity, hypercube
+from diffprobe.datasets import hypercube
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations import intervals
 from diffprobe.models import NetworkDenoiser
-from diffprobe.models.mlp import MLP
+from diffprobe.models.modules.mlp import MLP
 from diffprobe.probes import two_layer
 
-WORLD = hypercube(Parity(4))
+WORLD = hypercube(ParityConfig(4).build())
 LEVELS = torch.tensor([300, 172])
 TRUTH = 16_384  # draws of the noise
 

@@ -4,16 +4,19 @@ from dataclasses import dataclass
 
 import torch
 
-from diffprobe.config import NoiseConfig, ProbeConfig, ResidualMLPConfig
-from diffprobe.datasets import DigitSum, Dyck, Glyphs, Parity, SymbolImages
+from diffprobe.config import NoiseConfig, ProbeConfig
+from diffprobe.datasets import Glyphs, SymbolImages
+from diffprobe.datasets.grammars.digit_sum import DigitSumConfig
+from diffprobe.datasets.grammars.dyck import DyckConfig
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.models import (
     BayesDenoiser,
     Denoiser,
     NetworkDenoiser,
     ProductDenoiser,
-    build_network,
     noise_scheduler,
 )
+from diffprobe.models.networks.residual_mlp import ResidualMLPConfig
 from diffprobe.probes.noise_levels import spread_levels
 from diffprobe.probes.placement import grammar_weight
 
@@ -59,10 +62,26 @@ class World:
 def world(name: str, scale: float = 1.0) -> World:
     """Return one of `NAMES`."""
     images, pool, exact = {
-        "parity 6": (SymbolImages(Parity(6), Glyphs.font("01", (4, 4)), (1, 6)), 10_000, True),
-        "parity 8": (SymbolImages(Parity(8), Glyphs.font("01", (4, 4)), (1, 8)), 10_000, True),
-        "brackets": (SymbolImages(Dyck(8, 2), Glyphs.font("()[]", (4, 4)), (1, 8)), 4_000, True),
-        "digit sums": (SymbolImages(DigitSum(), Glyphs.digits(), (2, 2)), 1_000, False),
+        "parity 6": (
+            SymbolImages(ParityConfig(6).build(), Glyphs.font("01", (4, 4)), (1, 6)),
+            10_000,
+            True,
+        ),
+        "parity 8": (
+            SymbolImages(ParityConfig(8).build(), Glyphs.font("01", (4, 4)), (1, 8)),
+            10_000,
+            True,
+        ),
+        "brackets": (
+            SymbolImages(DyckConfig(8, 2).build(), Glyphs.font("()[]", (4, 4)), (1, 8)),
+            4_000,
+            True,
+        ),
+        "digit sums": (
+            SymbolImages(DigitSumConfig().build(), Glyphs.digits(), (2, 2)),
+            1_000,
+            False,
+        ),
     }[name]
     network = _trained(images, steps=max(20, int(400 * scale)))
     bayes = BayesDenoiser(images, SCHEDULER)
@@ -81,7 +100,7 @@ NAMES = ("parity 6", "parity 8", "brackets", "digit sums")
 
 def _trained(images: SymbolImages, steps: int) -> Denoiser:
     torch.manual_seed(0)
-    network = build_network(ResidualMLPConfig(width=256, depth=2), images.image_shape)
+    network = ResidualMLPConfig(width=256, depth=2).build(images.image_shape)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     random = torch.Generator().manual_seed(0)
     for _ in range(steps):

@@ -29,10 +29,9 @@ def command(
     rule is a coin toss; and each symbol's output listens to its own cell alone.
     """
     started = time.monotonic()
-    config = opt.resolve_config(preset="demo", assignments=assignments, flags=opt.seed_flags(seed))
+    config = opt.resolve_config(preset="demo", assignments=assignments, seed=seed)
     opt.show_warnings()
 
-    from diffprobe.datasets import build_dataset
     from diffprobe.foundations import progress
     from diffprobe.foundations.devices import resolve_device
     from diffprobe.models import load_denoiser
@@ -43,10 +42,10 @@ def command(
 
     chosen = resolve_device(device)
     run = train(config, out, device, progress.terminal)
-    dataset = build_dataset(config)
-    denoiser = load_denoiser(run.path, config.sampling.weights, chosen)
+    dataset = config.dataset()
+    denoiser = load_denoiser(run.path, config.weights, chosen)
     samples = sample(denoiser, dataset.image_shape, config.sampling, progress.terminal)
-    name = samples_name(config.training.steps, config.sampling)
+    name = samples_name(config.training.steps, config.sampling, config.weights)
     samples.save(run.path / "samples" / name)
     quick = replace(
         config,

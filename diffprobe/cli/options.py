@@ -79,23 +79,26 @@ def resolve_config(
     base: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
     flags: Mapping[str, Any] | None = None,
+    seed: int | None = None,
 ) -> Config:
     """Return the configuration of a command: defaults, file, environment, then the command line.
 
     Args:
         flags: `section.key` -> value of typed options; None leaves a setting alone. They go
             over `assignments`.
+        seed: Of everything random, where one is given.
     """
     typed = [
         f"{key}={json.dumps(value)}" for key, value in (flags or {}).items() if value is not None
     ]
-    return resolve(
+    config = resolve(
         preset=preset,
         file=file,
         base=base,
         environment=os.environ,
         assignments=[*assignments, *typed],
     )
+    return config if seed is None else config.with_seed(seed)
 
 
 def dataset_config(name: str) -> Config:
@@ -127,12 +130,6 @@ def numbers(option: str, text: str, kind: type[Number]) -> list[Number]:
         return [kind(part) for part in text.split(",")]
     except ValueError as error:
         raise UsageError(f"{option} takes numbers separated by commas, not {text!r}") from error
-
-
-def seed_flags(seed: int | None) -> dict[str, Any]:
-    """Return the settings that --seed stands for."""
-    sections = ("data", "training", "sampling", "probe")
-    return {f"{section}.seed": seed for section in sections}
 
 
 def show_warnings() -> None:

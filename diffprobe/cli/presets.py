@@ -8,9 +8,9 @@ from diffprobe.config import (
     preset_names,
     preset_summary,
     read_preset,
-    to_settings,
     to_toml,
 )
+from diffprobe.foundations.settings import to_settings
 
 
 @click.command()

@@ -6,7 +6,7 @@ from typing import Literal
 import click
 
 from diffprobe.cli import options as opt
-from diffprobe.config import to_settings
+from diffprobe.foundations.settings import to_settings
 
 
 @click.command()
@@ -104,7 +104,7 @@ from diffprobe.config import to_settings
     metavar="H W",
     help="Pixels of a foreign model's images.  [default: the model's own]",
 )
-@click.option("--weights", type=click.Choice(["ema", "raw"]), help="Which weights.")
+@click.option("--weights", metavar="NAME", help="Which weights: raw, or an average's name.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -151,7 +151,6 @@ def command(
     output folder and measured again only when a setting changes; after Ctrl-C the same
     command goes on.
     """
-    from diffprobe.datasets import build_dataset
     from diffprobe.foundations import progress
     from diffprobe.foundations.devices import resolve_device
     from diffprobe.models import Condition, find_checkpoint
@@ -199,7 +198,7 @@ def command(
     subject = open_subject(
         checkpoint,
         config,
-        dataset=build_dataset(world) if world else None,
+        dataset=world.dataset() if world else None,
         images=images,
         regions=regions,
         condition=Condition(prompt, class_label, embeddings, guidance),

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from diffprobe.cli import options as opt
-from diffprobe.config import Config, to_settings
+from diffprobe.config import Config
 from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.settings import to_settings
 
 if TYPE_CHECKING:
     from diffprobe.report.comparison import Comparison
@@ -100,7 +101,6 @@ def command(
 def _judge(
     source: Path, dataset: str | None, out: Path | None, fail_above: float | None, say: str
 ) -> int:
-    from diffprobe.datasets import WordSplit, build_dataset
     from diffprobe.report import report_samples
     from diffprobe.sampling import load_samples
 
@@ -108,7 +108,7 @@ def _judge(
     samples = load_samples(file)
     config = _config(file, run, dataset)
     parent = run.path / "report" if run is not None else file.parent
-    world = build_dataset(config)
+    world = config.dataset()
     report = report_samples(
         samples.images,
         world,
@@ -116,7 +116,7 @@ def _judge(
         title=f"{run.path.resolve().name if run is not None else ''} {file.stem}".strip(),
         details={"file": file.name, "sampler": dict(samples.sampler)},
         probes=_newest_probes(run.path) if run is not None else None,
-        split=WordSplit(world.grammar, config.data.training_words, config.data.seed),
+        stream=config.stream.build(world.grammar),
     )
     if say == "json":
         opt.print_json({**report.content, "page": report.page})
@@ -140,7 +140,6 @@ def _judge(
 
 
 def _compare(sources: tuple[Path, ...], dataset: str | None, paired: bool) -> "Comparison":
-    from diffprobe.datasets import build_dataset
     from diffprobe.report.comparison import compare
     from diffprobe.sampling import load_samples
     from diffprobe.verdicts import judge
@@ -152,7 +151,7 @@ def _compare(sources: tuple[Path, ...], dataset: str | None, paired: bool) -> "C
     samples = {name: load_samples(file) for name, (file, _) in zip(names, files, strict=True)}
     _check_noise({name: each.sampler for name, each in samples.items()}, paired)
     sets = {
-        name: judge(build_dataset(_config(file, run, dataset)), samples[name].images)
+        name: judge(_config(file, run, dataset).dataset(), samples[name].images)
         for name, (file, run) in zip(names, files, strict=True)
     }
     return compare(sets, paired=paired)
@@ -184,7 +183,6 @@ def _sweep(
     assignments: tuple[str, ...],
     device: str,
 ) -> "Sweep":
-    from diffprobe.datasets import build_dataset
     from diffprobe.foundations import progress
     from diffprobe.foundations.devices import resolve_device
     from diffprobe.models import load_denoiser
@@ -193,10 +191,10 @@ def _sweep(
 
     run = RunFolder(source)
     config = opt.resolve_config(base=to_settings(run.config()), assignments=assignments)
-    denoiser = load_denoiser(source, config.sampling.weights, resolve_device(device))
+    denoiser = load_denoiser(source, config.weights, resolve_device(device))
     return sweep.run(
         denoiser,
-        build_dataset(config),
+        config.dataset(),
         [s.strip() for s in (samplers or "ddim").split(",")],
         opt.numbers("--nfe", nfe or "5,10,20,50", int),
         opt.numbers("--eta", eta or "0", float),

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from diffprobe.cli import options as opt
-from diffprobe.config import to_settings
 from diffprobe.foundations.errors import CheckpointError
+from diffprobe.foundations.settings import to_settings
 
 sampling_options = opt.options(
     click.option("--n", type=int, metavar="N", help="How many images."),
@@ -18,7 +18,7 @@ sampling_options = opt.options(
     click.option("--sampler-steps", type=int, metavar="N", help="Steps of the sampler."),
     click.option("--eta", type=float, metavar="X", help="DDIM's noise, from 0 to 1."),
     click.option("--batch-size", type=int, metavar="N", help="Images at once."),
-    click.option("--weights", type=click.Choice(["ema", "raw"]), help="Which weights."),
+    click.option("--weights", metavar="NAME", help="Which weights: raw, or an average's name."),
 )
 
 
@@ -50,7 +50,6 @@ def command(
     as_json: bool,
 ) -> None:
     """Draw images from a checkpoint and store them with the resolved sampler."""
-    from diffprobe.datasets import build_dataset
     from diffprobe.foundations import progress
     from diffprobe.foundations.devices import resolve_device
     from diffprobe.models import find_checkpoint, load_denoiser
@@ -74,13 +73,13 @@ def command(
             "sampling.seed": seed,
         },
     )
-    target = out or run.path / "samples" / samples_name(found.step, config.sampling)
+    target = out or run.path / "samples" / samples_name(found.step, config.sampling, config.weights)
     if dry_run:
         opt.print_json({"file": str(target), "sampling": to_settings(config)["sampling"]})
         return
     opt.show_warnings()
-    denoiser = load_denoiser(found.path, config.sampling.weights, resolve_device(device))
-    shape = build_dataset(config).image_shape
+    denoiser = load_denoiser(found.path, config.weights, resolve_device(device))
+    shape = config.dataset().image_shape
     samples = sample(denoiser, shape, config.sampling, progress.terminal)
     samples.save(target)
     if as_json:

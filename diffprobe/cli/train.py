@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from diffprobe.cli import options as opt
-from diffprobe.config import Config, to_settings, to_toml
+from diffprobe.config import Config, to_toml
 from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.settings import to_settings
 
 
 @click.command()
@@ -18,6 +19,11 @@ from diffprobe.foundations.errors import UsageError
     help="Run folder.  [default: runs/ and the name of the preset or file]",
 )
 @click.option("--steps", type=int, metavar="N", help="Short for --set training.steps=N.")
+@click.option(
+    "--branch-from",
+    metavar="RUN@STEP",
+    help="Start from another run's weights and optimizer at a step whose state it kept.",
+)
 @opt.options(opt.device_option, opt.seed_option, opt.dry_run_option, opt.json_option)
 def command(
     preset: str | None,
@@ -25,6 +31,7 @@ def command(
     assignments: tuple[str, ...],
     out: Path | None,
     steps: int | None,
+    branch_from: str | None,
     device: str,
     seed: int | None,
     dry_run: bool,
@@ -33,7 +40,8 @@ def command(
     """Train a denoiser on images of valid words.
 
     To continue after Ctrl-C, a kill or a crash, run the same command again: the result is the
-    same as without the interruption, bit for bit on one machine.
+    same as without the interruption, bit for bit on one machine. With more --steps a finished
+    run goes on, where its learning rates allow it.
     """
     if preset is None and file is None:
         raise UsageError(
@@ -43,7 +51,8 @@ def command(
         preset=preset,
         file=file,
         assignments=assignments,
-        flags={"training.steps": steps, **opt.seed_flags(seed)},
+        flags={"training.steps": steps},
+        seed=seed,
     )
     out = out or Path("runs") / (preset or str(file and file.stem))
     opt.show_warnings()
@@ -59,35 +68,37 @@ def command(
         click.echo(line, err=True)
 
     from diffprobe.foundations import progress
-    from diffprobe.training import train
+    from diffprobe.training import Branch, train
 
-    run = train(config, out, device, progress.terminal)
+    branch = Branch.parse(branch_from) if branch_from is not None else None
+    run = train(config, out, device, progress.terminal, branch=branch)
     last = run.metrics()[-1]
     if as_json:
         opt.print_json({"run": str(run.path), "summary": summary, **last})
         return
+    weights = config.weights
+    loss = last["validation_loss" if weights == "raw" else f"validation_loss_{weights}"]
     click.echo(
-        f"{run.path}: step {last['step']:,}, validation loss {last['validation_loss_ema']:.5f} "
-        f"(EMA weights), {last['seconds']:.0f} s"
+        f"{run.path}: step {last['step']:,}, validation loss {loss:.5f} ({weights} weights), "
+        f"{last['seconds']:.0f} s"
     )
 
 
 def _summary(config: Config) -> dict[str, str]:
     """Describe what is trained; raises where the configuration does not fit together."""
-    from diffprobe.datasets import WordSplit, build_dataset
-    from diffprobe.models import build_network, parameter_count
+    from diffprobe.models import parameter_count
 
-    dataset = build_dataset(config)
-    WordSplit(dataset.grammar, config.data.training_words, config.data.seed)
-    network = build_network(config.model, dataset.image_shape, config.training.seed)
+    dataset = config.dataset()
+    stream = config.stream.build(dataset.grammar)
+    network = config.network.build(dataset.image_shape, config.training.seed)
     channels, height, width = dataset.image_shape
     words = dataset.grammar.count()
-    chosen = config.data.training_words
-    trained_on = f"{chosen:,} of them, the others held out" if chosen else "all of them"
+    known = stream.training
+    trained_on = "all of them" if known is None else f"{len(known):,} of them, the others held out"
     return {
         "world": (
             f"world: {config.grammar.name} on a grid of {dataset.grid[0]}×{dataset.grid[1]} cells, "
             f"images {channels}×{height}×{width}; {words:,} valid words, trained on {trained_on}"
         ),
-        "model": f"model: {config.model.name}, {parameter_count(network):,} parameters",
+        "model": f"model: {config.network.name}, {parameter_count(network):,} parameters",
     }

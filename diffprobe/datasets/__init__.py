@@ -1,32 +1,5 @@
 """Worlds whose rules are known exactly: grammars, glyphs, and images of symbols."""
 
-from diffprobe.datasets.automaton import Automaton
-from diffprobe.datasets.build import build_dataset, build_grammar
-from diffprobe.datasets.catalog import Copy, DigitSum, Dyck, ModularSum, Palindrome, Parity
-from diffprobe.datasets.context_free import ContextFree
-from diffprobe.datasets.glyphs import Glyphs
-from diffprobe.datasets.grammar import Grammar
-from diffprobe.datasets.image_set import ImageSet
-from diffprobe.datasets.images import SymbolImages, hypercube
-from diffprobe.datasets.split import WordSplit
-from diffprobe.datasets.word_list import WordList
+import lazy_loader
 
-__all__ = [
-    "Automaton",
-    "ContextFree",
-    "Copy",
-    "DigitSum",
-    "Dyck",
-    "Glyphs",
-    "Grammar",
-    "ImageSet",
-    "ModularSum",
-    "Palindrome",
-    "Parity",
-    "SymbolImages",
-    "WordList",
-    "WordSplit",
-    "build_dataset",
-    "build_grammar",
-    "hypercube",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

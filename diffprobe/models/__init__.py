@@ -1,43 +1,5 @@
-"""Denoisers: networks of three architectures behind one contract, and their checkpoints."""
+"""Denoisers: networks of several architectures behind one contract, oracles, and checkpoints."""
 
-from diffprobe.models.build import build_network, parameter_count
-from diffprobe.models.checkpoint import find_checkpoint, list_checkpoints, load_denoiser
-from diffprobe.models.denoiser import (
-    Denoiser,
-    FunctionDenoiser,
-    NetworkDenoiser,
-    noise_scheduler,
-)
-from diffprobe.models.foreign import Condition
-from diffprobe.models.mlp import MLP, ResidualMLP
-from diffprobe.models.oracles import (
-    BayesDenoiser,
-    EmpiricalDenoiser,
-    LocalPatchDenoiser,
-    ProductDenoiser,
-    WienerDenoiser,
-)
-from diffprobe.models.transformer import StripTransformer
-from diffprobe.models.unet import build_unet
+import lazy_loader
 
-__all__ = [
-    "MLP",
-    "BayesDenoiser",
-    "Condition",
-    "Denoiser",
-    "EmpiricalDenoiser",
-    "FunctionDenoiser",
-    "LocalPatchDenoiser",
-    "NetworkDenoiser",
-    "ProductDenoiser",
-    "ResidualMLP",
-    "StripTransformer",
-    "WienerDenoiser",
-    "build_network",
-    "build_unet",
-    "find_checkpoint",
-    "list_checkpoints",
-    "load_denoiser",
-    "noise_scheduler",
-    "parameter_count",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

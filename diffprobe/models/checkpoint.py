@@ -1,34 +1,38 @@
 """Checkpoints: ordinary diffusers folders with safetensors weights.
 
     step-000800/
-        unet/       the network with EMA weights (diffusers' name for the denoising network)
+        unet/       the network with the first average's weights, or the raw ones where there is
+                    none (diffusers' name for the denoising network)
         scheduler/  the forward process
-        raw/        the network with raw weights
+        raw/ …      every other set of weights, under its own name
+        weights.json       which set is in which folder
         model_index.json   for a U-Net, so that `DDPMPipeline.from_pretrained` reads the folder
 
 Other people's pipelines are folders of the same kind. Nothing is unpickled, and nothing is
 downloaded but what is asked for as `hub:owner/name`.
 """
 
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, ModelMixin, UNet2DModel
 
+from diffprobe.foundations import kinds
 from diffprobe.foundations.atomic import atomic_folder
-from diffprobe.foundations.errors import CheckpointError, UsageError
+from diffprobe.foundations.errors import CheckpointError, UsageError, unknown_name
 from diffprobe.models.components import first_line, load_model, load_scheduler, read_config
 from diffprobe.models.denoiser import NetworkDenoiser
 from diffprobe.models.foreign import FOREIGN_NETWORKS, PIPELINES, Condition, condition_network
 from diffprobe.models.latents import LatentSpace
-from diffprobe.models.mlp import MLP, ResidualMLP
-from diffprobe.models.transformer import StripTransformer
+from diffprobe.models.networks import NetworkKind
 
-OUR_NETWORKS = {c.__name__: c for c in (MLP, ResidualMLP, StripTransformer)}
 NETWORK_FOLDERS = ("unet", "transformer")
+WEIGHTS = "weights.json"
 # Of a repository on the Hub: what can be read without unpickling, in full precision.
 DOWNLOADED = ["*.json", "*.txt", "diffusion_pytorch_model*.safetensors", "*/*.safetensors"]
 LEFT_OUT = ["*.fp16.*", "*.bf16.*", "*non_ema*", "safety_checker/*", "*onnx*", "*openvino*"]
@@ -42,15 +46,37 @@ class Checkpoint:
     step: int | None
 
 
-def save_checkpoint(path: Path, ema: ModelMixin, raw: ModelMixin, scheduler: DDPMScheduler) -> None:
-    """Write a checkpoint folder atomically."""
+def save_checkpoint(
+    path: Path, networks: Mapping[str, ModelMixin], scheduler: DDPMScheduler
+) -> None:
+    """Write a checkpoint folder atomically.
+
+    Args:
+        path: The folder.
+        networks: The network with each set of weights, by name; the first is the main one.
+        scheduler: The forward process.
+    """
+    (main, network), *others = networks.items()
     with atomic_folder(path) as folder:
-        if isinstance(ema, UNet2DModel):
-            DDPMPipeline(unet=ema, scheduler=scheduler).save_pretrained(folder)
+        if isinstance(network, UNet2DModel):
+            DDPMPipeline(unet=network, scheduler=scheduler).save_pretrained(folder)
         else:
-            ema.save_pretrained(folder / "unet")
+            network.save_pretrained(folder / "unet")
             scheduler.save_pretrained(folder / "scheduler")
-        raw.save_pretrained(folder / "raw")
+        for name, other in others:
+            other.save_pretrained(folder / name)
+        places = {main: "unet", **{name: name for name, _ in others}}
+        (folder / WEIGHTS).write_text(json.dumps(places) + "\n", "utf-8")
+
+
+def our_networks() -> dict[str, Any]:
+    """Return the classes of all network kinds by their names."""
+    found = {}
+    for announced in kinds.announced("network").values():
+        kind = announced.load()
+        if issubclass(kind, NetworkKind):
+            found[kind.model().__name__] = kind.model()
+    return found
 
 
 def list_checkpoints(run: Path) -> list[Checkpoint]:
@@ -104,7 +130,7 @@ def find_checkpoint(checkpoint: str | Path) -> Checkpoint:
 
 def load_denoiser(
     checkpoint: str | Path,
-    weights: Literal["ema", "raw"] = "ema",
+    weights: str = "",
     device: torch.device | str = "cpu",
     condition: Condition | None = None,
     *,
@@ -117,7 +143,7 @@ def load_denoiser(
         checkpoint: A run folder (its latest checkpoint), a checkpoint folder, a folder of a
             diffusers pipeline (`PIPELINES`), one of a single network with its scheduler inside it
             or beside it, or `hub:owner/name`.
-        weights: The EMA weights, or the raw ones where the folder holds them.
+        weights: The set of weights by name; by default the main one of the folder.
         device: Where to put it.
         condition: What a conditional network is told.
         scheduler: A diffusers scheduler, instead of the folder's.
@@ -132,9 +158,9 @@ def load_denoiser(
     _check_pipeline(path)
     inside = [path / name for name in NETWORK_FOLDERS if (path / name).is_dir()]
     network_folder = inside[0] if inside else path
-    if weights == "raw":
-        network_folder = path / "raw"
-    network = load_model(network_folder, OUR_NETWORKS | FOREIGN_NETWORKS)
+    if weights:
+        network_folder = path / _place(path, weights)
+    network = load_model(network_folder, our_networks() | FOREIGN_NETWORKS)
     root = path if inside or _holds_scheduler(path) else path.parent
     latents = LatentSpace(root / "vae") if (root / "vae").is_dir() else None
     if scheduler is None:
@@ -149,6 +175,16 @@ def load_denoiser(
     else:
         denoiser = NetworkDenoiser(network, scheduler, image_shape=image_shape)
     return denoiser.requires_grad_(False).eval().to(device)
+
+
+def _place(path: Path, weights: str) -> str:
+    """Return the folder, within a checkpoint, of the weights of that name."""
+    if not (path / WEIGHTS).exists():
+        raise CheckpointError(f"{path} has one set of weights, and none called {weights!r}")
+    places = read_config(path, WEIGHTS)
+    if weights not in places:
+        raise unknown_name(f"weights of {path}", weights, places)
+    return str(places[weights])
 
 
 def _check_pipeline(path: Path) -> None:

@@ -23,8 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffprobe.config import DataConfig
-from diffprobe.datasets import SymbolImages, WordList, WordSplit
+from diffprobe.datasets import Stream, SymbolImages
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.seeding import generator
 from diffprobe.models.denoiser import Denoiser
@@ -221,25 +220,23 @@ class LocalPatchDenoiser(Denoiser):
         return maps
 
 
-def training_oracle(
-    dataset: SymbolImages, scheduler: Any, config: DataConfig
-) -> BayesDenoiser | None:
-    """Return the optimum for a finite set of training words, in all their variants.
+def training_oracle(dataset: SymbolImages, scheduler: Any, stream: Stream) -> BayesDenoiser | None:
+    """Return the optimum for what training sees, its words in all their variants.
 
-    It equals `EmpiricalDenoiser` of every image that training can draw, without listing them.
+    Of a finite training set it equals `EmpiricalDenoiser` of every image that training can draw,
+    without listing them.
 
     Returns:
-        None where training draws fresh words for ever.
+        None where training draws from the world's grammar itself.
     """
-    split = WordSplit(dataset.grammar, config.training_words, config.seed)
-    if split.training is None:
+    language = stream.language()
+    if language is stream.grammar:
         return None
-    words = WordList(split.training, dataset.grammar.symbols, split.weights)
-    return BayesDenoiser(SymbolImages(words, dataset.glyphs, dataset.grid), scheduler)
+    return BayesDenoiser(SymbolImages(language, dataset.glyphs, dataset.grid), scheduler)
 
 
 def image_baselines(
-    dataset: SymbolImages, scheduler: Any, config: DataConfig, n: int, seed: int = 0
+    dataset: SymbolImages, scheduler: Any, stream: Stream, n: int, seed: int = 0
 ) -> dict[str, Denoiser]:
     """Return what can be computed from `n` training images alone, without knowing the glyphs.
 
@@ -252,8 +249,7 @@ def image_baselines(
     if n < 2:
         raise UsageError(f"probe.baseline_images must be at least 2 (0 for no baselines), not {n}")
     random = generator(seed, "baseline images")
-    split = WordSplit(dataset.grammar, config.training_words, config.seed)
-    images = dataset.draw(split.draw_training(n, random), random)
+    images = dataset.draw(stream.draw(0, n, random), random)
     patch = max(dataset.glyphs.cell) // 2 * 2 + 1
     return {
         "wiener": WienerDenoiser(images, scheduler),

@@ -123,14 +123,14 @@ def measure(
         run: A run folder.
         dataset: The run's.
         config: `probe` says how much to measure (`dynamics_samples` images a checkpoint),
-            `sampling` which sampler, and `data` which training set.
+            `sampling` which sampler, and `stream` which training set.
         t: Noise level of the LDR.
         device: Where to work.
         keep: Stores the moments, or finds them stored.
         progress: Called as tqdm is.
     """
     checkpoints = list_checkpoints(run)
-    last = load_denoiser(checkpoints[-1].path, config.sampling.weights, device)
+    last = load_denoiser(checkpoints[-1].path, config.weights, device)
     bayes = BayesDenoiser(dataset, last.scheduler).to(last.device)
     levels = _levels_of_the_grammar(bayes, dataset, config.probe)
     optimum = locality.measure(bayes, dataset, config.probe, levels=torch.tensor([t]))
@@ -166,11 +166,13 @@ def _measure_moment(
     device: torch.device | str,
 ) -> Moment:
     sampling = replace(config.sampling, n=config.probe.dynamics_samples)
-    denoiser = load_denoiser(checkpoint.path, sampling.weights, device)
+    denoiser = load_denoiser(checkpoint.path, config.weights, device)
     ratio = locality.measure(
         denoiser, dataset, config.probe, levels=optimum.t, inputs=optimum.inputs
     )
-    place = placement.measure(denoiser, dataset, config.probe, data=config.data, levels=levels)
+    place = placement.measure(
+        denoiser, dataset, config.probe, stream=config.stream.build(dataset.grammar), levels=levels
+    )
     verdicts = judge(dataset, sample(denoiser, dataset.image_shape, sampling).images)
     return Moment(
         step=checkpoint.step or 0,

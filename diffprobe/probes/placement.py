@@ -47,8 +47,9 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from diffprobe.config import DataConfig, ProbeConfig
-from diffprobe.datasets import SymbolImages, WordSplit
+from diffprobe.config import ProbeConfig
+from diffprobe.datasets import Stream, SymbolImages
+from diffprobe.datasets.stream import FiniteWords
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.figures import COLORS, figure
 from diffprobe.foundations.intervals import Interval, effective_number
@@ -178,7 +179,7 @@ def measure(
     dataset: SymbolImages,
     config: ProbeConfig | None = None,
     *,
-    data: DataConfig | None = None,
+    stream: Stream | None = None,
     levels: Tensor | None = None,
     progress: Progress = silent,
 ) -> Placement:
@@ -189,7 +190,8 @@ def measure(
         dataset: Whose grammar and glyphs the oracles know.
         config: `placement_images` draws a level, `placement_levels`, `placement_placebos`,
             `batch_size`, `seed`.
-        data: The training set; without one, or where training draws fresh words, mu is None.
+        stream: What training saw; without one, or where that is not a finite set of valid words,
+            mu is None.
         levels: (T,) timesteps, noisiest first, instead of spread ones. Nats are then those of
             these levels, but for `missed_along_nats`, a share of all that the grammar is worth.
         progress: Called as tqdm is.
@@ -199,7 +201,7 @@ def measure(
     """
     config = config or ProbeConfig()
     _check(config)
-    sets = _sets(dataset, denoiser, data, config.placement_placebos)
+    sets = _sets(dataset, denoiser, stream, config.placement_placebos)
     whole = levels is None
     levels = spread_levels(denoiser, config.placement_levels) if levels is None else levels
     log_snr = denoiser.log_snr(levels).cpu()
@@ -328,29 +330,28 @@ def plot(result: Placement, ax: Axes, label: str = "network", **style: Any) -> A
     return ax
 
 
-def placebo_seeds(dataset: SymbolImages, data: DataConfig, n: int) -> list[int]:
-    """Return the seeds of up to `n` other sets of as many words, drawn as the training set was.
+def placebos(stream: FiniteWords, n: int) -> list[FiniteWords]:
+    """Return up to `n` other sets of as many words, drawn as the training set was.
 
     All differ from the training set and from each other: sets drawn alike, the training set among
     them, and drawn again where one comes twice, are still exchangeable. That placebos share words
     with the training set, the more the larger it is, is part of it.
 
     Args:
-        dataset: Whose grammar.
-        data: The training set; placebos have the seeds that follow its own.
+        stream: The training set; placebos have the seeds that follow its own.
         n: How many; fewer are found where the language hardly has more such sets.
     """
     seen: list[Tensor] = []
-    seeds: list[int] = []
-    for seed in range(data.seed, data.seed + 1 + 20 * n):
-        training = WordSplit(dataset.grammar, data.training_words, seed).training
-        if training is None or len(seeds) > n:
+    found: list[FiniteWords] = []
+    for seed in range(stream.seed, stream.seed + 1 + 20 * n):
+        if len(found) > n:
             break
-        words = training.unique(dim=0)  # in order
-        if not any(torch.equal(words, other) for other in seen):
+        other = FiniteWords(stream.grammar, len(stream.training), seed)
+        words = other.training.unique(dim=0)  # in order
+        if not any(torch.equal(words, each) for each in seen):
             seen.append(words)
-            seeds.append(seed)
-    return seeds[1:]
+            found.append(other)
+    return found[1:]
 
 
 def _check(config: ProbeConfig) -> None:
@@ -366,16 +367,14 @@ def _check(config: ProbeConfig) -> None:
 
 
 def _sets(
-    dataset: SymbolImages, denoiser: Denoiser, data: DataConfig | None, placebos: int
+    dataset: SymbolImages, denoiser: Denoiser, stream: Stream | None, n: int
 ) -> list[Denoiser]:
     """Return the optimum of the training set and those of the placebos; none if there are < 2."""
-    if data is None or data.training_words == 0:
+    if not isinstance(stream, FiniteWords):
         return []
-    seeds = [data.seed, *placebo_seeds(dataset, data, placebos)]
-    oracles = [
-        training_oracle(dataset, denoiser.scheduler, replace(data, seed=seed)) for seed in seeds
-    ]
-    return [o.to(denoiser.device) for o in oracles if o is not None] if len(seeds) > 2 else []
+    streams = [stream, *placebos(stream, n)]
+    oracles = [training_oracle(dataset, denoiser.scheduler, each) for each in streams]
+    return [o.to(denoiser.device) for o in oracles if o is not None] if len(streams) > 2 else []
 
 
 def levels_with_grammar(
@@ -498,7 +497,7 @@ def probe(subject: "Subject", keep: "Keep") -> dict[str, Placement]:
         subject.denoiser,
         dataset,
         subject.config.probe,
-        data=subject.config.data,
+        stream=subject.config.stream.build(dataset.grammar),
         progress=subject.progress,
     )
     return {"network": keep("network", Placement, compute)}

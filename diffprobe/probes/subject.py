@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 
 from diffprobe.config import Config, ProbeConfig
-from diffprobe.datasets import ImageSet, SymbolImages, build_dataset
+from diffprobe.datasets import ImageSet, SymbolImages
 from diffprobe.datasets.image_set import read_images
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.progress import Progress, silent
@@ -86,7 +86,7 @@ class Subject:
         if isinstance(self.images, ImageSet):
             return self.images.source
         grammar = self.images.grammar
-        return f"words of {type(grammar).__name__}, {grammar.length} cells"
+        return f"words of {grammar.title}, {grammar.length} cells"
 
     @cached_property
     def identity(self) -> dict[str, str | None]:
@@ -235,10 +235,14 @@ def open_subject(
         run, step, checkpoint = run_of_checkpoint(found.path), found.step, found.path
     if run is not None:
         config = config or run.config()
-        dataset = dataset or build_dataset(config)
+        dataset = dataset or config.dataset()
     config = config or Config()
     denoiser = load_denoiser(
-        checkpoint, config.sampling.weights, device, condition=condition, size=size
+        checkpoint,
+        config.weights if run is not None else config.sampling.weights,
+        device,
+        condition=condition,
+        size=size,
     )
     source: SymbolImages | ImageSet
     if images is not None:
@@ -257,7 +261,7 @@ def open_subject(
         denoiser,
         source,
         config,
-        architecture=config.model.name if run else ARCHITECTURES.get(class_name, "network"),
+        architecture=config.network.name if run else ARCHITECTURES.get(class_name, "network"),
         regions=parse_regions(regions, shape, denoiser.pixel_scale) if regions else None,
         name=run.path.name if run else Path(str(checkpoint)).name,
         run=run,
@@ -293,9 +297,10 @@ def _oracles(
         "product": ProductDenoiser(images, scheduler),
     }
     # Where training draws all valid words for ever, the optimum of the training set is Bayes.
-    found["empirical"] = training_oracle(images, scheduler, config.data) or found["bayes"]
+    stream = config.stream.build(images.grammar)
+    found["empirical"] = training_oracle(images, scheduler, stream) or found["bayes"]
     if wanted:
-        found |= image_baselines(images, scheduler, config.data, wanted, config.probe.seed)
+        found |= image_baselines(images, scheduler, stream, wanted, config.probe.seed)
     return found
 
 

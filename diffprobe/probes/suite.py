@@ -17,10 +17,10 @@ from typing import Any, Literal, Protocol, cast
 import torch
 from torch import Tensor
 
-from diffprobe.config import to_settings
 from diffprobe.datasets import SymbolImages
 from diffprobe.foundations.errors import UsageError, unknown_name
 from diffprobe.foundations.records import write_record
+from diffprobe.foundations.settings import to_settings
 from diffprobe.models.checkpoint import list_checkpoints, load_denoiser
 from diffprobe.probes import dynamics
 from diffprobe.probes.cache import Keep
@@ -215,7 +215,7 @@ def _keep(name: str, fields: Sequence[str], subject: Subject, folder: Path) -> K
     key: dict[str, Any] = {
         "probe": {k: settings["probe"][k] for k in fields if k in settings["probe"]},
         "sampling": settings["sampling"] if "sampling" in fields else None,
-        "data": settings["data"],
+        "stream": settings["stream"],
         "oracles": [settings["probe"]["baseline_images"], *subject.oracles],
         "level": [subject.level, subject.forms_at],
         **subject.identity,
@@ -243,7 +243,7 @@ def _along(
     along: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     checkpoints = list_checkpoints(run.path)
     for checkpoint in subject.progress(checkpoints, desc="along training", unit="checkpoint"):
-        weights, device = subject.config.sampling.weights, subject.denoiser.device
+        weights, device = subject.config.weights, subject.denoiser.device
         network = load_denoiser(checkpoint.path, weights, device)
         then = replace(subject, denoiser=network, step=checkpoint.step)
         place = folder.parent / checkpoint.path.name

@@ -44,7 +44,7 @@ from diffprobe.foundations.records import estimate, interval
 from diffprobe.foundations.seeding import generator
 from diffprobe.models.checkpoint import list_checkpoints, load_denoiser
 from diffprobe.models.denoiser import Denoiser, NetworkDenoiser
-from diffprobe.models.mlp import MLP
+from diffprobe.models.modules.mlp import MLP
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probes.noise_levels import spread_levels
 from diffprobe.probes.placement import grammar_weight

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from diffprobe.datasets import Grammar, SymbolImages
-from diffprobe.datasets.semiring import LOG_ZERO, LogSemiring
+from diffprobe.datasets.inference.semiring import LOG_ZERO, LogSemiring
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models.denoiser import Denoiser
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from diffprobe import memorisation, reading, violations
-from diffprobe.datasets import SymbolImages, WordSplit
+from diffprobe.datasets import Stream, SymbolImages
 from diffprobe.foundations.errors import UsageError
 from diffprobe.memorisation import Memorisation
 from diffprobe.reading import Calibration, Corrected
@@ -49,14 +49,14 @@ class Assessment:
 
 
 def assess(
-    images: Tensor, dataset: SymbolImages, split: WordSplit | None = None, seed: int = 0
+    images: Tensor, dataset: SymbolImages, stream: Stream | None = None, seed: int = 0
 ) -> Assessment:
     """Judge samples and say how sure the judgement is.
 
     Args:
         images: (N, 1, H, W) float in [-1, 1].
         dataset: Whose glyphs and grammar to judge by.
-        split: A finite training set to compare the samples with.
+        stream: A finite training set to compare the samples with.
         seed: Of the calibration's noise and of chance.
 
     Raises:
@@ -65,7 +65,7 @@ def assess(
     dataset.check_images(images)
     _check_range(images)
     grammar = dataset.grammar
-    verdicts = judge(dataset, images, split)
+    verdicts = judge(dataset, images, stream)
     calibration = reading.calibrate(
         dataset, reading.residual_noise(dataset, images, verdicts), seed
     )
@@ -73,15 +73,15 @@ def assess(
     return Assessment(
         verdicts=verdicts,
         memorisation=(
-            memorisation.measure(dataset, split, images, verdicts)
-            if split is not None and split.training is not None
+            memorisation.measure(dataset, stream, images, verdicts)
+            if stream is not None and stream.training is not None
             else None
         ),
         calibration=calibration,
         grammatical=reading.correct_grammatical(grammar, words, calibration.confusion),
         kinds=reading.correct_kinds(grammar, words, calibration.confusion),
         distribution=(
-            distribution.measure(dataset, words, split, seed)
+            distribution.measure(dataset, words, stream, seed)
             if len(words) >= distribution.FEWEST
             else None
         ),

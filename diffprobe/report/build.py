@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from diffprobe import __version__
-from diffprobe.datasets import SymbolImages, WordSplit
+from diffprobe.datasets import Stream, SymbolImages
 from diffprobe.foundations.atomic import write_text
 from diffprobe.foundations.records import plain, write_record
 from diffprobe.foundations.statistics import Rate, clustered, wilson
@@ -102,7 +102,7 @@ def report_samples(
     title: str = "samples",
     details: dict[str, Any] | None = None,
     probes: Path | None = None,
-    split: WordSplit | None = None,
+    stream: Stream | None = None,
     seed: int = 0,
 ) -> Report:
     """Judge samples and write the report.
@@ -115,13 +115,13 @@ def report_samples(
         details: More to store and show, such as the resolved sampler.
         probes: The folder of a checkpoint's probes, whose figures the page shows; its explorer
             goes through the folders beside it, too.
-        split: A finite training set to compare the samples with.
+        stream: A finite training set to compare the samples with.
         seed: Of everything that is drawn to compare with.
 
     Raises:
         UsageError: If there are no images, they do not fit the dataset, or are not in [-1, 1].
     """
-    assessment = assess(images, dataset, split, seed)
+    assessment = assess(images, dataset, stream, seed)
     verdicts, folder = assessment.verdicts, Path(out)
     content = plain(
         {

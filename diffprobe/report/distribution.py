@@ -15,7 +15,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from diffprobe.datasets import Grammar, SymbolImages, WordSplit
+from diffprobe.datasets import Grammar, Stream, SymbolImages
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.seeding import generator
 from diffprobe.foundations.statistics import Z95, Rate, wilson
@@ -207,14 +207,14 @@ class Distribution:
 
 
 def measure(
-    dataset: SymbolImages, words: Tensor, split: WordSplit | None = None, seed: int = 0
+    dataset: SymbolImages, words: Tensor, stream: Stream | None = None, seed: int = 0
 ) -> Distribution:
     """Compare words with their language.
 
     Args:
         dataset: Whose grammar is the truth.
         words: (n, L) long, one for each legible sample, valid or not, independent of each other.
-        split: Its training set, for the coverage of what is held out.
+        stream: Its training set, for the coverage of what is held out.
         seed: Of the halves and of the words drawn to learn noise floors.
 
     Raises:
@@ -243,7 +243,7 @@ def measure(
     listed = grammar.words() if grammar.count() <= LISTED else None
     valid = probability > 0
     collision, third = grammar.collision_probability(2), grammar.collision_probability(3)
-    coverage, held_out = _coverage(grammar, unique[valid], counts[valid], listed, split)
+    coverage, held_out = _coverage(grammar, unique[valid], counts[valid], listed, stream)
     return Distribution(
         n=len(words),
         shares=shares,
@@ -459,25 +459,25 @@ def _coverage(
     seen: Tensor,
     counts: Tensor,
     listed: Tensor | None,
-    split: WordSplit | None,
+    stream: Stream | None,
 ) -> tuple[Coverage | None, Coverage | None]:
     """Of all valid words, and of those held out."""
     n, count = int(counts.sum()), grammar.count()
-    training = None if split is None else split.training
+    training = None if stream is None else stream.training
     if not grammar.weighted:
         rates, sizes = torch.tensor([[1 / count], [count]], dtype=torch.float64)
         left = count - (0 if training is None else len(training))
         left_sizes = torch.tensor([left], dtype=torch.float64)
     elif listed is not None:
         rates, sizes = grammar.probability(listed), torch.ones(len(listed), dtype=torch.float64)
-        left_sizes = sizes if split is None else (~split.is_training(listed)).double()
+        left_sizes = sizes if stream is None else (~stream.is_training(listed)).double()
         left = int(left_sizes.sum())
     else:
         return None, None
     every = _cover(len(seen), count, n, rates, sizes)
-    if split is None or training is None:
+    if stream is None or training is None:
         return every, None
-    unknown = int((~split.is_training(seen)).sum())
+    unknown = int((~stream.is_training(seen)).sum())
     return every, _cover(unknown, left, n, rates, left_sizes)
 
 

@@ -1,6 +1,5 @@
-"""Training: one loop on accelerate, and the run folder it fills."""
+"""Training: one loop on accelerate over exchangeable parts, and the run folder it fills."""
 
-from diffprobe.training.loop import train
-from diffprobe.training.run_folder import RunFolder
+import lazy_loader
 
-__all__ = ["RunFolder", "train"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -7,10 +7,8 @@ one bit for bit on the same machine and number of threads.
 import copy
 import logging
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,37 +16,44 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from diffusers import ModelMixin
-from diffusers.optimization import get_scheduler
-from diffusers.training_utils import EMAModel
-from torch import Tensor
+from torch import Tensor, nn
 
-from diffprobe.config import Config, TrainingConfig
-from diffprobe.datasets import SymbolImages, WordSplit, build_dataset
-from diffprobe.foundations.atomic import remove
+from diffprobe.config import Config
 from diffprobe.foundations.devices import device_name, resolve_device
-from diffprobe.foundations.errors import InterruptedRunError, NonFiniteLossError, UsageError
+from diffprobe.foundations.errors import InterruptedRunError, NonFiniteLossError
 from diffprobe.foundations.progress import Progress, silent
 from diffprobe.foundations.seeding import generator
-from diffprobe.models.build import build_network
+from diffprobe.foundations.signals import stop_signals
 from diffprobe.models.checkpoint import save_checkpoint
-from diffprobe.models.denoiser import noise_scheduler, training_target
-from diffprobe.training.run_folder import RunFolder
+from diffprobe.models.denoiser import noise_scheduler
+from diffprobe.training.horizon import check_extension, checkpoint_steps
+from diffprobe.training.run_folder import Branch, RunFolder
 from diffprobe.training.state import TrainingState
+from diffprobe.training.validation import ValidationBatch
 
 logger = logging.getLogger("diffprobe")
 
 
 def train(
-    config: Config, out: str | Path, device: str = "auto", progress: Progress = silent
+    config: Config,
+    out: str | Path,
+    device: str = "auto",
+    progress: Progress = silent,
+    *,
+    branch: Branch | None = None,
 ) -> RunFolder:
     """Train a denoiser, or continue or recognise a training of the same configuration in `out`.
+
+    A finished run goes on where `training.steps` asks for more of them and the learning rates of
+    the steps that are done do not change.
 
     Args:
         config: What to train; see `diffprobe.config`.
         out: The run folder.
         device: "auto", "cpu", "cuda", "cuda:1", …
         progress: Called as tqdm is.
+        branch: Another run's step to start from instead of fresh weights, its optimizer's state
+            included.
 
     Returns:
         The run folder, training done.
@@ -58,13 +63,16 @@ def train(
         NonFiniteLossError: At the first loss that is not finite; the last checkpoint stays.
         InterruptedRunError: After Ctrl-C or SIGTERM; the same call continues.
     """
-    _check(config.training)
     accelerator = _accelerator(device, config.training.mixed_precision)
     trainer = Trainer(config, accelerator)
-    run = RunFolder.open(Path(out), config, accelerator.device)
+    run = RunFolder.open(Path(out), config, accelerator.device, branch)
+    before = run.config()
+    if before.training.steps != config.training.steps:
+        check_extension(before, config, run.steps_done())
+    run.change_horizon(config)
     if run.checkpoint_path(config.training.steps).exists():
         return run
-    trainer.fit(run, progress)
+    trainer.fit(run, progress, branch)
     return run
 
 
@@ -75,44 +83,38 @@ class Trainer:
         self.config = config
         self.accelerator = accelerator
         self.device: torch.device = accelerator.device
-        self.dataset = build_dataset(config)
-        self.split = WordSplit(self.dataset.grammar, config.data.training_words, config.data.seed)
+        self.dataset = config.dataset()
+        self.stream = config.stream.build(self.dataset.grammar)
         self.scheduler = noise_scheduler(config.noise)
-        self.alphas_cumprod: Tensor = self.scheduler.alphas_cumprod.to(self.device)
-
+        self.objective = config.objective.build(self.scheduler, self.dataset).to(self.device)
         settings = config.training
-        network = build_network(config.model, self.dataset.image_shape, settings.seed)
-        network = network.to(self.device)
-        optimizer = torch.optim.AdamW(
-            network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-        )
-        ema = EMAModel(
-            network.parameters(), settings.ema_decay, use_ema_warmup=True, power=3 / 4, foreach=True
-        )
-        self.state = TrainingState(network, ema, optimizer)
-        self.averaged = copy.deepcopy(network).requires_grad_(False)
-        self.learning_rate = get_scheduler(
-            settings.lr_schedule,
-            # A throw-away optimizer: only the schedule's formula is wanted.
-            torch.optim.SGD([torch.zeros(1)], lr=1.0),
-            num_warmup_steps=settings.warmup_steps,
-            num_training_steps=settings.steps,
-        ).lr_lambdas[0]
-        self.model, self.optimizer = accelerator.prepare(network, optimizer)
-        self.validation = _ValidationBatch(self.dataset, self.split, settings, self.alphas_cumprod)
+        self.learning_rates = config.learning_rate.array(settings.steps).tolist()
 
-    def fit(self, run: RunFolder, progress: Progress) -> None:
+        network = config.network.build(self.dataset.image_shape, settings.seed).to(self.device)
+        optimizer = config.optimizer.build(network.parameters())
+        averages = {
+            name: kind.build(network.parameters()) for name, kind in config.averages.items()
+        }
+        self.state = TrainingState(network, averages, optimizer)
+        self.averaged = copy.deepcopy(network).requires_grad_(False)
+        self.model, self.optimizer = accelerator.prepare(network, optimizer)
+        self.validation = ValidationBatch(
+            self.dataset, self.stream, settings, self.objective, self.device
+        )
+
+    def fit(self, run: RunFolder, progress: Progress, branch: Branch | None = None) -> None:
         """Train from the run's latest state to its last step."""
         settings, state = self.config.training, self.state
-        resume = run.path / "resume"
-        if resume.exists():
-            state.load(resume)
+        if run.state_path.exists():
+            state.load(run.state_path)
             self._warn_of_changes(run)
-        run.forget_metrics_after(state.step)
+        elif branch is not None:
+            state.load(branch.state_path, branch=True)
+        run.forget_after(state.step)
         saved = checkpoint_steps(settings.steps, settings.checkpoints)
         losses: list[Tensor] = []
         started = time.monotonic() - state.seconds
-        with _stop_signals() as stopped:
+        with stop_signals() as stopped:
             bar = progress(
                 range(state.step, settings.steps),
                 desc="train",
@@ -123,56 +125,59 @@ class Trainer:
             for step in bar:
                 losses.append(self._step(step))
                 state.step = step + 1
-                logs = state.step % settings.log_every == 0 or state.step == settings.steps
-                saves = state.step % settings.save_every == 0 or state.step in saved
+                last = state.step == settings.steps
+                logs = state.step % settings.log_every == 0 or last
+                keeps = state.step in settings.keep_states
+                saves = state.step % settings.save_every == 0 or state.step in saved or keeps
                 if not (logs or saves or stopped.is_set()):
                     continue
                 # Losses stay on the device between these points: reading one waits for the GPU.
-                self._collect(losses)
+                self._collect(losses, run)
                 state.seconds = time.monotonic() - started
                 if logs:
                     run.append_metrics(line := self._metrics())
                     state.losses = []
                     bar.set_postfix(loss=f"{line['loss']:.4f}", refresh=False)
-                if state.step in saved and self.accelerator.is_main_process:
-                    self._save_checkpoint(run)
-                if self.accelerator.is_main_process and state.step < settings.steps:
-                    state.save(resume)
-                if stopped.is_set():
+                if self.accelerator.is_main_process:
+                    if state.step in saved:
+                        self._check_weights()
+                    # The state first: a run whose last checkpoint is there can be extended.
+                    state.save(run.state_path)
+                    if keeps:
+                        state.save(run.kept_state_path(state.step))
+                    if state.step in saved:
+                        self._save_checkpoint(run)
+                if stopped.is_set() and not last:
                     bar.close()
                     raise InterruptedRunError(
                         f"stopped at step {state.step:,} of {settings.steps:,}; "
                         f"{run.path} is saved, and the same command continues it"
                     )
-        remove(resume)
 
     def _step(self, step: int) -> Tensor:
         settings = self.config.training
         for group in self.optimizer.param_groups:
-            group["lr"] = settings.learning_rate * self.learning_rate(step)
+            group["lr"] = self.learning_rates[step]
         rank = self.accelerator.process_index
         random = generator(settings.seed, f"training/{rank}", step, self.device)
-        words = self.split.draw_training(settings.batch_size, random)
-        x_0 = self.dataset.draw(words, random)
-        t = torch.randint(
-            len(self.alphas_cumprod), (len(x_0),), generator=random, device=self.device
-        )
+        # Of a finite stream, each process takes a batch of its own.
+        batch = step * self.accelerator.num_processes + rank
+        words = self.stream.draw(batch, settings.batch_size, random)
+        x_0 = self.stream.render(self.dataset, words, batch, random)
+        t = self.objective.draw_levels(len(x_0), random)
         eps = torch.randn(x_0.shape, generator=random, device=self.device)
         with self.accelerator.autocast():
-            loss = _loss(self.model, x_0, t, eps, self.alphas_cumprod, self._prediction_type)
+            loss = self.objective.loss(self.model, x_0, t, eps)
         self.accelerator.backward(loss)
         if settings.gradient_clip > 0:
             self.accelerator.clip_grad_norm_(self.model.parameters(), settings.gradient_clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self.state.ema.step(self.state.network.parameters())
+        for average in self.state.averages.values():
+            average.update(step + 1, self.state.network.parameters())
         return loss.detach()
 
-    @property
-    def _prediction_type(self) -> str:
-        return self.config.noise.prediction_type
-
-    def _collect(self, losses: list[Tensor]) -> None:
+    def _collect(self, losses: list[Tensor], run: RunFolder) -> None:
         """Move pending losses into the state; raise at the first that is not finite."""
         values = torch.stack(losses).float().tolist()
         first = self.state.step - len(values) + 1
@@ -181,34 +186,56 @@ class Trainer:
             if not math.isfinite(value):
                 raise NonFiniteLossError(
                     f"the loss of step {first + offset:,} is {value}; training stopped, and the "
-                    "last checkpoint stays. Lower training.learning_rate, or check the images",
+                    "last checkpoint stays. Lower learning_rate.peak, or check the images",
                     first + offset,
                 )
+        run.append_losses(values)
         self.state.losses += values
 
     def _metrics(self) -> dict[str, Any]:
-        self.state.ema.copy_to(self.averaged.parameters())
-        return {
+        raw = self.validation.measure(self.state.network)
+        line = {
             "step": self.state.step,
             "loss": sum(self.state.losses) / len(self.state.losses),
-            "validation_loss": self.validation.loss(self.state.network, self._prediction_type),
-            "validation_loss_ema": self.validation.loss(self.averaged, self._prediction_type),
+            "validation_loss": raw.loss,
+        }
+        by_level = {"raw": raw.by_level}
+        for name in self.state.averages:
+            with self._average(name):
+                found = self.validation.measure(self.averaged)
+            line[f"validation_loss_{name}"] = found.loss
+            by_level[name] = found.by_level
+        return {
+            **line,
+            "validation_loss_by_level": by_level,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "seconds": round(self.state.seconds, 3),
         }
 
+    @contextmanager
+    def _average(self, name: str) -> Iterator[nn.Module]:
+        """Put an average's weights into the second network."""
+        self.state.averages[name].copy_to(self.averaged.parameters())
+        yield self.averaged
+
+    def _check_weights(self) -> None:
+        if _finite(self.state.network.parameters()):
+            return
+        raise NonFiniteLossError(
+            f"the weights after step {self.state.step:,} are not finite; training stopped, "
+            "and the last checkpoint stays. Lower learning_rate.peak",
+            self.state.step,
+        )
+
     def _save_checkpoint(self, run: RunFolder) -> None:
-        if any(not p.isfinite().all() for p in self.state.network.parameters()):
-            raise NonFiniteLossError(
-                f"the weights after step {self.state.step:,} are not finite; training stopped, "
-                "and the last checkpoint stays. Lower training.learning_rate",
-                self.state.step,
-            )
         target = run.checkpoint_path(self.state.step)
         if target.exists():
             return  # written before a kill; training repeats bit for bit
-        self.state.ema.copy_to(self.averaged.parameters())
-        save_checkpoint(target, self.averaged, self.state.network, self.scheduler)
+        averages = {}
+        for name in self.state.averages:
+            with self._average(name) as network:
+                averages[name] = copy.deepcopy(network)
+        save_checkpoint(target, {**averages, "raw": self.state.network}, self.scheduler)
 
     def _warn_of_changes(self, run: RunFolder) -> None:
         before = run.description()
@@ -227,81 +254,8 @@ class Trainer:
                 )
 
 
-class _ValidationBatch:
-    """One fixed draw of (x_0, t, eps), so that differences of 1 % between steps can be seen."""
-
-    def __init__(
-        self,
-        dataset: SymbolImages,
-        split: WordSplit,
-        settings: TrainingConfig,
-        alphas_cumprod: Tensor,
-    ) -> None:
-        n, levels = settings.validation_size, len(alphas_cumprod)
-        random = generator(settings.seed, "validation")
-        words = split.draw_held_out(n, random)
-        device = alphas_cumprod.device
-        self.x_0 = dataset.draw(words, random).to(device)
-        # Stratified: the noise levels are spread evenly, not drawn.
-        self.t = ((torch.arange(n) + 0.5) * levels / n).long().to(device)
-        self.eps = torch.randn(self.x_0.shape, generator=random).to(device)
-        self.alphas_cumprod = alphas_cumprod
-        self.batch_size = settings.batch_size
-
-    @torch.no_grad()
-    def loss(self, network: ModelMixin, prediction_type: str) -> float:
-        total = 0.0
-        for rows in torch.arange(len(self.t), device=self.t.device).split(self.batch_size):
-            loss = _loss(
-                network,
-                self.x_0[rows],
-                self.t[rows],
-                self.eps[rows],
-                self.alphas_cumprod,
-                prediction_type,
-            )
-            total += loss.item() * len(rows)
-        return total / len(self.t)
-
-
-def checkpoint_steps(steps: int, n: int) -> list[int]:
-    """Return up to `n` log-spaced steps, the last one `steps`, the first near a hundredth of it.
-
-    >>> checkpoint_steps(1600, 5)
-    [16, 51, 160, 506, 1600]
-    """
-    if n == 1:
-        return [steps]
-    first = max(1, steps // 100)
-    ratio = steps / first
-    return sorted({round(first * ratio ** (i / (n - 1))) for i in range(n)})
-
-
-def _loss(
-    network: Any, x_0: Tensor, t: Tensor, eps: Tensor, alphas_cumprod: Tensor, prediction_type: str
-) -> Tensor:
-    product = alphas_cumprod[t].reshape(-1, 1, 1, 1)
-    alpha, sigma = product.sqrt(), (1 - product).sqrt()
-    output = network(alpha * x_0 + sigma * eps, t).sample
-    target = training_target(prediction_type, x_0, eps, alpha, sigma)
-    return torch.nn.functional.mse_loss(output.float(), target)
-
-
-def _check(settings: TrainingConfig) -> None:
-    for name in (
-        "steps",
-        "batch_size",
-        "checkpoints",
-        "save_every",
-        "log_every",
-        "validation_size",
-    ):
-        if getattr(settings, name) < 1:
-            raise UsageError(f"training.{name} must be at least 1, not {getattr(settings, name)}")
-    if settings.learning_rate <= 0:
-        raise UsageError(f"training.learning_rate must be positive, not {settings.learning_rate}")
-    if not 0 <= settings.ema_decay < 1:
-        raise UsageError(f"training.ema_decay must lie in [0, 1), not {settings.ema_decay}")
+def _finite(weights: Iterable[Tensor]) -> bool:
+    return all(bool(w.isfinite().all()) for w in weights)
 
 
 def _accelerator(device: str, mixed_precision: str) -> Accelerator:
@@ -313,27 +267,3 @@ def _accelerator(device: str, mixed_precision: str) -> Accelerator:
         accelerator.state.device = chosen
         torch.cuda.set_device(chosen)
     return accelerator
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """Turn Ctrl-C and SIGTERM into an event that the loop looks at between steps.
-
-    A second Ctrl-C stops at once.
-    """
-    stopped = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped  # only the main thread may set handlers
-        return
-
-    def stop(signum: int, frame: object) -> None:
-        if stopped.is_set():
-            raise KeyboardInterrupt
-        stopped.set()
-
-    before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -2,29 +2,79 @@
 
 config.json     the resolved configuration, with versions, device, threads and seed
 metrics.jsonl   one line per log step
-checkpoints/    step-000016/ … at log-spaced steps: EMA and raw weights as diffusers folders
-resume/         the latest state to continue from; gone when training is done
+losses.f32      the loss of every step, float32, little-endian, one after another
+checkpoints/    step-000016/ … at log-spaced steps: every set of weights as a diffusers folder
+state/          what a training needs to go on: weights, averages, the optimizer's moments
+states/         step-000800/ …: the same at the steps of training.keep_states
 samples/ probes/ report/   what the other commands add
 """
 
 import importlib.metadata
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from diffprobe import __version__
-from diffprobe.config import Config, differences, from_settings, to_settings
+from diffprobe.config import HORIZON, TRAINED, Config, from_settings
 from diffprobe.foundations.atomic import remove_partials, write_text
 from diffprobe.foundations.devices import device_name
 from diffprobe.foundations.errors import CheckpointError, UsageError
+from diffprobe.foundations.settings import differences, to_settings
 
-# Sections that say how a network is trained; the others may change from command to command.
-TRAINED = ("grammar", "images", "data", "model", "noise", "training")
+LOSS = np.dtype("<f4")  # how a step's loss is stored
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A step of another run to start from.
+
+    Attributes:
+        run: Its folder, as given.
+        step: At which its optimizer's state was kept: one of `training.keep_states`, or its last.
+    """
+
+    run: Path
+    step: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Branch":
+        """Read `RUN@STEP`.
+
+        Raises:
+            UsageError: If it is not of that form.
+            CheckpointError: If the run has no state of that step.
+        """
+        run, at, step = text.rpartition("@")
+        if not at or not run or not step.isdecimal():
+            raise UsageError(f"{text!r} is not of the form RUN@STEP")
+        branch = cls(Path(run), int(step))
+        branch.state_path  # noqa: B018
+        return branch
+
+    @property
+    def state_path(self) -> Path:
+        """The folder of the state to start from.
+
+        Raises:
+            CheckpointError: If there is none.
+        """
+        source = RunFolder(self.run)
+        source.description()
+        kept = source.kept_steps()
+        if self.step in kept:
+            return kept[self.step]
+        known = ", ".join(f"{step:,}" for step in sorted(kept)) or "none"
+        raise CheckpointError(
+            f"{self.run} keeps no state of step {self.step:,} (it has: {known}); "
+            "train it with training.keep_states to have more"
+        )
 
 
 @dataclass(frozen=True)
@@ -34,17 +84,21 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def open(cls, path: Path, config: Config, device: torch.device) -> "RunFolder":
-        """Create the folder, or return to one of the same configuration.
+    def open(
+        cls, path: Path, config: Config, device: torch.device, branch: Branch | None = None
+    ) -> "RunFolder":
+        """Create the folder, or return to one that trains the same.
+
+        The same is what changes a step; how far training goes and how often it is looked at may
+        differ.
 
         Raises:
-            CheckpointError: If the folder holds something else, or another configuration.
+            CheckpointError: If the folder is damaged.
+            UsageError: If it holds something else, or another training.
         """
         run = cls(path)
         if (path / "config.json").exists():
-            theirs = to_settings(run.config())
-            ours = to_settings(config)
-            changed = differences({k: ours[k] for k in TRAINED}, {k: theirs[k] for k in TRAINED})
+            changed = differences(_identity(config, branch), _identity(*run._trained()))
             if changed:
                 more = f"; and {len(changed) - 4} more" if len(changed) > 4 else ""
                 raise UsageError(
@@ -55,9 +109,25 @@ class RunFolder:
         elif path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise UsageError(f"{path} exists and is not a run folder; choose another with --out")
         else:
-            write_text(path / "config.json", json.dumps(_describe(config, device), indent=2) + "\n")
+            run._describe(_description(config, device, branch))
         remove_partials(path)
         return run
+
+    def change_horizon(self, config: Config) -> None:
+        """Write down how far training goes now."""
+        content = self.description()
+        ours = to_settings(config)["training"]
+        if content["config"]["training"] != ours:
+            content["config"]["training"] = ours
+            self._describe(content)
+
+    def _describe(self, content: Mapping[str, Any]) -> None:
+        write_text(self.path / "config.json", json.dumps(content, indent=2) + "\n")
+
+    def _trained(self) -> tuple[Config, Branch | None]:
+        origin = self.description().get("branch")
+        branch = Branch(Path(origin["run"]), origin["step"]) if origin else None
+        return self.config(), branch
 
     def config(self) -> Config:
         """Return the configuration the run was trained with.
@@ -102,14 +172,72 @@ class RunFolder:
         with self.metrics_path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
-    def forget_metrics_after(self, step: int) -> None:
-        """Drop the lines of steps that will be trained again."""
+    def forget_after(self, step: int) -> None:
+        """Drop the metrics and losses of steps that will be trained again."""
         kept = [m for m in self.metrics() if m["step"] <= step]
         write_text(self.metrics_path, "".join(json.dumps(m) + "\n" for m in kept))
+        with self.losses_path.open("ab") as file:
+            file.truncate(LOSS.itemsize * max(0, step - self._first_step()))
+
+    @property
+    def losses_path(self) -> Path:
+        """The file of the loss of every step."""
+        return self.path / "losses.f32"
+
+    def append_losses(self, losses: Sequence[float]) -> None:
+        """Add the losses of the steps that were done since the last call."""
+        with self.losses_path.open("ab") as file:
+            file.write(np.array(losses, LOSS).tobytes())
+
+    def losses(self) -> NDArray[np.float32]:
+        """Return the loss of every step, of a branch from the step on at which it began."""
+        if not self.losses_path.exists():
+            return np.zeros(0, LOSS)
+        content = self.losses_path.read_bytes()
+        return np.frombuffer(content[: len(content) // LOSS.itemsize * LOSS.itemsize], LOSS)
 
     def checkpoint_path(self, step: int) -> Path:
         """Return the folder of the checkpoint at `step`."""
         return self.path / "checkpoints" / f"step-{step:06d}"
+
+    @property
+    def state_path(self) -> Path:
+        """The folder of the latest state."""
+        return self.path / "state"
+
+    def kept_state_path(self, step: int) -> Path:
+        """Return the folder of a state that is kept."""
+        return self.path / "states" / f"step-{step:06d}"
+
+    def kept_steps(self) -> dict[int, Path]:
+        """Return the folder of the state at each step that has one, the latest included."""
+        kept = {
+            int(path.name.removeprefix("step-")): path
+            for path in (self.path / "states").glob("step-[0-9]*")
+        }
+        if (step := self.steps_done()) and step not in kept:
+            kept[step] = self.state_path
+        return kept
+
+    def steps_done(self) -> int:
+        """Return the step of the latest state; 0 where there is none.
+
+        Raises:
+            CheckpointError: If it is damaged.
+        """
+        path = self.state_path / "state.json"
+        if not path.exists():
+            return 0
+        try:
+            return int(json.loads(path.read_text("utf-8"))["step"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{path} is damaged: {error}; delete {self.state_path} to train from the start"
+            ) from error
+
+    def _first_step(self) -> int:
+        origin = self.description().get("branch")
+        return int(origin["step"]) if origin else 0
 
 
 def run_of_checkpoint(path: Path) -> RunFolder | None:
@@ -121,10 +249,26 @@ def run_of_checkpoint(path: Path) -> RunFolder | None:
     return None
 
 
-def _describe(config: Config, device: torch.device) -> dict[str, Any]:
+def _identity(config: Config, branch: Branch | None) -> dict[str, Any]:
+    """What tells one training from another: whatever changes a step."""
+    settings = {key: value for key, value in to_settings(config).items() if key in TRAINED}
+    training = {k: v for k, v in settings["training"].items() if k not in HORIZON}
+    return {
+        **settings,
+        "training": training,
+        "branch": _origin(branch) if branch else {"run": None, "step": 0},
+    }
+
+
+def _origin(branch: Branch) -> dict[str, Any]:
+    return {"run": str(branch.run), "step": branch.step}
+
+
+def _description(config: Config, device: torch.device, branch: Branch | None) -> dict[str, Any]:
     libraries = ("torch", "diffusers", "accelerate", "numpy")
     return {
         "config": to_settings(config),
+        "branch": _origin(branch) if branch else None,
         "versions": {
             "diffprobe": __version__,
             "python": platform.python_version(),

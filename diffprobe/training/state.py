@@ -1,4 +1,4 @@
-"""What a training needs to continue: weights, EMA, optimizer moments; as safetensors, no pickle.
+"""What a training needs to continue: weights, averages, optimizer moments; no pickle.
 
 Randomness is a function of the step and the learning rate another, so neither is stored.
 """
@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 from diffusers import ModelMixin
-from diffusers.training_utils import EMAModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from diffprobe.foundations.atomic import atomic_folder
 from diffprobe.foundations.errors import CheckpointError
+from diffprobe.training.average import Average
 
 
 @dataclass
@@ -25,15 +25,15 @@ class TrainingState:
 
     Attributes:
         network: With its raw weights.
-        ema: Their moving average.
-        optimizer: AdamW over `network.parameters()`.
+        averages: By the names under which checkpoints store them.
+        optimizer: Over `network.parameters()`.
         step: Steps done.
         losses: Losses since the last line of metrics.
         seconds: Time spent training before.
     """
 
     network: ModelMixin
-    ema: EMAModel
+    averages: dict[str, Average]
     optimizer: torch.optim.Optimizer
     step: int = 0
     losses: list[float] = field(default_factory=list)
@@ -42,9 +42,12 @@ class TrainingState:
     def save(self, folder: Path) -> None:
         """Write the state to `folder`, replacing an earlier one whole or not at all."""
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        tensors |= {f"ema.{i}": v for i, v in enumerate(self.ema.shadow_params)}
+        for name, average in self.averages.items():
+            tensors |= {f"average.{name}.{k}": v for k, v in average.state().items()}
         for i, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in moments.items()}
+            # Without momentum some optimizers keep a place for it that is empty.
+            kept = {k: v for k, v in moments.items() if v is not None}
+            tensors |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in kept.items()}
         scalars = {"step": self.step, "losses": self.losses, "seconds": self.seconds}
         with atomic_folder(folder) as partial:
             save_file(
@@ -52,28 +55,41 @@ class TrainingState:
             )
             (partial / "state.json").write_text(json.dumps(scalars), "utf-8")
 
-    def load(self, folder: Path) -> None:
+    def load(self, folder: Path, *, branch: bool = False) -> None:
         """Take the state from `folder`.
 
+        Args:
+            folder: As `save` wrote it.
+            branch: Whether it is another run's: an average that it has not begins now, and its
+                losses stay behind.
+
         Raises:
-            CheckpointError: If it is damaged or of another network.
+            CheckpointError: If it is damaged, or of another network or optimizer.
         """
         try:
             tensors = load_file(folder / "state.safetensors")
             scalars = json.loads((folder / "state.json").read_text("utf-8"))
             self.network.load_state_dict(_below("network.", tensors))
-            averages = _below("ema.", tensors)
-            for i, shadow in enumerate(self.ema.shadow_params):
-                shadow.copy_(averages[str(i)])
+            self.step = scalars["step"]
+            for name, average in self.averages.items():
+                stored = _below(f"average.{name}.", tensors)
+                if stored or not branch:
+                    average.restore(self.step, stored)
+                else:
+                    average.restart(self.network.parameters())
             self._load_moments(_below("optimizer.", tensors))
-            self.step, self.losses = scalars["step"], scalars["losses"]
-            self.seconds = scalars["seconds"]
+            if not branch:
+                self.losses, self.seconds = scalars["losses"], scalars["seconds"]
         except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+            way_out = (
+                "a branch needs the same network and the same kind of optimizer"
+                if branch
+                else "delete that folder to train from the start"
+            )
             raise CheckpointError(
-                f"the state in {folder} is damaged ({str(error).splitlines()[0]}); "
-                "delete that folder to train from the start"
+                f"the state in {folder} is damaged or of another training "
+                f"({str(error).splitlines()[0]}); {way_out}"
             ) from error
-        self.ema.optimization_step = self.step
 
     def _load_moments(self, tensors: dict[str, Tensor]) -> None:
         moments: dict[int, dict[str, Any]] = {}

@@ -7,7 +7,7 @@ from einops import rearrange
 from torch import Tensor
 
 from diffprobe.datasets.glyphs import Glyphs
-from diffprobe.datasets.grammar import Grammar
+from diffprobe.datasets.inference.grammar import Grammar
 from diffprobe.foundations.errors import UsageError
 
 # Distances held at once by the reader: 64 MiB in float32.

@@ -2,15 +2,19 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from diffprobe.datasets import Automaton, DigitSum, Parity, WordList, WordSplit
+from diffprobe.datasets import Automaton, WordList
+from diffprobe.datasets.grammars.digit_sum import DigitSumConfig
+from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 
 PLACES = torch.tensor([8, 4, 2, 1])
 
 
-@pytest.mark.parametrize(("grammar", "n"), [(DigitSum(), 600), (Parity(40), 500)])
+@pytest.mark.parametrize(
+    ("grammar", "n"), [(DigitSumConfig().build(), 600), (ParityConfig(40).build(), 500)]
+)
 def test_training_and_held_out_words_do_not_meet(grammar, n: int) -> None:  # type: ignore[no-untyped-def]
-    split = WordSplit(grammar, n, seed=1)
+    split = FiniteWords(grammar, n, seed=1)
     assert split.training is not None
     assert len(split.training.unique(dim=0)) == n
     assert grammar.contains(split.training).all()
@@ -22,7 +26,7 @@ def test_training_and_held_out_words_do_not_meet(grammar, n: int) -> None:  # ty
 
 
 def test_the_seed_alone_decides_the_words() -> None:
-    a, b, c = (WordSplit(DigitSum(), 50, seed).training for seed in (1, 1, 2))
+    a, b, c = (FiniteWords(DigitSumConfig().build(), 50, seed).training for seed in (1, 1, 2))
     assert a is not None
     assert b is not None
     assert c is not None
@@ -31,7 +35,7 @@ def test_the_seed_alone_decides_the_words() -> None:
 
 
 def test_fresh_words_hold_nothing_out() -> None:
-    split = WordSplit(Parity(4))
+    split = FreshWords(ParityConfig(4).build())
     words = split.draw_training(64, torch.Generator().manual_seed(0))
     assert len(words.unique(dim=0)) == 8
     assert not split.is_training(words).any()
@@ -40,13 +44,13 @@ def test_fresh_words_hold_nothing_out() -> None:
 @pytest.mark.parametrize("n", [-1, 8, 100])
 def test_sizes_that_leave_nothing_to_hold_out(n: int) -> None:
     with pytest.raises(UsageError, match="does not fit"):
-        WordSplit(Parity(4), n)
+        FiniteWords(ParityConfig(4).build(), n)
 
 
 def test_words_are_trained_on_and_held_out_in_proportion_to_their_weights() -> None:
     words = torch.cartesian_prod(*[torch.arange(2)] * 4)
     weights = torch.arange(1, 17, dtype=torch.float64)
-    split = WordSplit(WordList(words, 2, weights), 6, seed=3)
+    split = FiniteWords(WordList(words, 2, weights), 6, seed=3)
     assert split.training is not None
     assert split.weights is not None
     known = split.is_training(words)
@@ -66,7 +70,7 @@ def test_words_are_trained_on_and_held_out_in_proportion_to_their_weights() -> N
 def test_likely_words_are_sooner_in_the_training_set() -> None:
     """Drawn without replacement, whether the language is listed or not."""
     grammar = WordList(torch.tensor([[0], [1], [2]]), 3, [1, 1, 2])
-    first = [WordSplit(grammar, 1, seed).training for seed in range(400)]
+    first = [FiniteWords(grammar, 1, seed).training for seed in range(400)]
     share = sum(int(w) == 2 for w in first if w is not None) / 400
     assert abs(share - 0.5) < 4 * (0.25 / 400) ** 0.5
 
@@ -78,9 +82,9 @@ def test_likely_words_are_sooner_in_the_training_set() -> None:
 def test_weights_that_leave_nothing_to_draw(length: int, weight: float, message: str) -> None:
     grammar = Automaton([[0, 0]], [0], length=length, weights=[[weight, 1]])
     with pytest.raises(UsageError, match=message):
-        WordSplit(grammar, 8)
+        FiniteWords(grammar, 8)
 
 
 def test_an_unweighted_split_trains_on_its_share() -> None:
-    assert WordSplit(DigitSum(), 67).training_share() == pytest.approx(0.1)
-    assert WordSplit(DigitSum()).training_share() == 0
+    assert FiniteWords(DigitSumConfig().build(), 67).training_share() == pytest.approx(0.1)
+    assert FreshWords(DigitSumConfig().build()).training_share() == 0

@@ -17,10 +17,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from diffprobe.datasets.ambiguity import find_ambiguous_word
-from diffprobe.datasets.grammar import Grammar
-from diffprobe.datasets.rules import NormalForm, Widths, normal_form, parse_rules, useful_widths
-from diffprobe.datasets.semiring import Semiring
+from diffprobe.datasets.inference.ambiguity import find_ambiguous_word
+from diffprobe.datasets.inference.grammar import Grammar
+from diffprobe.datasets.inference.rules import (
+    NormalForm,
+    Widths,
+    normal_form,
+    parse_rules,
+    useful_widths,
+)
+from diffprobe.datasets.inference.semiring import Semiring
 from diffprobe.foundations.errors import UsageError
 
 logger = logging.getLogger("diffprobe")

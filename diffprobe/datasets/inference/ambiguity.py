@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from diffprobe.datasets.rules import NormalForm, Widths
-from diffprobe.datasets.semiring import ModularSemiring, SamplingSemiring
-from diffprobe.datasets.unambiguity import Span, is_lr1, settled_by_cells
+from diffprobe.datasets.inference.rules import NormalForm, Widths
+from diffprobe.datasets.inference.semiring import ModularSemiring, SamplingSemiring
+from diffprobe.datasets.inference.unambiguity import Span, is_lr1, settled_by_cells
 
 if TYPE_CHECKING:
-    from diffprobe.datasets.context_free import ContextFree
+    from diffprobe.datasets.inference.context_free import ContextFree
 
 LISTED = 20_000  # words of one symbol and width
 DRAWN = 256  # words of full length

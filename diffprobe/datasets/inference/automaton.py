@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from diffprobe.datasets.grammar import Grammar, log_weights
-from diffprobe.datasets.semiring import Semiring
+from diffprobe.datasets.inference.grammar import Grammar, log_weights
+from diffprobe.datasets.inference.semiring import Semiring
 from diffprobe.foundations.errors import UsageError
 
 

@@ -15,12 +15,12 @@ asked of the set (the count, the distance, what is valid) takes each word once, 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from diffprobe.datasets.semiring import (
+from diffprobe.datasets.inference.semiring import (
     LOG_ZERO,
     AnyBestSemiring,
     LogSemiring,
@@ -35,6 +35,9 @@ from diffprobe.datasets.semiring import (
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.seeding import generator as seeded
 
+if TYPE_CHECKING:
+    from diffprobe.datasets.grammars import GrammarKind
+
 # Numbers held at once by a batched recursion, gradients included: 512 MiB in float64.
 CHUNK_ELEMENTS = 2**26
 
@@ -46,11 +49,18 @@ class Grammar(ABC):
         length: L, cells in a word.
         symbols: V, size of the alphabet.
         weighted: Whether words have weights; without, all are equally likely.
+        kind: The settings it was built from, if any.
     """
 
     length: int
     symbols: int
     weighted: bool = False
+    kind: "GrammarKind | None" = None
+
+    @property
+    def title(self) -> str:
+        """What it is called in messages."""
+        return self.kind.name if self.kind is not None else type(self).__name__
 
     @abstractmethod
     def inside(self, scores: Tensor, semiring: Semiring) -> Tensor:
@@ -76,6 +86,10 @@ class Grammar(ABC):
         Returns:
             Kind of violation -> (N,) bool; no kind where every word is valid.
         """
+        self.check_words(words)
+        named = self.kind.violations(words) if self.kind is not None else None
+        if named is not None:
+            return named
         distance = self.distance(words)
         return {f"distance {d}": distance == d for d in range(1, self.length + 1)}
 

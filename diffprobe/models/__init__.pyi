@@ -1,0 +1,17 @@
+from .checkpoint import find_checkpoint as find_checkpoint
+from .checkpoint import list_checkpoints as list_checkpoints
+from .checkpoint import load_denoiser as load_denoiser
+from .denoiser import Denoiser as Denoiser
+from .denoiser import FunctionDenoiser as FunctionDenoiser
+from .denoiser import NetworkDenoiser as NetworkDenoiser
+from .denoiser import noise_scheduler as noise_scheduler
+from .foreign import Condition as Condition
+from .modules.mlp import MLP as MLP
+from .modules.mlp import ResidualMLP as ResidualMLP
+from .modules.transformer import StripTransformer as StripTransformer
+from .networks import parameter_count as parameter_count
+from .oracles import BayesDenoiser as BayesDenoiser
+from .oracles import EmpiricalDenoiser as EmpiricalDenoiser
+from .oracles import LocalPatchDenoiser as LocalPatchDenoiser
+from .oracles import ProductDenoiser as ProductDenoiser
+from .oracles import WienerDenoiser as WienerDenoiser
