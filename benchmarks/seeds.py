@@ -1,7 +1,8 @@
 """How much headline numbers vary from one training to the next.
 
     python benchmarks/seeds.py demo
-    python benchmarks/seeds.py dyck-transformer --set stream.name=finite --set stream.words=112 --name dyck-112
+    python benchmarks/seeds.py dyck-transformer --set stream.name=finite --set stream.words=112 \
+        --name dyck-112
     python benchmarks/seeds.py digit-sum-unet --seeds 0 1 2 3 4 --out runs
 
 Trains a preset once for each seed (a finished run is not trained again), samples, judges and

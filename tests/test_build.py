@@ -38,7 +38,7 @@ def test_a_grammars_file_becomes_part_of_the_configuration(tmp_path: Path) -> No
         assignments=["grammar.name=context-free", f"grammar.file={rules}", "images.symbols='()'"]
     )
     rules.unlink()
-    dataset = build_dataset(from_settings(to_settings(config)))
+    dataset = from_settings(to_settings(config)).dataset()
     assert isinstance(dataset.grammar, ContextFree)
     assert dataset.grammar.count() == 5
 
@@ -64,7 +64,7 @@ def test_weights_from_settings(tmp_path: Path) -> None:
         resolve(assignments=["grammar.name=word-list", f"grammar.file={words}"]),
         from_settings({"grammar": {"name": "context-free", "rules": rules, "length": 2}}),
     ):
-        grammar = build_grammar(from_settings(to_settings(config)).grammar)
+        grammar = from_settings(to_settings(config)).grammar.build()
         assert grammar.probability(grammar.words()).tolist() == pytest.approx([1 / 6] * 3 + [1 / 2])
 
 
@@ -86,7 +86,7 @@ def test_weights_from_settings(tmp_path: Path) -> None:
 )
 def test_grammars_that_are_none_are_refused(assignments: list[str], message: str) -> None:
     with pytest.raises(UsageError) as error:
-        build_grammar(resolve(assignments=assignments).grammar)
+        resolve(assignments=assignments).grammar.build()
     assert message in str(error.value)
 
 

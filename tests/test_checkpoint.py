@@ -23,7 +23,7 @@ TRANSFORMER = TransformerConfig(width=16, depth=1, heads=2)
 def write(path: Path, config: UNetConfig | TransformerConfig) -> Path:
     scheduler = noise_scheduler(NoiseConfig(prediction_type="v_prediction"))
     ema, raw = (config.build(SHAPE, seed) for seed in (1, 2))
-    save_checkpoint(path, ema, raw, scheduler)
+    save_checkpoint(path, {"ema": ema, "raw": raw}, scheduler)
     return path
 
 
@@ -77,7 +77,7 @@ def test_an_outsiders_pipeline_is_loaded(tmp_path: Path) -> None:
     assert denoiser.prediction_type == "epsilon"
     x = torch.randn(2, 3, 8, 8)
     assert denoiser(x, torch.tensor([3, 900])).shape == x.shape
-    with pytest.raises(CheckpointError, match=r"there is no config.json"):
+    with pytest.raises(CheckpointError, match=r"one set of weights, and none called 'raw'"):
         load_denoiser(tmp_path / "theirs", "raw")
 
 

@@ -225,7 +225,7 @@ def test_languages_in_which_every_word_is_valid_are_reported(
     settings = "".join(f"{key} = {json.dumps(value)}\n" for key, value in grammar.items())
     file = tmp_path / "every-word.toml"
     file.write_text(f"[grammar]\n{settings}[images]\nsymbols = '01'\ngrid = [1, {cells}]\n")
-    world = build_dataset(resolve(file=file))
+    world = resolve(file=file).dataset()
     random = torch.Generator().manual_seed(0)
     images = world.draw(torch.randint(2, (60, cells), generator=random), random)
     images[:7, :, :, :8] = 0.0
@@ -248,7 +248,7 @@ def test_languages_in_which_every_word_is_valid_are_reported(
 def test_too_many_violations_exit_with_3(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dataset = build_dataset(resolve(preset="demo"))
+    dataset = resolve(preset="demo").dataset()
     odd = torch.zeros(200, 6, dtype=torch.long)
     odd[:30, 2] = 1  # 15 % of them wrong, 10.7 % at least
     np.savez(tmp_path / "theirs.npz", images=dataset.render(odd).numpy())

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from diffprobe.config import (
     Config,
     TrainingConfig,
-    differences,
     from_settings,
     preset_names,
     preset_summary,
@@ -19,7 +18,7 @@ from diffprobe.config import (
 )
 from diffprobe.datasets.grammars.digit_sum import DigitSumConfig
 from diffprobe.foundations.errors import UsageError
-from diffprobe.foundations.settings import to_settings
+from diffprobe.foundations.settings import differences, to_settings
 from diffprobe.models import parameter_count
 from diffprobe.models.networks.mlp import MLPConfig
 
@@ -33,14 +32,14 @@ def test_command_line_over_environment_over_file_over_default(tmp_path: Path) ->
         preset="demo", file=file, environment=environment, assignments=assignments
     ).training
     assert (config.steps, config.batch_size, config.log_every) == (4, 3, 2)
-    assert config.learning_rate == 1e-3
+    assert config.log_every == 2
     assert config.save_every == TrainingConfig().save_every
 
 
 def test_another_kind_does_not_inherit_the_former_ones_keys() -> None:
     config = resolve(preset="demo", assignments=["grammar.name=digit-sum", "network.name=mlp"])
     assert config.grammar == DigitSumConfig()
-    assert config.model == MLPConfig()
+    assert config.network == MLPConfig()
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -60,7 +59,7 @@ def test_presets_of_a_world_have_matched_parameter_counts(world: str) -> None:
     for name in preset_names():
         if name.startswith(world):
             config = resolve(preset=name)
-            network = config.model.build(config.dataset().image_shape)
+            network = config.network.build(config.dataset().image_shape)
             counts[name] = parameter_count(network)
     assert len(counts) >= 3
     assert max(counts.values()) < 1.06 * min(counts.values()), counts

@@ -10,6 +10,7 @@ from diffprobe import memorisation
 from diffprobe.datasets import Glyphs, SymbolImages, WordList
 from diffprobe.datasets.grammars.digit_sum import DigitSumConfig
 from diffprobe.datasets.grammars.parity import ParityConfig
+from diffprobe.datasets.stream import FiniteWords, FreshWords
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.records import interval
 from diffprobe.report import report_samples

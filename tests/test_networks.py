@@ -1,10 +1,10 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import ModelMixin, UNet2DModel
 
-from diffprobe.config import ModelConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models.networks.mlp import MLPConfig
 from diffprobe.models.networks.residual_mlp import ResidualMLPConfig
@@ -111,21 +111,25 @@ def test_the_mlp_is_the_formula_of_the_paper() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "shape", "message"),
+    ("make", "message"),
     [
-        (UNetConfig(), (1, 8, 18), "divisible by 4, and the image is 8×18"),
-        (UNetConfig(channels=()), SHAPE, "at least one level"),
-        (UNetConfig(attention=(True,)), SHAPE, "attention has 1 entries and model.channels 3"),
-        (UNetConfig(channels=(20, 20, 20)), SHAPE, "norm_groups=8 does not divide 20"),
-        (TransformerConfig(patch=(8, 5)), SHAPE, "patch of 8×5 pixels does not divide"),
-        (TransformerConfig(width=30, heads=4), SHAPE, "4 heads do not divide a width of 30"),
+        (lambda: UNetConfig().build((1, 8, 18)), "divisible by 4, and the image is 8×18"),
+        (lambda: UNetConfig(channels=()), "at least one level"),
+        (
+            lambda: UNetConfig(attention=(True,)),
+            "attention has 1 entries and network.channels 3",
+        ),
+        (lambda: UNetConfig(channels=(20, 20, 20)), "norm_groups=8 does not divide 20"),
+        (lambda: TransformerConfig(patch=(8, 5)).build(SHAPE), "patch of 8×5 pixels does not"),
+        (lambda: TransformerConfig(width=30), "4 heads do not divide a width of 30"),
+        (lambda: MLPConfig(width=-1), "width must be a positive integer, not -1"),
     ],
 )
 def test_architectures_that_do_not_fit_are_refused(
-    config: ModelConfig, shape: tuple[int, int, int], message: str
+    make: Callable[[], object], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        config.build(shape)
+        make()
 
 
 def test_the_unet_is_diffusers_own() -> None:

@@ -20,7 +20,7 @@ from diffprobe.datasets.grammars.dyck import DyckConfig
 from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
 from diffprobe.datasets.grammars.palindrome import PalindromeConfig
 from diffprobe.datasets.grammars.parity import ParityConfig
-from diffprobe.datasets.stream import FiniteWords
+from diffprobe.datasets.stream import FiniteWords, FreshWords
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models import noise_scheduler
 from diffprobe.models.oracles import (

@@ -20,6 +20,7 @@ from PIL import Image
 
 from diffprobe.datasets import Glyphs, SymbolImages
 from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
+from diffprobe.datasets.stream import FiniteWords
 from diffprobe.foundations.records import interval
 from diffprobe.foundations.statistics import wilson
 from diffprobe.probes import open_subject, run_probes

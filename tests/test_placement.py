@@ -41,7 +41,7 @@ class Mixture(Denoiser):
 
 
 def oracles(world: SymbolImages = WORLD) -> tuple[Denoiser, Denoiser, Denoiser]:
-    empirical = training_oracle(world, SCHEDULER, DATA)
+    empirical = training_oracle(world, SCHEDULER, FiniteWords(world.grammar, 3))
     assert empirical is not None
     return ProductDenoiser(world, SCHEDULER), BayesDenoiser(world, SCHEDULER), empirical
 
@@ -102,7 +102,7 @@ def test_who_knows_nothing_has_neither_gamma_nor_mu(name: str) -> None:
             denoiser,
             WORLD,
             replace(CONFIG, placement_images=256, seed=seed),
-            data=replace(DATA, seed=100 * seed),
+            stream=FiniteWords(WORLD.grammar, 3, 100 * seed),
         )
         for seed in range(5)
     ]

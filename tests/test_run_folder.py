@@ -24,7 +24,7 @@ def test_metrics_cut_short_by_a_kill_are_read_up_to_the_cut(run: RunFolder) -> N
     text = run.metrics_path.read_text()
     run.metrics_path.write_text(text[:-9])
     assert [m["step"] for m in run.metrics()] == [10, 20]
-    run.forget_metrics_after(10)
+    run.forget_after(10)
     assert [m["step"] for m in run.metrics()] == [10]
     assert run.metrics_path.read_text().count("\n") == 1
 

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from scipy.stats import chisquare
@@ -5,6 +7,7 @@ from scipy.stats import chisquare
 from diffprobe.datasets import Automaton, WordList
 from diffprobe.datasets.grammars.digit_sum import DigitSumConfig
 from diffprobe.datasets.grammars.parity import ParityConfig
+from diffprobe.datasets.stream import FiniteWords, FreshWords
 from diffprobe.foundations.errors import UsageError
 
 PLACES = torch.tensor([8, 4, 2, 1])
@@ -15,28 +18,24 @@ PLACES = torch.tensor([8, 4, 2, 1])
 )
 def test_training_and_held_out_words_do_not_meet(grammar, n: int) -> None:  # type: ignore[no-untyped-def]
     split = FiniteWords(grammar, n, seed=1)
-    assert split.training is not None
     assert len(split.training.unique(dim=0)) == n
     assert grammar.contains(split.training).all()
     random = torch.Generator().manual_seed(0)
     held_out = split.draw_held_out(300, random)
     assert grammar.contains(held_out).all()
     assert not split.is_training(held_out).any()
-    assert split.is_training(split.draw_training(300, random)).all()
+    assert split.is_training(split.draw(0, 300, random)).all()
 
 
 def test_the_seed_alone_decides_the_words() -> None:
     a, b, c = (FiniteWords(DigitSumConfig().build(), 50, seed).training for seed in (1, 1, 2))
-    assert a is not None
-    assert b is not None
-    assert c is not None
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
 
 
 def test_fresh_words_hold_nothing_out() -> None:
     split = FreshWords(ParityConfig(4).build())
-    words = split.draw_training(64, torch.Generator().manual_seed(0))
+    words = split.draw(0, 64, torch.Generator().manual_seed(0))
     assert len(words.unique(dim=0)) == 8
     assert not split.is_training(words).any()
 
@@ -51,7 +50,6 @@ def test_words_are_trained_on_and_held_out_in_proportion_to_their_weights() -> N
     words = torch.cartesian_prod(*[torch.arange(2)] * 4)
     weights = torch.arange(1, 17, dtype=torch.float64)
     split = FiniteWords(WordList(words, 2, weights), 6, seed=3)
-    assert split.training is not None
     assert split.weights is not None
     known = split.is_training(words)
     assert split.weights.tolist() == pytest.approx(
@@ -60,7 +58,7 @@ def test_words_are_trained_on_and_held_out_in_proportion_to_their_weights() -> N
     assert split.training_share() == pytest.approx(weights[known].sum().item() / 136)
     random = torch.Generator().manual_seed(0)
     n = 5000
-    for draw, among in ((split.draw_training, known), (split.draw_held_out, ~known)):
+    for draw, among in ((partial(split.draw, 0), known), (split.draw_held_out, ~known)):
         found = (draw(n, random) @ PLACES).bincount(minlength=16)
         assert found[~among].sum() == 0
         expected = n * weights[among] / weights[among].sum()
@@ -71,7 +69,7 @@ def test_likely_words_are_sooner_in_the_training_set() -> None:
     """Drawn without replacement, whether the language is listed or not."""
     grammar = WordList(torch.tensor([[0], [1], [2]]), 3, [1, 1, 2])
     first = [FiniteWords(grammar, 1, seed).training for seed in range(400)]
-    share = sum(int(w) == 2 for w in first if w is not None) / 400
+    share = sum(int(w) == 2 for w in first) / 400
     assert abs(share - 0.5) < 4 * (0.25 / 400) ** 0.5
 
 

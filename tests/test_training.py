@@ -15,7 +15,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from diffprobe.config import Config, ModelConfig, to_toml
+from diffprobe.config import Config, resolve, to_toml
+from diffprobe.datasets.stream import FiniteWords
+from diffprobe.datasets.streams.finite import FiniteConfig
 from diffprobe.foundations.errors import (
     CheckpointError,
     DiffprobeError,
@@ -23,13 +25,15 @@ from diffprobe.foundations.errors import (
     UsageError,
 )
 from diffprobe.models import list_checkpoints, load_denoiser
+from diffprobe.models.networks import NetworkKind
 from diffprobe.models.networks.mlp import MLPConfig
 from diffprobe.models.networks.transformer import TransformerConfig
 from diffprobe.models.networks.unet import UNetConfig
-from diffprobe.training import loop, train
-from diffprobe.training.loop import checkpoint_steps
+from diffprobe.training import RunFolder, loop, train
+from diffprobe.training.horizon import checkpoint_steps
+from diffprobe.training.learning_rates.constant import ConstantConfig
 
-MODELS: list[ModelConfig] = [
+MODELS: list[NetworkKind] = [
     MLPConfig(width=32),
     UNetConfig(channels=(8, 16), layers_per_block=1, attention=(False, True), norm_groups=4),
     TransformerConfig(width=32, depth=1),
@@ -76,18 +80,18 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: m.name)
 def test_a_resumed_run_equals_an_uninterrupted_one(
-    model: ModelConfig, tiny_config: Config, tmp_path: Path
+    model: NetworkKind, tiny_config: Config, tmp_path: Path
 ) -> None:
-    config = replace(tiny_config, model=model)
+    config = replace(tiny_config, network=model)
     train(config, tmp_path / "whole", "cpu")
     with pytest.MonkeyPatch.context() as patch:
         stop_at(17, patch)  # between the state of step 10 and that of step 20
         with pytest.raises(SuddenEndError):
             train(config, tmp_path / "resumed", "cpu")
-    assert (tmp_path / "resumed" / "resume").exists()
+    assert RunFolder(tmp_path / "resumed").steps_done() == 10
     run = train(config, tmp_path / "resumed", "cpu")
     assert_same(tmp_path / "whole", tmp_path / "resumed")
-    assert not (run.path / "resume").exists()
+    assert run.steps_done() == 30
     assert [m["step"] for m in run.metrics()] == [10, 20, 30]
 
 
@@ -122,7 +126,7 @@ def test_other_probes_and_samplers_are_the_same_training(
 
 def test_a_run_of_another_configuration_is_refused(tiny_config: Config, tiny_run: Path) -> None:
     other = replace(tiny_config, training=replace(tiny_config.training, steps=40, seed=1))
-    with pytest.raises(UsageError, match=r"training.seed: 1, not 0; training.steps: 40, not 30"):
+    with pytest.raises(UsageError, match=r"another configuration \(training.seed: 1, not 0\)"):
         train(other, tiny_run, "cpu")
 
 
@@ -140,9 +144,9 @@ def test_a_damaged_state_is_named(tiny_config: Config, tmp_path: Path) -> None:
         stop_at(17, patch)
         with pytest.raises(SuddenEndError):
             train(tiny_config, tmp_path / "run", "cpu")
-    state = tmp_path / "run" / "resume" / "state.safetensors"
+    state = tmp_path / "run" / "state" / "state.safetensors"
     state.write_bytes(state.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match=r"the state in .*resume is damaged"):
+    with pytest.raises(CheckpointError, match=r"the state in .*state is damaged"):
         train(tiny_config, tmp_path / "run", "cpu")
 
 
@@ -245,7 +249,6 @@ def test_bf16_trains(tiny_config: Config, tmp_path: Path) -> None:
 def test_impossible_settings_are_refused(change: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         resolve(assignments=[change])
-    assert not (tmp_path / "run").exists()
 
 
 def test_an_unknown_device_is_refused(tiny_config: Config, tmp_path: Path) -> None:

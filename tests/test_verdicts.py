@@ -12,6 +12,7 @@ from diffprobe.datasets.grammars.dyck import DyckConfig
 from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
 from diffprobe.datasets.grammars.palindrome import PalindromeConfig
 from diffprobe.datasets.grammars.parity import ParityConfig
+from diffprobe.datasets.stream import FiniteWords
 from diffprobe.foundations.errors import UsageError
 from diffprobe.sampling import load_samples
 from diffprobe.verdicts import VERDICTS, judge

@@ -98,11 +98,7 @@ def memory(world: World, words: int, repeats: int) -> Iterator[Row]:
     sets = [
         oracle
         for seed in range(SETS)
-        if (
-            oracle := training_oracle(
-                world.images, SCHEDULER, FiniteWords(world.images.grammar, words, seed)
-            )
-        )
+        if (oracle := training_oracle(world.images, SCHEDULER, FiniteWords(grammar, words, seed)))
     ]
     for name, denoiser in (
         ("product at a wrong level", Blend(world, 0.0, 0.0, late=60)),
