@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffprobe.models.unet import build_unet
 from diffusers import UNet2DModel
 from diffusers.models.unets.unet_2d import UNet2DOutput
 from matplotlib.figure import Figure
@@ -354,7 +353,7 @@ def test_activations_are_what_the_layers_compute() -> None:
 
 
 def test_blocks_are_found_and_run_in_order() -> None:
-    unet = build_unet(UNetConfig(channels=(8, 16), attention=(False, True)), (1, 8, 16))
+    unet = UNetConfig(channels=(8, 16), attention=(False, True)).build((1, 8, 16))
     assert isinstance(unet, UNet2DModel)
     denoiser = NetworkDenoiser(unet, SCHEDULER)
     found = activations(denoiser, torch.randn(2, 1, 8, 16), 10, features=100_000)

@@ -1,4 +1,4 @@
-"""The command line: `diffprobe train | sample | probe | report | demo | presets`.
+"""The command line: `diffprobe train | sample | probe | report | demo | presets | kinds`.
 
 Sub-commands load only when called: importing torch and diffusers takes seconds, `--help` should
 not.
@@ -20,6 +20,7 @@ COMMANDS = {
     "report": "Judge samples: legible? grammatical? how sure?",
     "demo": "See the whole phenomenon in three minutes.",
     "presets": "List the shipped configurations.",
+    "kinds": "List what a configuration can choose by name.",
 }
 
 

@@ -25,13 +25,13 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from diffprobe.foundations.errors import UsageError, unknown_name
 
 GROUP = "diffprobe.kinds"
+ROOT = Path(__file__).parents[1]
 
 # Role -> the room whose files hold its kinds, and what a message calls one.
 ROOMS = {
@@ -154,17 +154,13 @@ def find(role: str, name: str) -> type[Kind]:
 
 
 def _ours(role: str, room: str) -> list[Announcement]:
-    spec = find_spec(room)
-    if spec is None or not spec.submodule_search_locations:
-        return []
+    # By its place, not by importing it: a package on the way may need torch.
+    folder = ROOT.joinpath(*room.split(".")[1:])
     found = []
-    for folder in spec.submodule_search_locations:
-        for path in sorted(Path(folder).iterdir()):
-            if path.name[0] in "._":
-                continue
-            source = path / "__init__.py" if path.is_dir() else path
-            if source.suffix == ".py" and source.exists():
-                found += _in_file(role, f"{room}.{path.stem}", source)
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        source = path / "__init__.py" if path.is_dir() else path
+        if path.name[0] not in "._" and source.suffix == ".py" and source.exists():
+            found += _in_file(role, f"{room}.{path.stem}", source)
     return sorted(found, key=lambda each: each.name)
 
 

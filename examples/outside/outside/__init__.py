@@ -1,0 +1,1 @@
+"""Kinds of one's own: each is one class in one file."""
