@@ -344,7 +344,7 @@ USAGE, FAILED = 2, 1
         ),
         ("train --preset demo --device warp", USAGE, "device 'warp' cannot be used"),
         ("train --preset demo --steps many", USAGE, "'many' is not a valid integer"),
-        ("train --preset demo --steps 0", USAGE, "training.steps must be at least 1"),
+        ("train --preset demo --steps 0", USAGE, "training.steps must be a positive integer"),
         ("train --nonsense", USAGE, "No such option"),
         ("presets dem", USAGE, "did you mean 'demo'"),
         ("sample --checkpoint absent", FAILED, "no checkpoint or run folder at absent"),

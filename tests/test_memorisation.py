@@ -23,7 +23,7 @@ SPLIT = FiniteWords(WORLD.grammar, 300, seed=1)
 def planted(training: int, held_out: int, invalid: int) -> torch.Tensor:
     random = torch.Generator().manual_seed(0)
     wrong = torch.tensor([[9, 9, 0, 0]]).expand(invalid, -1)
-    words = [SPLIT.draw_training(training, random), SPLIT.draw_held_out(held_out, random), wrong]
+    words = [SPLIT.draw(0, training, random), SPLIT.draw_held_out(held_out, random), wrong]
     images = WORLD.draw(torch.cat(words), random)
     return images + 0.05 * torch.randn(images.shape, generator=random)
 

@@ -30,8 +30,10 @@ class SymbolImages:
         UsageError: If the grid does not hold the word, or glyphs and grammar differ in V.
 
     Example:
-        >>> from diffprobe.datasets import Glyphs, Parity
-        >>> dataset = SymbolImages(Parity(6), Glyphs.font("01"), grid=(2, 3))
+        >>> from diffprobe.datasets import Glyphs
+        >>> from diffprobe.datasets.grammars.parity import ParityConfig
+        >>> grammar = ParityConfig(length=6).build()
+        >>> dataset = SymbolImages(grammar, Glyphs.font("01"), grid=(2, 3))
         >>> dataset.render(torch.tensor([[0, 1, 1, 0, 0, 0]])).shape
         torch.Size([1, 1, 16, 24])
     """

@@ -77,6 +77,18 @@ def build_kind(role: str, value: Any, where: str, default: str | None = None) ->
     return build(kinds.find(role, name), rest, where + ".")
 
 
+def kind(role: str, name: str, **settings: Any) -> Any:
+    """Return a kind by its name, with settings as a configuration would give them.
+
+    Raises:
+        UsageError: If there is no such kind, naming the nearest, or a setting is wrong.
+
+    >>> kind("grammar", "dyck", length=6, kinds=2)
+    DyckConfig(length=6, kinds=2)
+    """
+    return build_kind(role, {"name": name, **settings}, role)
+
+
 def to_settings(config: Any) -> Any:
     """Return what `build` turns into `config` again, in terms of TOML and JSON."""
     if isinstance(config, Mapping):

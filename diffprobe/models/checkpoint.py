@@ -209,6 +209,11 @@ def _image_shape(
         if size not in (None, own[1:]):
             raise UsageError(f"the network is for images of {own[1]}×{own[2]} pixels")
         return own
+    if "in_channels" not in config:
+        raise CheckpointError(
+            f"the configuration of {type(network).__name__} names neither image_shape nor "
+            "in_channels: it is not known which images it takes"
+        )
     packed = type(network).__name__ == "FluxTransformer2DModel"
     channels = config.in_channels // 4 if packed else config.in_channels
     if size is not None:

@@ -16,8 +16,9 @@ class LocalConv(ModelMixin, ConfigMixin):
     """Convolutions that see `radius` pixels to each side; the time is one more channel."""
 
     @register_to_config
-    def __init__(self, channels: int = 1, width: int = 32, radius: int = 2) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], width: int = 32, radius: int = 2) -> None:
         super().__init__()
+        channels = image_shape[0]
         layers: list[nn.Module] = [nn.Conv2d(channels + 1, width, 1)]
         for _ in range(radius):
             layers += [nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)]
@@ -39,8 +40,8 @@ class LocalConvConfig(NetworkKind):
     radius: int = 2
 
     def network(self, image_shape: tuple[int, int, int]) -> ModelMixin:
-        """Build it for the image's channels; any size will do."""
-        return LocalConv(image_shape[0], self.width, self.radius)
+        """Build it for images of that shape (C, H, W)."""
+        return LocalConv(image_shape, self.width, self.radius)
 
     @classmethod
     def model(cls) -> type[ModelMixin]:
