@@ -60,7 +60,7 @@ def load(folders: dict[str, Path], name: str, **options: Any) -> Any:
     if name == "flux":
         options = {"size": (12, 8), **options}
     condition = options.pop("condition", kind.condition(folders[name]))
-    return load_denoiser(folders[name], "ema", "cpu", condition, **options)
+    return load_denoiser(folders[name], "", "cpu", condition, **options)
 
 
 def inputs(name: str, seed: int = 0) -> tuple[Tensor, Tensor]:
