@@ -16,14 +16,14 @@ from pathlib import Path
 import torch
 
 from diffprobe.config import ProbeConfig
+from diffprobe.evaluation.verdicts import judge
 from diffprobe.foundations.intervals import over_runs
+from diffprobe.foundations.ranks import Auroc, auroc
 from diffprobe.foundations.records import estimate, interval
-from diffprobe.foundations.statistics import Auroc, auroc
 from diffprobe.models import load_denoiser
 from diffprobe.probes.sampling_path import Trajectories
 from diffprobe.sampling import sample
 from diffprobe.training.run_folder import RunFolder
-from diffprobe.verdicts import judge
 
 STEPS = 25
 SAMPLES = 1000

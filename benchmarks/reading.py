@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import torch
 
-from diffprobe import reading
 from diffprobe.config import NoiseConfig, SamplingConfig
 from diffprobe.datasets import Glyphs, SymbolImages
 from diffprobe.datasets.grammars.copy import CopyConfig
+from diffprobe.evaluation import reading
+from diffprobe.evaluation.verdicts import judge
 from diffprobe.foundations.statistics import wilson
 from diffprobe.models import ProductDenoiser, noise_scheduler
 from diffprobe.sampling import sample
-from diffprobe.verdicts import judge
 
 SAMPLERS = ("ddpm", "ddim", "dpm-solver++", "euler")
 

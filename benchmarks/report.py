@@ -14,8 +14,8 @@ from diffprobe.datasets import Glyphs, Grammar, SymbolImages
 from diffprobe.datasets.grammars.dyck import DyckConfig
 from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
 from diffprobe.datasets.grammars.parity import ParityConfig
-from diffprobe.report import assess
-from diffprobe.verdicts import judge
+from diffprobe.evaluation import assess
+from diffprobe.evaluation.verdicts import judge
 
 SAMPLES = 100_000
 Result = TypeVar("Result")

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from diffprobe.config import resolve
+from diffprobe.evaluation.verdicts import judge
 from diffprobe.foundations import progress
 from diffprobe.foundations.intervals import over_runs
 from diffprobe.foundations.records import estimate, interval
@@ -26,7 +27,6 @@ from diffprobe.models import load_denoiser
 from diffprobe.probes import open_subject, run_probes
 from diffprobe.sampling import sample
 from diffprobe.training import train
-from diffprobe.verdicts import judge
 
 
 def numbers(

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from diffprobe.datasets import Grammar
-from diffprobe.report import walsh
-from diffprobe.report.distribution import Distribution
-from diffprobe.report.estimators import Estimate
+from diffprobe.evaluation.words import walsh
+from diffprobe.evaluation.words.distribution import Distribution
+from diffprobe.evaluation.words.estimators import WordStatistic
 
 
 def all_words(grammar: Grammar) -> Tensor:
@@ -43,7 +43,7 @@ def truths(grammar: Grammar, words: Tensor, p: Tensor) -> dict[str, float]:
     return found
 
 
-def estimates(found: Distribution) -> dict[str, Estimate]:
+def estimates(found: Distribution) -> dict[str, WordStatistic]:
     named = {
         "shares": found.shares.difference,
         "pairs": found.correlations.difference,

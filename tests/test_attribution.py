@@ -15,7 +15,7 @@ from diffprobe.datasets import Glyphs, ImageSet, SymbolImages
 from diffprobe.datasets.grammars.dyck import DyckConfig
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
-from diffprobe.foundations.statistics import rank_correlation
+from diffprobe.foundations.ranks import rank_correlation
 from diffprobe.models import Denoiser, noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probes import attribution

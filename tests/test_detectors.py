@@ -14,8 +14,9 @@ from diffprobe.datasets import Glyphs, SymbolImages
 from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.ranks import auroc
 from diffprobe.foundations.seeding import generator
-from diffprobe.foundations.statistics import auroc, holm
+from diffprobe.foundations.statistics import holm
 from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser, noise_scheduler
 from diffprobe.probes import detectors
 from diffprobe.probes.cache import Keep

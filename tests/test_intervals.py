@@ -133,3 +133,27 @@ def test_an_interval_that_is_not_symmetric_is_written_out() -> None:
     values = 1 - torch.rand(100, generator=random, dtype=torch.float64) ** 30
     assert "to" in interval(estimate(mean(values)))
     assert interval(estimate(mean(torch.randn(100, generator=random)))).count("±") == 1
+
+
+def test_one_of_the_numbers_is_an_estimate() -> None:
+    values = torch.rand(2, 3, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = mean(values)
+    one = found.estimate((1, 2))
+    expected = stats.t.interval(0.95, 39, loc=values[1, 2].mean(), scale=stats.sem(values[1, 2]))
+    assert one.value == pytest.approx(values[1, 2].mean().item())
+    assert one.standard_error == pytest.approx(stats.sem(values[1, 2]))
+    assert one.low <= expected[0] < expected[1] <= one.high
+    assert one.n == 40
+    assert str(one) == interval(estimate(found, (1, 2)))
+    untold = mean(torch.rand(3)).estimate()
+    assert (untold.standard_error, untold.low, untold.high) == (None, None, None)
+    assert mean(torch.full((20,), math.nan)).estimate().value is None
+
+
+def test_a_frame_has_a_row_for_each_number() -> None:
+    found = mean(torch.rand(2, 3, 40, generator=torch.Generator().manual_seed(0)))
+    frame = found.to_frame().set_index(["axis 0", "axis 1"])
+    assert len(frame) == 6
+    assert frame.loc[(1, 2), "high"] == found.high[1, 2].item()
+    assert repr(found) == "<Interval of 2 × 3 numbers>"
+    assert repr(found[0, 1]) == f"<Interval {found.estimate((0, 1))}>"

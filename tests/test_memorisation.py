@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from diffprobe import memorisation
 from diffprobe.datasets import Glyphs, SymbolImages, WordList
 from diffprobe.datasets.grammars.digit_sum import DigitSumConfig
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.datasets.stream import FiniteWords, FreshWords
+from diffprobe.evaluation import memorisation
+from diffprobe.evaluation.verdicts import judge
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.records import interval
 from diffprobe.report import report_samples
-from diffprobe.verdicts import judge
 
 WORLD = SymbolImages(DigitSumConfig().build(), Glyphs.font("0123456789", variants=3), (2, 2))
 SPLIT = FiniteWords(WORLD.grammar, 300, seed=1)
@@ -70,8 +70,8 @@ def test_intervals_of_mean_distances_cover_where_few_samples_are_far() -> None:
         drawn = 0.05 + 0.01 * torch.randn(n, generator=random).abs() + 0.4 * far
         told = replace(result, distance_to_training=drawn).summary()["distance_to_training"]
         truth = 0.05 + 0.01 * math.sqrt(2 / math.pi) + 0.4 * share
-        covered += told["low"] <= truth <= told["high"]
-    assert told["n"] == n
+        covered += told.contains(truth)
+    assert told.n == n
     assert 0.92 < covered / repeats < 0.98
 
 

@@ -21,6 +21,7 @@ from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
 from diffprobe.datasets.grammars.palindrome import PalindromeConfig
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.datasets.stream import FiniteWords, FreshWords
+from diffprobe.evaluation.verdicts import judge
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models import noise_scheduler
 from diffprobe.models.oracles import (
@@ -32,7 +33,6 @@ from diffprobe.models.oracles import (
     training_oracle,
 )
 from diffprobe.sampling import sample
-from diffprobe.verdicts import judge
 
 SCHEDULER = noise_scheduler(NoiseConfig())
 LEVELS = torch.tensor([5, 100, 300, 500, 800, 999])

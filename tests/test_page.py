@@ -21,12 +21,12 @@ from PIL import Image
 from diffprobe.datasets import Glyphs, SymbolImages
 from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
 from diffprobe.datasets.stream import FiniteWords
+from diffprobe.evaluation.verdicts import Verdicts, judge
 from diffprobe.foundations.records import interval
 from diffprobe.foundations.statistics import wilson
 from diffprobe.probes import open_subject, run_probes
 from diffprobe.report import Report, report_samples
 from diffprobe.report.page import Gallery, explorer, explorer_data, gallery, render
-from diffprobe.verdicts import Verdicts, judge
 
 # Symbols, kinds and names that would be markup if they were not escaped.
 SYMBOLS = '<>&"'

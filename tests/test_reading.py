@@ -5,7 +5,6 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from diffprobe import reading
 from diffprobe.config import NoiseConfig, SamplingConfig
 from diffprobe.datasets import Glyphs, Grammar, SymbolImages, hypercube
 from diffprobe.datasets.grammars.copy import CopyConfig
@@ -14,10 +13,11 @@ from diffprobe.datasets.grammars.dyck import DyckConfig
 from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
 from diffprobe.datasets.grammars.palindrome import PalindromeConfig
 from diffprobe.datasets.grammars.parity import ParityConfig
+from diffprobe.evaluation import reading
+from diffprobe.evaluation.verdicts import judge
 from diffprobe.foundations.statistics import wilson
 from diffprobe.models import ProductDenoiser, noise_scheduler
 from diffprobe.sampling import SAMPLERS, sample
-from diffprobe.verdicts import judge
 
 FONTS = SymbolImages(CopyConfig(6, 10).build(), Glyphs.font("0123456789", variants=2), (1, 6))
 

@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -7,12 +6,12 @@ import torch
 from diffprobe.config import NoiseConfig, SamplingConfig
 from diffprobe.datasets import hypercube
 from diffprobe.datasets.grammars.parity import ParityConfig
+from diffprobe.evaluation import sweep
+from diffprobe.evaluation.verdicts import judge
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.records import plain
 from diffprobe.models import BayesDenoiser, ProductDenoiser, noise_scheduler
-from diffprobe.report import sweep
 from diffprobe.sampling import sample
-from diffprobe.verdicts import judge
 
 CUBE = hypercube(ParityConfig(4).build())
 SCHEDULER = noise_scheduler(NoiseConfig(timesteps=100))
@@ -26,7 +25,7 @@ def found() -> sweep.Sweep:
 
 
 def test_eta_is_varied_only_where_there_is_one(found: sweep.Sweep) -> None:
-    assert [(row.name, row.nfe) for row in found.rows] == [
+    assert [(row.name, row.nfe) for row in found.ways] == [
         ("ddim, eta 0", 5),
         ("ddim, eta 0", 20),
         ("ddim, eta 1", 5),
@@ -41,11 +40,11 @@ def test_eta_is_varied_only_where_there_is_one(found: sweep.Sweep) -> None:
 def test_a_row_is_what_sampling_and_judging_give(found: sweep.Sweep) -> None:
     settings = SamplingConfig(sampler="ddim", steps=20, eta=1.0, n=60, seed=3)
     for denoiser, legible, grammatical in (
-        (ProductDenoiser(CUBE, SCHEDULER), found.rows[3].legible, found.rows[3].grammatical),
+        (ProductDenoiser(CUBE, SCHEDULER), found.ways[3].legible, found.ways[3].grammatical),
         (
             BayesDenoiser(CUBE, SCHEDULER),
-            found.rows[3].bayes_legible,
-            found.rows[3].bayes_grammatical,
+            found.ways[3].bayes_legible,
+            found.ways[3].bayes_grammatical,
         ),
     ):
         verdicts = judge(CUBE, sample(denoiser, CUBE.image_shape, settings).images)
@@ -54,7 +53,7 @@ def test_a_row_is_what_sampling_and_judging_give(found: sweep.Sweep) -> None:
 
 def test_the_optimum_obeys_where_the_local_generator_is_at_chance(found: sweep.Sweep) -> None:
     assert found.chance == pytest.approx(0.5)
-    for row in found.rows:
+    for row in found.ways:
         if row.nfe == 20:
             assert row.bayes_grammatical.low > 0.8
             assert row.grammatical.contains(0.5)
@@ -72,27 +71,22 @@ def test_evaluations_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ProductDenoiser, "forward", counted)
     local = ProductDenoiser(CUBE, SCHEDULER)
     heun = sweep.run(local, CUBE, ("HeunDiscreteScheduler",), (5,), (0.0,), CONFIG, bayes=False)
-    assert heun.rows[0].steps == 5
-    assert heun.rows[0].nfe == calls == 9
+    assert heun.ways[0].steps == 5
+    assert heun.ways[0].nfe == calls == 9
 
 
-def test_summary_lines_table_and_figure(found: sweep.Sweep, tmp_path: Path) -> None:
+def test_summary_lines_and_rows(found: sweep.Sweep) -> None:
     content = json.loads(json.dumps(plain(found.summary()), allow_nan=False))
     assert len(content["rows"]) == 8
     assert content["rows"][4]["eta"] is None
     assert content["rows"][0]["grammatical"]["n"] == content["rows"][0]["legible"]["count"]
     assert len(found.lines()) == 8
-    table = found.markdown().splitlines()
-    assert len(table) == 10
-    assert {line.count("|") for line in table} == {7}
-    sweep.draw(found, tmp_path / "sweep")
-    assert (tmp_path / "sweep.png").stat().st_size > 10_000
-    alone = sweep.run(
-        ProductDenoiser(CUBE, SCHEDULER), CUBE, ("ddpm",), (5,), config=CONFIG, bayes=False
-    )
-    assert alone.rows[0].bayes_grammatical is None
-    assert "left out" in alone.markdown()
-    sweep.draw(alone, tmp_path / "alone")
+    frame = found.to_frame()
+    assert frame["evaluations"].tolist() == [5, 20] * 4
+    assert frame["grammatical"].tolist() == [way.grammatical.value for way in found.ways]
+    assert frame["bayes_legible_low"].tolist() == [way.bayes_legible.low for way in found.ways]
+    assert frame["eta"].isna().sum() == 4
+    assert repr(found) == "<Sweep over 8 ways to sample>"
 
 
 @pytest.mark.parametrize(

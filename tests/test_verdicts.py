@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 import torch
 
-from diffprobe.datasets import Automaton, ContextFree, Glyphs, Grammar, SymbolImages, WordList
+from diffprobe.datasets import (
+    Automaton,
+    ContextFree,
+    Glyphs,
+    Grammar,
+    SymbolImages,
+    WordList,
+    hypercube,
+)
 from diffprobe.datasets.grammars.copy import CopyConfig
 from diffprobe.datasets.grammars.digit_sum import DigitSumConfig
 from diffprobe.datasets.grammars.dyck import DyckConfig
@@ -13,9 +21,9 @@ from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
 from diffprobe.datasets.grammars.palindrome import PalindromeConfig
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.datasets.stream import FiniteWords
+from diffprobe.evaluation.verdicts import VERDICTS, judge
 from diffprobe.foundations.errors import UsageError
 from diffprobe.sampling import load_samples
-from diffprobe.verdicts import VERDICTS, judge
 
 GRAMMARS = {
     "parity": ParityConfig(6).build(),
@@ -153,3 +161,21 @@ def test_images_that_do_not_fit_are_refused(images: torch.Tensor, message: str) 
     dataset = SymbolImages(ParityConfig(2).build(), Glyphs.font("01"), (1, 2))
     with pytest.raises(UsageError, match=message):
         judge(dataset, images)
+
+
+def test_rows_are_the_samples_and_a_notebook_shows_the_rates() -> None:
+    world = hypercube(ParityConfig(4).build())
+    words = torch.tensor([[0, 0, 1, 1], [0, 0, 0, 1], [1, 1, 1, 1]])
+    images = world.render(words)
+    images[2, 0, 0, 3] = 0
+    found = judge(world, images)
+    frame = found.to_frame()
+    assert frame["verdict"].tolist() == ["valid-novel", "invalid", "illegible"]
+    assert frame["word"].tolist()[:2] == ["0 0 1 1", "0 0 0 1"]
+    assert frame["wrong_cells"].tolist() == [0, 1, 0]
+    assert frame["unreadable_cells"].tolist() == [0, 0, 1]
+    assert frame["odd parity"].tolist() == [False, True, False]
+    shown = found._repr_html_()
+    assert "Verdicts on 3 samples" in shown
+    assert "<td>grammatical, of the legible</td><td>0.5</td>" in shown
+    assert repr(found).startswith("<Verdicts on 3 samples: grammatical, of the legible, 50.0%")

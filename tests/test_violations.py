@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from diffprobe import violations
 from diffprobe.datasets import Grammar
 from diffprobe.datasets.grammars.copy import CopyConfig
 from diffprobe.datasets.grammars.dyck import DyckConfig
 from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
 from diffprobe.datasets.grammars.parity import ParityConfig
+from diffprobe.evaluation import violations
 
 
 def test_words_planted_by_hand() -> None:
@@ -78,3 +78,14 @@ def test_no_words() -> None:
     assert found.invalid.n == 0
     assert found.distances == {}
     assert found.substitutions == found.cells == ()
+
+
+def test_rows_and_what_one_substitution_repairs() -> None:
+    words = torch.tensor([[0, 1, 2, 1]] * 3 + [[0, 0, 0, 0]] * 2 + [[0, 1, 0, 1]] * 5)
+    found = violations.measure(DyckConfig(4, 2).build(), words)
+    assert (found.repairable.count, found.repairable.n) == (3, 5)
+    frame = found.to_frame().set_index("kind")
+    assert frame.loc["wrong kind", "count"] == 3
+    assert frame.loc["left open", "value"] == 0.2
+    none = violations.measure(DyckConfig(4, 2).build(), words[-5:])
+    assert none.repairable.value is None

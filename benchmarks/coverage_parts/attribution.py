@@ -9,7 +9,7 @@ from coverage_parts.table import Row, picks
 from coverage_parts.worlds import World
 from diffprobe.config import ProbeConfig
 from diffprobe.foundations.intervals import RESOLUTION, mean
-from diffprobe.foundations.statistics import rank_correlation
+from diffprobe.foundations.ranks import rank_correlation
 from diffprobe.probes import attribution, attribution_truth
 from diffprobe.probes.attribution_ranks import telling
 

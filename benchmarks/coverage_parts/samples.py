@@ -17,10 +17,11 @@ from diffprobe.datasets import Glyphs, Grammar, SymbolImages, WordList
 from diffprobe.datasets.grammars.dyck import DyckConfig
 from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
 from diffprobe.datasets.grammars.parity import ParityConfig
-from diffprobe.foundations.statistics import auroc, clustered, difference, paired_difference, wilson
-from diffprobe.report import distribution
-from diffprobe.report.estimators import total_variation
-from diffprobe.report.pairs import cramers_v
+from diffprobe.evaluation.words import distribution
+from diffprobe.evaluation.words.estimators import total_variation
+from diffprobe.evaluation.words.pairs import cramers_v
+from diffprobe.foundations.ranks import auroc
+from diffprobe.foundations.statistics import clustered, difference, paired_difference, wilson
 
 REPEATS = 2000
 MEASURED = 500  # of whole distributions

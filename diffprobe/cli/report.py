@@ -14,8 +14,8 @@ from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.settings import to_settings
 
 if TYPE_CHECKING:
-    from diffprobe.report.comparison import Comparison
-    from diffprobe.report.sweep import Sweep
+    from diffprobe.evaluation.comparison import Comparison
+    from diffprobe.evaluation.sweep import Sweep
     from diffprobe.training.run_folder import RunFolder
 
 # What noise depends on, beside the size of the images.
@@ -140,9 +140,9 @@ def _judge(
 
 
 def _compare(sources: tuple[Path, ...], dataset: str | None, paired: bool) -> "Comparison":
-    from diffprobe.report.comparison import compare
+    from diffprobe.evaluation.comparison import compare
+    from diffprobe.evaluation.verdicts import judge
     from diffprobe.sampling import load_samples
-    from diffprobe.verdicts import judge
 
     files = [_find(source) for source in sources]
     names = [_name(file, run) for file, run in files]
@@ -183,10 +183,10 @@ def _sweep(
     assignments: tuple[str, ...],
     device: str,
 ) -> "Sweep":
+    from diffprobe.evaluation import sweep
     from diffprobe.foundations import progress
     from diffprobe.foundations.devices import resolve_device
     from diffprobe.models import load_denoiser
-    from diffprobe.report import sweep
     from diffprobe.training.run_folder import RunFolder
 
     run = RunFolder(source)
@@ -205,20 +205,23 @@ def _sweep(
 
 def _tell(result: "Comparison | Sweep", name: str, folder: Path, say: str) -> int:
     """Write a comparison or a sweep as JSON, Markdown and figure, and print it."""
+    from diffprobe.evaluation.comparison import Comparison
     from diffprobe.foundations.atomic import write_text
     from diffprobe.foundations.records import write_record
     from diffprobe.report import comparison, sweep
 
     write_record(folder / f"{name}.json", result.summary())
-    write_text(folder / f"{name}.md", result.markdown())
-    if isinstance(result, comparison.Comparison):
+    if isinstance(result, Comparison):
+        table = comparison.markdown(result)
         comparison.draw(result, folder / name)
     else:
+        table = sweep.markdown(result)
         sweep.draw(result, folder / name)
+    write_text(folder / f"{name}.md", table)
     if say == "json":
         opt.print_json({**result.summary(), "folder": folder})
     elif say == "markdown":
-        click.echo(result.markdown(), nl=False)
+        click.echo(table, nl=False)
     else:
         for line in result.lines():
             click.echo(line)

@@ -21,6 +21,7 @@ References:
     Hampel, "The influence curve and its role in robust estimation", 1974.
 """
 
+import itertools
 import math
 from dataclasses import dataclass, fields
 from typing import Any
@@ -29,6 +30,8 @@ import torch
 from torch import Tensor
 
 from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.estimates import Estimate
+from diffprobe.foundations.tables import Table
 
 # Sources without which no interval is told.
 FEWEST = 10
@@ -40,8 +43,8 @@ EFFECTIVE_SHARE = 0.5
 RESOLUTION = 1e-3
 
 
-@dataclass(frozen=True)
-class Interval:
+@dataclass(frozen=True, repr=False)
+class Interval(Table):
     """Numbers with their 95 % intervals, one or a tensor of them.
 
     Attributes:
@@ -61,6 +64,34 @@ class Interval:
         """Return some of the numbers."""
         return Interval(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
+    def estimate(self, index: Any = ()) -> Estimate:
+        """Return one of the numbers; what is NaN here is None there.
+
+        >>> print(mean(torch.arange(20.0)).estimate())
+        9.500 ± 2.769
+        """
+        one = self[index]
+        ends = {
+            name: _told(getattr(one, name)) for name in ("value", "standard_error", "low", "high")
+        }
+        return Estimate(**ends, n=int(one.n))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each number: its place along every axis, and its fields."""
+        shape = self.value.shape
+        return [
+            {
+                **{f"axis {axis}": i for axis, i in enumerate(place)},
+                **self.estimate(place).rows()[0],
+            }
+            for place in itertools.product(*map(range, shape))
+        ]
+
+    def __repr__(self) -> str:
+        if self.value.ndim == 0:
+            return f"<Interval {self.estimate()}>"
+        return f"<Interval of {' × '.join(map(str, self.value.shape))} numbers>"
+
     def contains(self, truth: Tensor | float) -> Tensor:
         """Return where the intervals contain `truth`: (…) bool, false where none is told."""
         return (self.low <= truth) & (truth <= self.high)
@@ -69,6 +100,10 @@ class Interval:
         """Return the numbers where `condition`, and NaN elsewhere; n stays."""
         told = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "n"}
         return Interval(**{k: v.where(condition, math.nan) for k, v in told.items()}, n=self.n)
+
+
+def _told(number: Tensor) -> float | None:
+    return None if bool(number.isnan()) else float(number)
 
 
 def stacked(intervals: list[Interval]) -> Interval:

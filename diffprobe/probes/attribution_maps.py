@@ -27,7 +27,7 @@ from diffprobe.datasets import ImageSet, SymbolImages
 from diffprobe.foundations.errors import UsageError, unknown_name
 from diffprobe.foundations.intervals import Interval, mean, ratio
 from diffprobe.foundations.progress import Progress, silent
-from diffprobe.foundations.statistics import rank_correlation
+from diffprobe.foundations.ranks import rank_correlation
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.models.oracles import ProductDenoiser
 from diffprobe.probes import attribution_metrics

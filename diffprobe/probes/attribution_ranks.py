@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from diffprobe.foundations.statistics import rank_correlation
+from diffprobe.foundations.ranks import rank_correlation
 
 # Of the size of F: some hundred times what float32 leaves of it where an output is certain.
 # Of a map's strongest cell, the same.

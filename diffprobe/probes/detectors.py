@@ -50,11 +50,13 @@ from torch import Tensor
 
 from diffprobe.config import ProbeConfig, SamplingConfig
 from diffprobe.datasets import SymbolImages
+from diffprobe.evaluation.verdicts import judge
 from diffprobe.foundations.errors import UsageError, unknown_name
 from diffprobe.foundations.figures import COLORS, figure
 from diffprobe.foundations.progress import Progress, silent
+from diffprobe.foundations.ranks import Auroc, auroc
 from diffprobe.foundations.seeding import generator
-from diffprobe.foundations.statistics import Auroc, Rate, auroc, holm, wilson
+from diffprobe.foundations.statistics import Rate, holm, wilson
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probes.jacobian import batches, estimated_energies
@@ -63,7 +65,6 @@ from diffprobe.probes.placement import grammar_weight
 from diffprobe.probes.regions import Regions
 from diffprobe.probes.sampling_path import SamplingPath
 from diffprobe.sampling import sample
-from diffprobe.verdicts import judge
 
 if TYPE_CHECKING:
     from diffprobe.probes.cache import Keep

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from diffprobe.config import Config, ProbeConfig
 from diffprobe.datasets import SymbolImages
+from diffprobe.evaluation.verdicts import judge
 from diffprobe.foundations.figures import COLORS, figure
 from diffprobe.foundations.intervals import Interval
 from diffprobe.foundations.progress import Progress, silent
@@ -24,7 +25,6 @@ from diffprobe.probes import locality, placement
 from diffprobe.probes.locality import Locality
 from diffprobe.probes.noise_levels import spread_levels
 from diffprobe.sampling import sample
-from diffprobe.verdicts import judge
 
 SETTINGS = (*locality.SETTINGS, *placement.SETTINGS, "dynamics_samples", "sampling")
 

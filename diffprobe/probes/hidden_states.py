@@ -41,6 +41,7 @@ from torch import Tensor
 
 from diffprobe.config import ProbeConfig, SamplingConfig
 from diffprobe.datasets import SymbolImages
+from diffprobe.evaluation.verdicts import judge
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.figures import COLORS, figure
 from diffprobe.foundations.intervals import Interval
@@ -60,7 +61,6 @@ from diffprobe.probes.layer_probes import (
 from diffprobe.probes.validity import deciding_levels, log_odds, mixed_words
 from diffprobe.probes.word_splits import Split
 from diffprobe.sampling import make_sampler, sample
-from diffprobe.verdicts import judge
 
 if TYPE_CHECKING:
     from diffprobe.probes.cache import Keep

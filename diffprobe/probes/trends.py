@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from diffprobe.foundations.figures import LABELS, figure
-from diffprobe.foundations.statistics import Auroc, Rate
+from diffprobe.foundations.ranks import Auroc
+from diffprobe.foundations.statistics import Rate
 
 
 def draw_trends(moments: Sequence[Mapping[str, Any]], path: Path, name: str) -> None:

@@ -1,6 +1,5 @@
-"""The report: what is wrong in samples, how often, and how sure that is."""
+"""The report: pages, tables and figures that say what evaluation and probes found."""
 
-from diffprobe.report.assessment import Assessment, assess
-from diffprobe.report.build import Report, report_samples
+from diffprobe.report.build import Report, report_samples, write_report
 
-__all__ = ["Assessment", "Report", "assess", "report_samples"]
+__all__ = ["Report", "report_samples", "write_report"]

@@ -9,7 +9,6 @@ distribution.png   symbols, pairs and parities beside the language; and as .svg
 """
 
 import base64
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,19 +17,16 @@ from torch import Tensor
 
 from diffprobe import __version__
 from diffprobe.datasets import Stream, SymbolImages
+from diffprobe.evaluation.assessment import Assessment, assess
+from diffprobe.evaluation.memorisation import Memorisation
+from diffprobe.evaluation.verdicts import Verdicts
 from diffprobe.foundations.atomic import write_text
 from diffprobe.foundations.records import plain, write_record
-from diffprobe.foundations.statistics import Rate, clustered, wilson
-from diffprobe.memorisation import Memorisation
-from diffprobe.reading import Corrected
-from diffprobe.report import distribution_figures
-from diffprobe.report.assessment import Assessment, assess
+from diffprobe.foundations.tables import Table
+from diffprobe.report import distribution_figures, sheet
 from diffprobe.report.export import markdown, write_verdicts
 from diffprobe.report.findings import findings
 from diffprobe.report.page import Figure, Gallery, explorer_data, render
-from diffprobe.report.sheet import draw_sheet
-from diffprobe.verdicts import Verdicts
-from diffprobe.violations import Pair, Violations
 
 SCHEMA = "diffprobe-report/2"
 
@@ -64,8 +60,8 @@ PROBE_FIGURES = {
 }
 
 
-@dataclass(frozen=True)
-class Report:
+@dataclass(frozen=True, repr=False)
+class Report(Table):
     """An assessment and the files it is written to.
 
     Attributes:
@@ -93,6 +89,13 @@ class Report:
         """The self-contained HTML page."""
         return self.folder / "report.html"
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each rate of the samples."""
+        return self.assessment.rows()
+
+    def __repr__(self) -> str:
+        return f"<Report on {len(self.verdicts.words):,} samples in {self.folder}>"
+
 
 def report_samples(
     images: Tensor,
@@ -111,10 +114,7 @@ def report_samples(
         images: (N, 1, H, W) float in [-1, 1].
         dataset: Whose glyphs and grammar to judge by.
         out: Folder to write to.
-        title: What the samples are called on the page.
-        details: More to store and show, such as the resolved sampler.
-        probes: The folder of a checkpoint's probes, whose figures the page shows; its explorer
-            goes through the folders beside it, too.
+        title, details, probes: As for `write_report`.
         stream: A finite training set to compare the samples with.
         seed: Of everything that is drawn to compare with.
 
@@ -122,25 +122,50 @@ def report_samples(
         UsageError: If there are no images, they do not fit the dataset, or are not in [-1, 1].
     """
     assessment = assess(images, dataset, stream, seed)
-    verdicts, folder = assessment.verdicts, Path(out)
+    return write_report(
+        assessment, images, dataset, out, title=title, details=details, probes=probes
+    )
+
+
+def write_report(
+    assessment: Assessment,
+    images: Tensor,
+    dataset: SymbolImages,
+    out: str | Path,
+    *,
+    title: str = "samples",
+    details: dict[str, Any] | None = None,
+    probes: Path | None = None,
+) -> Report:
+    """Write the report on samples that are judged.
+
+    Args:
+        assessment: Of the images.
+        images: (N, 1, H, W), the samples, for the pictures.
+        dataset: Whose symbols and grid they have.
+        out: Folder to write to.
+        title: What the samples are called on the page.
+        details: More to store and show, such as the resolved sampler.
+        probes: The folder of a checkpoint's probes, whose figures the page shows; its explorer
+            goes through the folders beside it, too.
+    """
+    verdicts, folder, names = assessment.verdicts, Path(out), dataset.glyphs.names
     content = plain(
         {
             "schema": SCHEMA,
             "diffprobe": __version__,
             "title": title,
-            **_describe(assessment, dataset.glyphs.names),
-            "findings": findings(assessment, dataset.glyphs.names),
+            **assessment.summary(names),
+            "findings": findings(assessment, names),
             "details": details or {},
         }
     )
-    write_record(folder / "report.json", content)
-    write_verdicts(folder / "samples.csv", verdicts, dataset.glyphs.names)
+    write_record(folder / "report.json", content, schema=SCHEMA)
+    write_verdicts(folder / "samples.csv", verdicts, names)
     write_text(folder / "summary.md", markdown(content))
-    draw_sheet(folder / "samples", dataset, images, verdicts)
+    sheet.draw(folder / "samples", dataset, images, verdicts)
     if assessment.distribution:
-        distribution_figures.draw(
-            assessment.distribution, folder / "distribution", dataset.glyphs.names
-        )
+        distribution_figures.draw(assessment.distribution, folder / "distribution", names)
     page = render(
         content,
         Gallery.of(images, verdicts, dataset),
@@ -149,86 +174,6 @@ def report_samples(
     )
     write_text(folder / "report.html", page)
     return Report(assessment, content, folder)
-
-
-def _describe(assessment: Assessment, names: tuple[str, ...]) -> dict[str, Any]:
-    verdicts, broken = assessment.verdicts, assessment.broken
-    recall = assessment.memorisation
-    every = (broken, *assessment.chance.values())
-
-    def pairs(found: tuple[Pair, ...], name: str, names: Any) -> list[dict[str, Any]]:
-        return [{name: [names[p.first], names[p.second]], **plain(p.rate)} for p in found]
-
-    return {
-        **verdicts.summary(),
-        "grammatical": {
-            **plain(verdicts.grammatical_rate),
-            "corrected": assessment.grammatical,
-        },
-        "invalid": {
-            **plain(broken.invalid),
-            "corrected": _complement(assessment.grammatical),
-        },
-        "violations": {
-            kind: {
-                **plain(rate),
-                "corrected": assessment.kinds[kind],
-                "chance": {name: chance.kinds[kind] for name, chance in assessment.chance.items()},
-            }
-            for kind, rate in broken.kinds.items()
-        },
-        "positions": [
-            {
-                **plain(rate),
-                "chance": {n: c.positions[cell] for n, c in assessment.chance.items()},
-            }
-            for cell, rate in enumerate(broken.positions)
-        ],
-        "distances": {
-            d: {
-                **plain(_at(broken, d)),
-                "chance": {n: _at(c, d) for n, c in assessment.chance.items()},
-            }
-            for d in range(1, 1 + max(max(v.distances, default=0) for v in every))
-        },
-        "substitutions": [
-            {"read": names[p.first], "nearest": names[p.second], **plain(p.rate)}
-            for p in broken.substitutions
-        ],
-        "pairs": {
-            "paired": {
-                **plain(broken.paired),
-                "chance": {n: c.paired for n, c in assessment.chance.items()},
-            },
-            "cells": pairs(broken.cells, "cells", range(len(broken.positions))),
-            "symbols": pairs(broken.symbols, "symbols", names),
-        },
-        "unreadable": _unreadable(verdicts, names),
-        "distribution": assessment.distribution.summary() if assessment.distribution else None,
-        "memorisation": recall.summary() if recall else None,
-        "reading": {**assessment.calibration.summary(), "symbols": names},
-    }
-
-
-def _complement(rate: Corrected) -> Corrected:
-    value = None if rate.value is None else 1 - rate.value
-    return Corrected(value, 1 - rate.high, 1 - rate.low)
-
-
-def _at(found: Violations, distance: int) -> Rate:
-    return found.distances.get(distance, wilson(0, found.invalid.n))
-
-
-def _unreadable(verdicts: Verdicts, names: tuple[str, ...]) -> Mapping[str, Any]:
-    """Where cells cannot be read, and what they would be read as."""
-    refused = ~verdicts.legible_cells
-    read_as = {name: verdicts.words == symbol for symbol, name in enumerate(names)}
-    return {
-        "positions": [wilson(count, len(refused)) for count in refused.sum(0).tolist()],
-        "symbols": {
-            name: clustered((refused & here).sum(1), here.sum(1)) for name, here in read_as.items()
-        },
-    }
 
 
 def _figures(folder: Path, assessment: Assessment, probes: Path | None) -> list[Figure]:

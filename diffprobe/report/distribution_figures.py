@@ -6,9 +6,9 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from diffprobe.evaluation.words.distribution import Distribution
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.figures import COLORS, figure
-from diffprobe.report.distribution import Distribution
 
 
 def draw(result: Distribution, path: Path, symbols: tuple[str, ...] | None = None) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
+from diffprobe.evaluation.verdicts import Verdicts
 from diffprobe.foundations.atomic import write_text
-from diffprobe.verdicts import Verdicts
 
 COLUMNS = (
     "sample",

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from diffprobe.foundations.statistics import wilson
-from diffprobe.report.assessment import Assessment
+from diffprobe.evaluation.assessment import Assessment
 
 # The least share of legible samples below which the reader may know the wrong glyphs.
 HARDLY_ANY = 0.02
@@ -84,8 +83,7 @@ def _about_violations(assessment: Assessment, names: Sequence[str]) -> list[str]
     lines = [f"The most frequent violation is “{kind}”: {rate}; chance {chance:.1%}."]
     one = broken.distances.get(1)
     if one is not None and one.count:
-        repaired = wilson(one.count, broken.invalid.count)
-        lines.append(f"One substitution would repair {repaired} of the invalid samples.")
+        lines.append(f"One substitution would repair {broken.repairable} of the invalid samples.")
     if broken.symbols:
         first = broken.symbols[0]
         lines.append(

@@ -10,51 +10,76 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from diffprobe.datasets import SymbolImages
+from diffprobe.evaluation.verdicts import Verdicts
 from diffprobe.foundations.figures import COLORS, figure
-from diffprobe.verdicts import Verdicts
 
 
-def draw_sheet(
+def draw(
     path: Path, dataset: SymbolImages, images: Tensor, verdicts: Verdicts, limit: int = 48
 ) -> None:
-    """Store a sheet of the first samples as `path` with the endings .png and .svg.
+    """Store a sheet of the first samples as `path` with the endings .png and .svg."""
+    rows, columns = _layout(dataset, min(limit, len(images)))
+    _, height, width = dataset.image_shape
+    gap = _gap(dataset)
+    inches = 7.0
+    sheet = (rows * (height + gap) + gap) / (columns * (width + gap) + gap)
+    with figure(path, inches, 0.5 + inches * sheet) as canvas:
+        plot(dataset, images, verdicts, canvas.subplots(), limit)
+
+
+def plot(
+    dataset: SymbolImages, images: Tensor, verdicts: Verdicts, ax: Axes, limit: int = 48
+) -> Axes:
+    """Draw the first samples side by side, the wrong ones marked.
 
     A valid word has a solid frame, an invalid one a dashed frame, an illegible sample none, with
     each cell that cannot be read crossed out.
+
+    Args:
+        dataset: Whose grid they have.
+        images: (N, 1, H, W); values outside [-1, 1] are clipped.
+        verdicts: Of these images.
+        ax: What to draw on.
+        limit: Samples drawn at most; no row is left half-filled.
     """
-    n = min(limit, len(images))
+    rows, columns = _layout(dataset, min(limit, len(images)))
     _, height, width = dataset.image_shape
-    columns = max(1, min(n, round(math.sqrt(n * 1.6 * height / width))))
-    rows = max(1, n // columns)
-    n = min(n, rows * columns)  # no half-filled row
-    gap = max(2, round(0.12 * max(dataset.glyphs.cell)) + 1)
-    sheet = torch.full((rows * (height + gap) + gap, columns * (width + gap) + gap), -2.0)
+    gap = _gap(dataset)
+    sheet = torch.full((rows * (height + gap) + gap, columns * (width + gap) + gap), torch.nan)
     corners = []
-    for index in range(n):
+    for index in range(min(limit, len(images), rows * columns)):
         row, column = divmod(index, columns)
         top, left = gap + row * (height + gap), gap + column * (width + gap)
         sheet[top : top + height, left : left + width] = images[index, 0].clamp(-1, 1)
         corners.append((top, left))
-    shown = torch.where(sheet < -1.5, torch.nan, sheet)
-    inches = 7.0
-    with figure(path, inches, 0.5 + inches * sheet.shape[0] / sheet.shape[1]) as canvas:
-        ax = canvas.subplots()
-        ax.imshow(shown.numpy(), cmap="gray_r", vmin=-1, vmax=1, interpolation="nearest")
-        for index, corner in enumerate(corners):
-            _mark(ax, dataset, verdicts, index, corner)
-        ax.set_axis_off()
-        ax.legend(
-            handles=[
-                Line2D([], [], color=COLORS["grammatical"], lw=1.5, label="grammatical"),
-                Line2D([], [], color=COLORS["invalid"], lw=1.5, ls="--", label="wrong"),
-                Line2D(
-                    [], [], color=COLORS["illegible"], marker="x", ls="", label="unreadable cell"
-                ),
-            ],
-            loc="upper center",
-            bbox_to_anchor=(0.5, 0.0),
-            ncols=3,
-        )
+    ax.imshow(sheet.numpy(), cmap="gray_r", vmin=-1, vmax=1, interpolation="nearest")
+    for index, corner in enumerate(corners):
+        _mark(ax, dataset, verdicts, index, corner)
+    ax.set_axis_off()
+    cross = Line2D([], [], color=COLORS["illegible"], marker="x", ls="", label="unreadable cell")
+    ax.legend(
+        handles=[
+            Line2D([], [], color=COLORS["grammatical"], lw=1.5, label="grammatical"),
+            Line2D([], [], color=COLORS["invalid"], lw=1.5, ls="--", label="wrong"),
+            cross,
+        ],
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.0),
+        ncols=3,
+    )
+    return ax
+
+
+def _layout(dataset: SymbolImages, n: int) -> tuple[int, int]:
+    """Rows and columns of a sheet a little wider than high."""
+    _, height, width = dataset.image_shape
+    columns = max(1, min(n, round(math.sqrt(n * 1.6 * height / width))))
+    return max(1, n // columns), columns
+
+
+def _gap(dataset: SymbolImages) -> int:
+    """Pixels between samples."""
+    return max(2, round(0.12 * max(dataset.glyphs.cell)) + 1)
 
 
 def _mark(

@@ -10,7 +10,6 @@ is no finer, and a run of many steps stays small. A row may have one column more
 regions, the rest of the image; it counts in the sum and is not drawn.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,9 @@ from typing import Any, TypeVar
 
 import torch
 
+from diffprobe.foundations.errors import CheckpointError
 from diffprobe.foundations.figures import LABELS
+from diffprobe.foundations.records import read_record
 
 WHOLE = 10_000  # a share of 100 %
 SHARES = 600_000  # stored at most, about 2 MB; beyond it steps are left out, then levels
@@ -40,14 +41,15 @@ def explorer_data(probes: Path) -> dict[str, Any] | None:
     newest = next((f for f in reversed(files) if f.with_name("summary.json").exists()), None)
     if newest is None:
         return None
-    summary = json.loads(newest.with_name("summary.json").read_text("utf-8"))
-    regions = summary.get("regions")
-    if regions is None or None in regions["boxes"]:
+    try:
+        summary = read_record(newest.with_name("summary.json"))
+        found = {_step(file): read_record(file) for file in files}
+    except CheckpointError:
+        return None  # damaged, or of an older version: to be measured again
+    regions = summary["regions"]
+    if None in regions["boxes"]:
         return None
-    found = {_step(file): json.loads(file.read_text("utf-8")) for file in files}
     reference = found[_step(newest)]
-    if "parts" not in reference["network"]:
-        return None  # written before parts of the input had names: to be measured again
     # Steps that were measured in another way do not belong on the same slider.
     found = {step: results for step, results in found.items() if _alike(results, reference)}
     t, start = reference["network"]["t"], summary["level"]["t"]

@@ -13,9 +13,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from diffprobe.datasets import SymbolImages
-from diffprobe.verdicts import Verdicts
+from diffprobe.evaluation.verdicts import VERDICTS, Verdicts
 
-VERDICTS = ("valid-novel", "valid-memorised", "invalid", "illegible")
 LARGEST = 1000  # samples shown
 PIXELS = 2_000_000  # shown in all: as PNG 2 MB at most, even of noise
 

@@ -37,9 +37,10 @@ from torch import Tensor
 
 from diffprobe.datasets import Grammar, SymbolImages
 from diffprobe.datasets.symbol_images import LEGIBLE
+from diffprobe.evaluation.verdicts import Verdicts
+from diffprobe.foundations.estimates import Estimate
 from diffprobe.foundations.seeding import generator
 from diffprobe.foundations.statistics import Z95, Rate, wilson
-from diffprobe.verdicts import Verdicts
 
 CELLS = 20_000  # drawn to calibrate by: a rate of 0 among them is below 0.02 %
 LOOKED_AT = 2_000  # samples that tell the residual noise
@@ -70,10 +71,18 @@ class Calibration:
     confusion: Tensor
     length: int
 
-    def per_sample(self, rate: Rate) -> dict[str, float | None]:
+    def per_sample(self, rate: Rate) -> Estimate:
         """Return the probability that any of a sample's cells is refused, or misread."""
-        ends = {"value": rate.value, "low": rate.low, "high": rate.high}
-        return {k: None if p is None else 1 - (1 - p) ** self.length for k, p in ends.items()}
+
+        def any_of(p: float) -> float:
+            return 1 - (1 - p) ** self.length
+
+        return Estimate(
+            value=None if rate.value is None else any_of(rate.value),
+            low=any_of(rate.low),
+            high=any_of(rate.high),
+            n=rate.n,
+        )
 
     def summary(self) -> dict[str, Any]:
         """Return rates by cell and by sample."""
@@ -89,16 +98,20 @@ class Calibration:
         }
 
 
-@dataclass(frozen=True)
-class Corrected:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Corrected(Estimate):
     """A rate corrected for the reader's errors, with its 95 % interval.
 
     `value` is None, and the interval [0, 1], without samples or where the reader errs too often.
     """
 
-    value: float | None
     low: float
     high: float
+
+    def complement(self) -> "Corrected":
+        """Return the rate of what this is not."""
+        value = None if self.value is None else 1 - self.value
+        return Corrected(value=value, low=1 - self.high, high=1 - self.low, n=self.n)
 
     def __str__(self) -> str:
         if self.value is None:
@@ -228,10 +241,10 @@ def _correct(
     # A symbol that was not tested counts as read without error.
     shares = torch.where(totals > 0, confusion / totals.clamp(min=1), torch.eye(len(confusion)))
     if n == 0 or shares.diagonal().min() < LEAST_RIGHT:
-        return [Corrected(None, 0.0, 1.0) for _ in found]
+        return [Corrected(value=None, low=0.0, high=1.0, n=n) for _ in found]
     if torch.equal(shares, torch.eye(len(shares)).double()):
         raw = [wilson(int(counts[row].sum()), n) for row in found]
-        return [Corrected(rate.value, rate.low, rate.high) for rate in raw]
+        return [Corrected(value=r.value, low=r.low, high=r.high, n=n) for r in raw]
     shares.requires_grad_()
     weights = weigh(distinct, torch.linalg.inv(shares))
     rates = weights @ counts.double() / n
@@ -279,4 +292,5 @@ def _interval(
     value = from_raw(raw.count / raw.n)
     low = value - math.hypot(value - from_raw(raw.low), down, Z95 * variance**0.5)
     high = value + math.hypot(from_raw(raw.high) - value, up, Z95 * variance**0.5)
-    return Corrected(*(min(1.0, max(0.0, x)) for x in (value, low, high)))
+    value, low, high = (min(1.0, max(0.0, x)) for x in (value, low, high))
+    return Corrected(value=value, low=low, high=high, n=int(n))

@@ -15,13 +15,14 @@ from diffprobe.datasets import Stream, SymbolImages
 from diffprobe.datasets.symbol_images import LEGIBLE
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.statistics import Rate, clustered, wilson
+from diffprobe.foundations.tables import Table, html_table
 
 # What a sample can be; the numbers in `Verdicts.labels`.
 VERDICTS = ("valid-novel", "valid-memorised", "invalid", "illegible")
 
 
-@dataclass(frozen=True)
-class Verdicts:
+@dataclass(frozen=True, repr=False)
+class Verdicts(Table):
     """What was read in N samples, and whether it obeys the grammar.
 
     Attributes:
@@ -102,6 +103,39 @@ class Verdicts:
         n = int(self.legible.sum())
         rates = {kind: wilson(int(found.sum()), n) for kind, found in self.violations.items()}
         return dict(sorted(rates.items(), key=lambda item: -item[1].count))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each sample; words are texts of symbol numbers."""
+        spelled = [
+            [" ".join(map(str, w)) for w in ws.tolist()] for ws in (self.words, self.nearest)
+        ]
+        columns = {
+            "verdict": self.verdict,
+            "word": spelled[0],
+            "nearest": spelled[1],
+            "distance": self.distance.tolist(),
+            "wrong_cells": self.wrong_cells.sum(1).tolist(),
+            "unreadable_cells": (~self.legible_cells).sum(1).tolist(),
+            "least_confidence": self.confidence.amin(1).tolist(),
+            **{kind: found.tolist() for kind, found in self.violations.items()},
+        }
+        return [
+            dict(zip(columns, values, strict=True))
+            for values in zip(*columns.values(), strict=True)
+        ]
+
+    def __repr__(self) -> str:
+        n = len(self.words)
+        return f"<Verdicts on {n:,} samples: grammatical, of the legible, {self.grammatical_rate}>"
+
+    def _repr_html_(self) -> str:
+        rates = {
+            "legible": self.legible_rate,
+            "grammatical, of the legible": self.grammatical_rate,
+            **self.shares(),
+        }
+        rows = [{"": name, **rate.rows()[0]} for name, rate in rates.items()]
+        return html_table(rows, f"Verdicts on {len(self.words):,} samples")
 
     def summary(self) -> dict[str, Any]:
         """Return rates, counts and chance lines."""

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 from diffprobe.datasets import Stream, SymbolImages, WordList
+from diffprobe.evaluation.verdicts import Verdicts
 from diffprobe.foundations import intervals
 from diffprobe.foundations.errors import UsageError
-from diffprobe.foundations.records import estimate
 from diffprobe.foundations.statistics import Rate, wilson
-from diffprobe.verdicts import Verdicts
+from diffprobe.foundations.tables import Table
 
 
-@dataclass(frozen=True)
-class Memorisation:
+@dataclass(frozen=True, repr=False)
+class Memorisation(Table):
     """Shares of training words, and distances to training images.
 
     Attributes:
@@ -49,6 +49,20 @@ class Memorisation:
     distance_to_training: Tensor
     distance_to_valid: Tensor
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each share, beside what exact sampling would give."""
+        rates = (
+            ("training word, of the legible", self.training, self.uniform),
+            ("held out, of the legible", self.held_out, 1 - self.uniform),
+            ("invalid, of the legible", self.invalid, 0.0),
+            ("training word, of the valid", self.recalled, self.uniform),
+            ("nearest to a training image", self.nearest_is_training, self.uniform),
+        )
+        return [{"share": name, **rate.rows()[0], "exact": exact} for name, rate, exact in rates]
+
+    def __repr__(self) -> str:
+        return f"<Memorisation beside {self.training_words:,} training words: {self.recalled}>"
+
     def summary(self) -> dict[str, Any]:
         """Return the shares and the mean distances, each with its interval."""
         return {
@@ -59,8 +73,8 @@ class Memorisation:
             "recalled": self.recalled,
             "uniform": self.uniform,
             "nearest_is_training": self.nearest_is_training,
-            "distance_to_training": estimate(intervals.mean(self.distance_to_training)),
-            "distance_to_valid": estimate(intervals.mean(self.distance_to_valid)),
+            "distance_to_training": intervals.mean(self.distance_to_training).estimate(),
+            "distance_to_valid": intervals.mean(self.distance_to_valid).estimate(),
         }
 
 

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from diffprobe.datasets import Grammar
+from diffprobe.evaluation.words.estimators import WordStatistic, spread, squared_distance
 from diffprobe.foundations.seeding import generator
 from diffprobe.foundations.statistics import wilson
-from diffprobe.report.estimators import Estimate, spread, squared_distance
+from diffprobe.foundations.tables import Table
 
 FULL = 20  # cells up to which all subsets are transformed at once
 SUBSETS = 256  # of each order, in longer words
@@ -27,7 +28,7 @@ LISTED = 2**16  # words up to which the language is listed
 
 
 @dataclass(frozen=True)
-class Spectrum:
+class Spectrum(Table):
     """Energy by order of interaction, k = 1 … L.
 
     Attributes:
@@ -37,9 +38,27 @@ class Spectrum:
         parity: The coefficient of all cells itself.
     """
 
-    energy: tuple[Estimate, ...]
+    energy: tuple[WordStatistic, ...]
     subsets: tuple[int, ...]
-    parity: Estimate
+    parity: WordStatistic
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each order of interaction: its energy."""
+        return [
+            {"order": k, "subsets": m, **energy.rows()[0]}
+            for k, (m, energy) in enumerate(zip(self.subsets, self.energy, strict=True), start=1)
+        ]
+
+    def summary(self) -> dict[str, Any]:
+        """Return the energies and the parity, as JSON can hold them."""
+        pairs = zip(self.subsets, self.energy, strict=True)
+        return {
+            "orders": [
+                {"order": k, "subsets": m, "energy": energy}
+                for k, (m, energy) in enumerate(pairs, start=1)
+            ],
+            "parity": self.parity,
+        }
 
 
 def measure(grammar: Grammar, words: Tensor, seed: int = 0) -> Spectrum:
@@ -83,18 +102,18 @@ def transform(values: Tensor) -> Tensor:
     return values.reshape(size)
 
 
-def _parity(grammar: Grammar, words: Tensor) -> Estimate:
+def _parity(grammar: Grammar, words: Tensor) -> WordStatistic:
     n, length = words.shape
     rate = wilson(int((words.sum(1) % 2 == 0).sum()), n)
     every = torch.ones(1, length, dtype=torch.long)
     chance = wilson(n // 2, n)
-    return Estimate(
-        2 * rate.count / n - 1,
-        2 * rate.low - 1,
-        2 * rate.high - 1,
-        n,
-        float(_exact(grammar, every)),
-        (2 * chance.low - 1, 1 - 2 * chance.low),
+    return WordStatistic(
+        value=2 * rate.count / n - 1,
+        low=2 * rate.low - 1,
+        high=2 * rate.high - 1,
+        n=n,
+        language=float(_exact(grammar, every)),
+        floor=(2 * chance.low - 1, 1 - 2 * chance.low),
     )
 
 
@@ -192,16 +211,3 @@ def _krawtchouk_grams(words: Tensor) -> list[Tensor]:
 
 def _krawtchouk(k: int, d: int, length: int) -> int:
     return sum((-1) ** j * math.comb(d, j) * math.comb(length - d, k - j) for j in range(k + 1))
-
-
-def summary(spectrum: Spectrum) -> dict[str, Any]:
-    """Return the energies and the parity, as JSON can hold them."""
-    return {
-        "orders": [
-            {"order": k, "subsets": m, "energy": energy}
-            for k, (m, energy) in enumerate(
-                zip(spectrum.subsets, spectrum.energy, strict=True), start=1
-            )
-        ],
-        "parity": spectrum.parity,
-    }

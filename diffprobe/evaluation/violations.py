@@ -18,6 +18,7 @@ from torch import Tensor
 from diffprobe.datasets import Grammar
 from diffprobe.foundations.seeding import generator
 from diffprobe.foundations.statistics import Rate, clustered, wilson
+from diffprobe.foundations.tables import Table
 
 # Words drawn to tell what chance alone breaks, and what they may cost.
 DRAWN = 10_000
@@ -36,8 +37,8 @@ class Pair:
     rate: Rate
 
 
-@dataclass(frozen=True)
-class Violations:
+@dataclass(frozen=True, repr=False)
+class Violations(Table):
     """What is wrong in N words; all rates are shares of these words.
 
     Attributes:
@@ -59,6 +60,19 @@ class Violations:
     paired: Rate
     cells: tuple[Pair, ...]
     symbols: tuple[Pair, ...]
+
+    @property
+    def repairable(self) -> Rate:
+        """Share of the invalid words that one substitution repairs."""
+        one = self.distances.get(1)
+        return wilson(one.count if one else 0, self.invalid.count)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each kind of violation, most frequent first."""
+        return [{"kind": kind, **rate.rows()[0]} for kind, rate in self.kinds.items()]
+
+    def __repr__(self) -> str:
+        return f"<Violations in {self.invalid.n:,} words: invalid {self.invalid}>"
 
 
 def measure(grammar: Grammar, words: Tensor, nearest: Tensor | None = None) -> Violations:

@@ -23,53 +23,53 @@ counted in the other half.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from diffprobe.foundations.estimates import Estimate
 from diffprobe.foundations.statistics import Z95, wilson
 
 SEEN = 12  # samples for each distinct word without which no entropy is told
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its 95 % interval, and what it would be with nothing to find.
+@dataclass(frozen=True, kw_only=True, repr=False)
+class WordStatistic(Estimate):
+    """A number that words have, beside what it would be in the language and with nothing to find.
 
     Attributes:
         value: None where it cannot be told; then the interval is all that is known.
-        low, high: The interval.
-        n: Samples it rests on.
+        n: Words it rests on.
         language: What exact sampling of the language would give, on average.
-        floor: Central 95 % of the estimates from n samples in which there is nothing to find.
+        floor: Central 95 % of the estimates from n words in which there is nothing to find.
     """
 
-    value: float | None
     low: float
     high: float
-    n: int
-    language: float | None
-    floor: tuple[float, float] | None
+    language: float | None = None
+    floor: tuple[float, float] | None = None
 
-    def contains(self, value: float) -> bool:
-        """Whether the interval contains `value`."""
-        return self.low <= value <= self.high
-
-    def root(self) -> "Estimate":
+    def root(self) -> "WordStatistic":
         """Return the square root of a squared distance; what is below 0 becomes 0.
 
-        >>> Estimate(0.04, -0.01, 0.09, 10, 0.0, (-0.01, 0.01)).root().high
+        >>> WordStatistic(value=0.04, low=-0.01, high=0.09, n=10, language=0.0).root().high
         0.3
         """
-        floor = self.floor and (_root(self.floor[0]), _root(self.floor[1]))
-        return Estimate(
-            None if self.value is None else _root(self.value),
-            _root(self.low),
-            _root(self.high),
-            self.n,
-            None if self.language is None else _root(self.language),
-            floor,
+        return WordStatistic(
+            value=None if self.value is None else _root(self.value),
+            low=_root(self.low),
+            high=_root(self.high),
+            n=self.n,
+            language=None if self.language is None else _root(self.language),
+            floor=self.floor and (_root(self.floor[0]), _root(self.floor[1])),
         )
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the fields as one row, the ends of the floor apart."""
+        (row,) = super().rows()
+        low, high = row.pop("floor") or (None, None)
+        return [{**row, "floor_low": low, "floor_high": high}]
 
     def __str__(self) -> str:
         value = "undefined" if self.value is None else digits(self.value)
@@ -83,7 +83,7 @@ class Estimate:
 
 def squared_distance(
     projections: Tensor, norm: float, spread: float, language: float, null_spread: float
-) -> Estimate:
+) -> WordStatistic:
     """Estimate tau = ‖E phi − mu‖² without bias.
 
     Args:
@@ -104,7 +104,9 @@ def squared_distance(
     pairs = n * (n - 1)
     low, high = score_interval(value, 4 * rho / n, 2 * spread / pairs)
     edge = Z95 * math.sqrt(2 * null_spread / pairs)
-    return Estimate(value, low, high, n, language, (-edge, edge))
+    return WordStatistic(
+        value=value, low=low, high=high, n=n, language=language, floor=(-edge, edge)
+    )
 
 
 def score_interval(value: float, slope: float, constant: float) -> tuple[float, float]:
@@ -138,7 +140,7 @@ def spread(gram: Tensor) -> float:
 
 def relative_entropy(
     counts: Tensor, log_reference: Tensor, language: float | None, support: int | None = None
-) -> Estimate:
+) -> WordStatistic:
     """Estimate KL(p ‖ q) = E_p log(p / q) in nats from how often each word occurs.
 
         sum_w p̂ (psi(c) − psi(n) − log q),    Var = rho KL / n + (D − 1) / 2n²,
@@ -161,7 +163,7 @@ def relative_entropy(
     """
     n = int(counts.sum())
     if n == 0:
-        return Estimate(None, 0.0, math.inf, 0, language, None)
+        return WordStatistic(value=None, low=0.0, high=math.inf, n=0, language=language)
     p = counts.double() / n
     log_ratio = p.log() - log_reference.double()
     plug_in = float(p @ log_ratio)
@@ -169,16 +171,17 @@ def relative_entropy(
     degrees = len(counts) - 1
     if n < SEEN * len(counts):
         high = plug_in + Z95 * math.sqrt(variance / n + degrees / (2 * n * n))
-        return Estimate(None, 0.0, high, n, language, None)
+        return WordStatistic(value=None, low=0.0, high=high, n=n, language=language)
     unbiased = counts.double().digamma() - torch.tensor(float(n)).double().digamma()
     value = float(p @ (unbiased - log_reference.double()))
     rho = variance / plug_in if plug_in > 0 else 0.0
     low, high = score_interval(value, rho / n, degrees / (2 * n * n))
     edge = None if support is None else Z95 * math.sqrt((support - 1) / 2) / n
-    return Estimate(value, low, high, n, language, None if edge is None else (-edge, edge))
+    floor = None if edge is None else (-edge, edge)
+    return WordStatistic(value=value, low=low, high=high, n=n, language=language, floor=floor)
 
 
-def effective_words(counts: Tensor, words: int, collision: float, third: float) -> Estimate:
+def effective_words(counts: Tensor, words: int, collision: float, third: float) -> WordStatistic:
     """Estimate the effective number of words 1 / sum_w p_w², from pairs of equal samples.
 
     That many equally likely words would collide as often. It can be told from a sample of about
@@ -201,7 +204,7 @@ def effective_words(counts: Tensor, words: int, collision: float, third: float) 
     """
     n, u = int(counts.sum()), 1 / words
     if n < 2:
-        return Estimate(None, 1.0, float(words), n, 1 / collision, None)
+        return WordStatistic(value=None, low=1.0, high=float(words), n=n, language=1 / collision)
     c = counts.double()
     value = float((c * (c - 1)).sum()) / math.perm(n, 2)
     share = c / n
@@ -211,17 +214,17 @@ def effective_words(counts: Tensor, words: int, collision: float, third: float) 
     low, high = (tau + u for tau in score_interval(value - u, 4 * rho / n + chance, chance * u))
     edge = Z95 * math.sqrt(4 * max(0.0, third - collision**2) / n + chance * collision)
     floor = (1 / (collision + edge), 1 / (collision - edge) if collision > edge else math.inf)
-    return Estimate(
-        1 / value if value else None,
-        1 / high,
-        1 / low if value and low > 0 else math.inf,
-        n,
-        1 / collision,
-        floor,
+    return WordStatistic(
+        value=1 / value if value else None,
+        low=1 / high,
+        high=1 / low if value and low > 0 else math.inf,
+        n=n,
+        language=1 / collision,
+        floor=floor,
     )
 
 
-def total_variation(halves: Tensor, reference: Tensor) -> Estimate:
+def total_variation(halves: Tensor, reference: Tensor) -> WordStatistic:
     """Bound TV(p, q) = max over sets A of p(A) − q(A) from below.
 
     A holds the words that q cannot give, and those that one half of the samples has too often; p(A)
@@ -237,13 +240,12 @@ def total_variation(halves: Tensor, reference: Tensor) -> Estimate:
     found = wilson(int(halves[1][chosen].sum()), int(halves[1].sum()))
     expected = float(reference[chosen].sum())
     edge = Z95 * math.sqrt(expected * max(0.0, 1 - expected) / found.n)
-    return Estimate(
-        found.count / found.n - expected,
-        found.low - expected,
-        found.high - expected,
-        found.n,
-        None,
-        (-edge, edge),
+    return WordStatistic(
+        value=found.count / found.n - expected,
+        low=found.low - expected,
+        high=found.high - expected,
+        n=found.n,
+        floor=(-edge, edge),
     )
 
 

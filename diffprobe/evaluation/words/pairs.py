@@ -10,13 +10,18 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from diffprobe.evaluation.words.estimators import (
+    WordStatistic,
+    score_interval,
+    spread,
+    squared_distance,
+)
 from diffprobe.foundations.statistics import Z95
-from diffprobe.report.estimators import Estimate, score_interval, spread, squared_distance
 
 
 def pair_difference(
     one_hot: Tensor, observed: Tensor, language: Tensor, agree: Tensor, agree_exact: Tensor
-) -> Estimate:
+) -> WordStatistic:
     """RMS difference of joint shares; a word's feature is the one-hot of each pair of cells."""
     length, symbols = language.shape[:2]
     pairs = length * (length - 1) / 2
@@ -34,21 +39,28 @@ def pair_difference(
     ).root()
 
 
-def captured(one_hot: Tensor, observed: Tensor, language: Tensor) -> Estimate:
+def captured(one_hot: Tensor, observed: Tensor, language: Tensor) -> WordStatistic:
     """<Cov, C> / <C, C> over pairs of cells, C the language's covariance of one-hot symbols."""
     n = len(one_hot)
     p, q = diagonal(observed), diagonal(language)
     truth = _off_diagonal(language - q[:, :, None, None] * q)
     energy = float(truth.square().sum()) / 2
     if energy < 1e-12:
-        return Estimate(None, -math.inf, math.inf, n, None, None)
+        return WordStatistic(value=None, low=-math.inf, high=math.inf, n=n)
     each = _quadratic_form(one_hot - p.flatten().to(one_hot), truth) / energy
     value = float(each.sum()) / (n - 1)
     margin = Z95 * float(each.std()) / math.sqrt(n)
     # Among independent cells the pairs' terms are uncorrelated.
     independent = float((q[:, :, None, None] * q * truth.square()).sum()) / 2 / energy**2
     edge = Z95 * math.sqrt(independent / n)
-    return Estimate(value, value - margin, value + margin, n, 1.0, (-edge, edge))
+    return WordStatistic(
+        value=value,
+        low=value - margin,
+        high=value + margin,
+        n=n,
+        language=1.0,
+        floor=(-edge, edge),
+    )
 
 
 def cramers_v(joint: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,0 +1,204 @@
+"""Samples, judged: verdicts, how sure they are, and what chance alone would give."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from diffprobe.datasets import Stream, SymbolImages
+from diffprobe.evaluation import memorisation, reading, violations
+from diffprobe.evaluation.memorisation import Memorisation
+from diffprobe.evaluation.reading import Calibration, Corrected
+from diffprobe.evaluation.verdicts import Verdicts, judge
+from diffprobe.evaluation.violations import Pair, Violations
+from diffprobe.evaluation.words import distribution
+from diffprobe.evaluation.words.distribution import Distribution
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.estimates import Estimate
+from diffprobe.foundations.records import plain
+from diffprobe.foundations.statistics import Rate, clustered, wilson
+from diffprobe.foundations.tables import Table
+
+LOOKED_AT = 1000  # samples that tell the range of all
+
+
+@dataclass(frozen=True, repr=False)
+class Assessment(Table):
+    """Samples, judged.
+
+    Attributes:
+        verdicts: Of the samples.
+        memorisation: The samples beside the training set; None without a finite one.
+        calibration: Of the reader, under as much noise as the samples have.
+        grammatical: Share of valid words among the legible samples, corrected for the reader.
+        kinds: The same of each kind of violation.
+        distribution: Of the legible samples' words beside their language; None of too few.
+        broken: What is wrong in the legible samples.
+        chance: What is wrong in words of independent symbols: "uniform", and "product" for
+            symbols as frequent as in the language.
+    """
+
+    verdicts: Verdicts
+    memorisation: Memorisation | None
+    calibration: Calibration
+    grammatical: Corrected
+    kinds: dict[str, Corrected]
+    distribution: Distribution | None
+    broken: Violations
+    chance: dict[str, Violations]
+
+    @property
+    def least_violations(self) -> float:
+        """The lower bound of the corrected violation rate; 0 where no sample can be read."""
+        return 1 - self.grammatical.high
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each rate of the samples, beside chance where it is known."""
+        verdicts = self.verdicts
+        kinds, chance = self.broken.kinds, self.chance["product"].kinds
+        rates: list[tuple[str, Estimate, float | None]] = [
+            ("legible", verdicts.legible_rate, None),
+            ("grammatical", verdicts.grammatical_rate, verdicts.product_rate),
+            ("grammatical, corrected", self.grammatical, verdicts.product_rate),
+            *((name, share, None) for name, share in verdicts.shares().items()),
+            *((kind, rate, chance[kind].value) for kind, rate in kinds.items()),
+        ]
+        return [{"rate": name, **found.rows()[0], "chance": by} for name, found, by in rates]
+
+    def summary(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return every number, as JSON can hold it.
+
+        Args:
+            names: V printable names of the symbols.
+        """
+        verdicts, broken = self.verdicts, self.broken
+        recall = self.memorisation
+        every = (broken, *self.chance.values())
+
+        def pairs(found: tuple[Pair, ...], name: str, names: Any) -> list[dict[str, Any]]:
+            return [{name: [names[p.first], names[p.second]], **plain(p.rate)} for p in found]
+
+        return {
+            **verdicts.summary(),
+            "grammatical": {
+                **plain(verdicts.grammatical_rate),
+                "corrected": self.grammatical,
+            },
+            "invalid": {
+                **plain(broken.invalid),
+                "corrected": self.grammatical.complement(),
+            },
+            "violations": {
+                kind: {
+                    **plain(rate),
+                    "corrected": self.kinds[kind],
+                    "chance": {name: chance.kinds[kind] for name, chance in self.chance.items()},
+                }
+                for kind, rate in broken.kinds.items()
+            },
+            "positions": [
+                {
+                    **plain(rate),
+                    "chance": {n: c.positions[cell] for n, c in self.chance.items()},
+                }
+                for cell, rate in enumerate(broken.positions)
+            ],
+            "distances": {
+                d: {
+                    **plain(_at(broken, d)),
+                    "chance": {n: _at(c, d) for n, c in self.chance.items()},
+                }
+                for d in range(1, 1 + max(max(v.distances, default=0) for v in every))
+            },
+            "substitutions": [
+                {"read": names[p.first], "nearest": names[p.second], **plain(p.rate)}
+                for p in broken.substitutions
+            ],
+            "pairs": {
+                "paired": {
+                    **plain(broken.paired),
+                    "chance": {n: c.paired for n, c in self.chance.items()},
+                },
+                "cells": pairs(broken.cells, "cells", range(len(broken.positions))),
+                "symbols": pairs(broken.symbols, "symbols", names),
+            },
+            "unreadable": _unreadable(verdicts, names),
+            "distribution": self.distribution.summary() if self.distribution else None,
+            "memorisation": recall.summary() if recall else None,
+            "reading": {**self.calibration.summary(), "symbols": names},
+        }
+
+    def __repr__(self) -> str:
+        return f"<Assessment of {len(self.verdicts.words):,} samples>"
+
+
+def assess(
+    images: Tensor, dataset: SymbolImages, stream: Stream | None = None, seed: int = 0
+) -> Assessment:
+    """Judge samples and say how sure the judgement is.
+
+    Args:
+        images: (N, 1, H, W) float in [-1, 1].
+        dataset: Whose glyphs and grammar to judge by.
+        stream: A finite training set to compare the samples with.
+        seed: Of the calibration's noise and of chance.
+
+    Raises:
+        UsageError: If there are no images, they do not fit the dataset, or are not in [-1, 1].
+    """
+    dataset.check_images(images)
+    _check_range(images)
+    grammar = dataset.grammar
+    verdicts = judge(dataset, images, stream)
+    calibration = reading.calibrate(
+        dataset, reading.residual_noise(dataset, images, verdicts), seed
+    )
+    words = verdicts.words[verdicts.legible]
+    return Assessment(
+        verdicts=verdicts,
+        memorisation=(
+            memorisation.measure(dataset, stream, images, verdicts)
+            if stream is not None and stream.training is not None
+            else None
+        ),
+        calibration=calibration,
+        grammatical=reading.correct_grammatical(grammar, words, calibration.confusion),
+        kinds=reading.correct_kinds(grammar, words, calibration.confusion),
+        distribution=(
+            distribution.measure(dataset, words, stream, seed)
+            if len(words) >= distribution.FEWEST
+            else None
+        ),
+        broken=violations.measure(grammar, words, verdicts.nearest[verdicts.legible]),
+        chance={
+            "uniform": violations.chance(grammar, uniform=True, seed=seed),
+            "product": violations.chance(grammar, uniform=False, seed=seed),
+        },
+    )
+
+
+def _at(found: Violations, distance: int) -> Rate:
+    return found.distances.get(distance, wilson(0, found.invalid.n))
+
+
+def _unreadable(verdicts: Verdicts, names: Sequence[str]) -> Mapping[str, Any]:
+    """Where cells cannot be read, and what they would be read as."""
+    refused = ~verdicts.legible_cells
+    read_as = {name: verdicts.words == symbol for symbol, name in enumerate(names)}
+    return {
+        "positions": [wilson(count, len(refused)) for count in refused.sum(0).tolist()],
+        "symbols": {
+            name: clustered((refused & here).sum(1), here.sum(1)) for name, here in read_as.items()
+        },
+    }
+
+
+def _check_range(images: Tensor) -> None:
+    looked_at = images[:LOOKED_AT]
+    finite = looked_at[looked_at.isfinite()]
+    if len(finite) and finite.min() >= 0 and finite.max() > 0.5:
+        raise UsageError(
+            f"the images run from {finite.min():g} to {finite.max():g}; they must be in [-1, 1], "
+            "-1 the paper and +1 the ink (from bytes x / 127.5 - 1, from [0, 1] 2 x - 1)"
+        )
