@@ -23,6 +23,7 @@ from diffprobe.foundations.atomic import atomic_file
 from diffprobe.foundations.errors import UsageError, unknown_name
 from diffprobe.foundations.progress import Progress, silent
 from diffprobe.foundations.seeding import generator
+from diffprobe.foundations.tables import html_table
 from diffprobe.models.denoiser import Denoiser
 
 SAMPLERS = {
@@ -35,7 +36,7 @@ SAMPLERS = {
 FLOW_SAMPLERS = ("ddim", "euler", "FlowMatchEulerDiscreteScheduler")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Samples:
     """Sampled images and how they were made.
 
@@ -47,6 +48,15 @@ class Samples:
 
     images: Tensor
     sampler: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        n, *shape = self.images.shape
+        how = f", {self.sampler['class']}" if "class" in self.sampler else ""
+        return f"<Samples: {n:,} images of {' × '.join(map(str, shape))}{how}>"
+
+    def _repr_html_(self) -> str:
+        told = ("class", "steps", "eta", "seed", "weights")
+        return html_table([{k: self.sampler[k] for k in told if k in self.sampler}], repr(self))
 
     def save(self, path: Path) -> None:
         """Write an `.npz` with `images`, and `sampler` as JSON text."""

@@ -18,7 +18,7 @@ def world(grammar: Grammar) -> SymbolImages:
 def test_recalling_the_training_set_leaves_the_rest_uncovered() -> None:
     dataset = world(DigitSumConfig().build())
     split = FiniteWords(dataset.grammar, 200, seed=1)
-    recalled = distribution.measure(dataset, split.draw_training(1000, seeded()), split)
+    recalled = distribution.measure(dataset, split.draw(0, 1000, seeded()), split)
     assert recalled.held_out.seen == 0
     assert recalled.held_out.low > 300
     assert recalled.held_out.words == 470

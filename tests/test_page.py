@@ -22,7 +22,7 @@ from diffprobe.datasets import Glyphs, SymbolImages
 from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
 from diffprobe.datasets.stream import FiniteWords
 from diffprobe.evaluation.verdicts import Verdicts, judge
-from diffprobe.foundations.records import interval
+from diffprobe.foundations.records import interval, write_record
 from diffprobe.foundations.statistics import wilson
 from diffprobe.probes import open_subject, run_probes
 from diffprobe.report import Report, report_samples
@@ -108,7 +108,7 @@ def write_probes(probes: Path) -> dict[int, Any]:
         written[step] = parts
         folder = probes / f"step-{step:06d}"
         folder.mkdir(parents=True)
-        (folder / "locality.json").write_text(json.dumps(parts))
+        write_record(folder / "locality.json", parts)
     summary = {
         "architecture": "transformer",
         "step": STEPS[-1],
@@ -122,7 +122,7 @@ def write_probes(probes: Path) -> dict[int, Any]:
         "probes": {"locality": along[-1]},
         "along": {"locality": along},
     }
-    (probes / f"step-{STEPS[-1]:06d}" / "summary.json").write_text(json.dumps(summary))
+    write_record(probes / f"step-{STEPS[-1]:06d}" / "summary.json", summary)
     return written
 
 
@@ -293,14 +293,22 @@ def test_what_does_not_fit_is_left_out(
     written = write_probes(tmp_path / "probes")
     first = tmp_path / "probes" / "step-000010" / "locality.json"
     written[10]["network"]["settings"]["variant"] = "l1"
-    first.write_text(json.dumps(written[10]))
+    write_record(first, written[10])
     found = explorer_data(tmp_path / "probes")
     assert found is not None
     assert found["steps"] == [200]
 
-    for file in (tmp_path / "probes").glob("*/locality.json"):  # as older versions wrote it
-        parts = json.loads(file.read_text())
-        file.write_text(json.dumps({k: {"t": p["t"], "settings": {}} for k, p in parts.items()}))
+    # Damaged, and of another version: as if that step had not been probed.
+    first.write_text(first.read_text()[:-9])
+    found = explorer_data(tmp_path / "probes")
+    assert found is not None
+    assert found["steps"] == [200]
+    last = tmp_path / "probes" / "step-000200" / "locality.json"
+    write_record(last, written[200], schema="diffprobe-record/0")
+    assert explorer_data(tmp_path / "probes") is None
+
+    write_record(last, written[200])
+    write_record(last.with_name("summary.json"), {"probes": {"spectrum": {}}})  # probed again
     assert explorer_data(tmp_path / "probes") is None
 
     monkeypatch.setattr(explorer, "SHARES", 2 * 4 * 5 * 2)  # two matrices of each denoiser

@@ -54,3 +54,15 @@ def test_a_checkpoint_knows_its_run(tiny_run: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"is not a run folder: no config.json"):
         RunFolder(tmp_path).description()
     assert json.loads((tiny_run / "config.json").read_text())["seed"] == 0
+
+
+def test_metrics_are_a_frame_and_a_notebook_shows_the_last(tiny_run: Path) -> None:
+    run = RunFolder(tiny_run)
+    frame = run.to_frame()
+    assert frame["step"].tolist() == [m["step"] for m in run.metrics()]
+    assert frame["validation_loss_ema"].tolist() == [
+        m["validation_loss_ema"] for m in run.metrics()
+    ]
+    shown = run._repr_html_()
+    assert f"<caption>{tiny_run}: its last metrics</caption>" in shown
+    assert f"<td>{frame['step'].iloc[-1]}</td>" in shown

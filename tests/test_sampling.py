@@ -153,6 +153,14 @@ def test_saved_samples_come_back(tmp_path: Path) -> None:
     assert again.sampler["config"]["prediction_type"] == "sample"
 
 
+def test_samples_say_how_many_they_are_and_how_they_were_made() -> None:
+    samples = Samples(torch.zeros(1200, 1, 8, 16), {"class": "DDIM<", "steps": 4, "config": {}})
+    assert repr(samples) == "<Samples: 1,200 images of 1 × 8 × 16, DDIM<>"
+    assert "<td>DDIM&lt;</td><td>4</td>" in samples._repr_html_()
+    assert "config" not in samples._repr_html_()
+    assert repr(Samples(torch.zeros(2, 1, 1, 4), {})) == "<Samples: 2 images of 1 × 1 × 4>"
+
+
 def test_anybodys_images_are_read(tmp_path: Path) -> None:
     path = tmp_path / "theirs.npz"
     np.savez(path, arr=np.zeros((5, 8, 16)))

@@ -180,6 +180,9 @@ def judge(dataset: SymbolImages, images: Tensor, stream: Stream | None = None) -
     nearest = words.clone()
     nearest[invalid] = dataset.grammar.nearest(words[invalid])
     distance = (nearest != words).sum(1)
+    memorised = torch.zeros_like(legible)
+    if stream is not None:
+        memorised[grammatical] = stream.is_training(words[grammatical])
     return Verdicts(
         words=words,
         confidence=confidence,
@@ -187,18 +190,10 @@ def judge(dataset: SymbolImages, images: Tensor, stream: Stream | None = None) -
         legible=legible,
         finite=images.flatten(1).isfinite().all(1),
         grammatical=grammatical,
-        memorised=torch.zeros_like(legible)
-        if stream is None
-        else _known(stream, words, grammatical),
+        memorised=memorised,
         violations={kind: found & legible for kind, found in kinds.items()},
         nearest=nearest,
         distance=torch.where(legible, distance, -1),
         uniform_rate=dataset.grammar.uniform_rate(),
         product_rate=dataset.grammar.product_rate(),
     )
-
-
-def _known(stream: Stream, words: Tensor, grammatical: Tensor) -> Tensor:
-    known = torch.zeros_like(grammatical)
-    known[grammatical] = stream.is_training(words[grammatical])
-    return known

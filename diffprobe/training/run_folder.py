@@ -27,6 +27,7 @@ from diffprobe.foundations.atomic import remove_partials, write_text
 from diffprobe.foundations.devices import device_name
 from diffprobe.foundations.errors import CheckpointError, UsageError
 from diffprobe.foundations.settings import differences, to_settings
+from diffprobe.foundations.tables import SHOWN, Table, html_table
 
 LOSS = np.dtype("<f4")  # how a step's loss is stored
 
@@ -78,10 +79,17 @@ class Branch:
 
 
 @dataclass(frozen=True)
-class RunFolder:
+class RunFolder(Table):
     """A folder `path` laid out as this module describes."""
 
     path: Path
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the metrics, a row for each log step."""
+        return self.metrics()
+
+    def _repr_html_(self) -> str:
+        return html_table(self.metrics()[-SHOWN:], f"{self.path}: its last metrics")
 
     @classmethod
     def open(

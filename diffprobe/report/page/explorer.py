@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from diffprobe.foundations.errors import CheckpointError
+from diffprobe.foundations.errors import CheckpointError, UsageError
 from diffprobe.foundations.figures import LABELS
 from diffprobe.foundations.records import read_record
 
@@ -38,24 +38,29 @@ def explorer_data(probes: Path) -> dict[str, Any] | None:
         regions are no boxes.
     """
     files = sorted(probes.glob("step-*/locality.json"))
-    newest = next((f for f in reversed(files) if f.with_name("summary.json").exists()), None)
-    if newest is None:
+    found = {_step(file): each for file in files if (each := _read(file)) is not None}
+    # The summary is that of the last call, whose probes may have been others.
+    told = {
+        step: each
+        for file in files
+        if (step := _step(file)) in found
+        and (each := _read(file.with_name("summary.json"))) is not None
+        and "locality" in each["probes"]
+    }
+    if not told:
         return None
-    try:
-        summary = read_record(newest.with_name("summary.json"))
-        found = {_step(file): read_record(file) for file in files}
-    except CheckpointError:
-        return None  # damaged, or of an older version: to be measured again
+    newest = max(told)
+    summary = told[newest]
     regions = summary["regions"]
     if None in regions["boxes"]:
         return None
-    reference = found[_step(newest)]
+    reference = found[newest]
     # Steps that were measured in another way do not belong on the same slider.
     found = {step: results for step, results in found.items() if _alike(results, reference)}
     t, start = reference["network"]["t"], summary["level"]["t"]
     room = max(1, SHARES // (2 * len(regions["boxes"]) * len(reference["network"]["parts"])))
     levels = _spread(range(len(t)), room, t.index(start))
-    steps = _spread(list(found), max(1, room // len(levels)), _step(newest))
+    steps = _spread(list(found), max(1, room // len(levels)), newest)
     summaries = {row["step"]: row["levels"] for row in summary["along"].get("locality", [])}
     summaries[summary["step"]] = summary["probes"]["locality"]["levels"]
     return {
@@ -89,6 +94,15 @@ def explorer_data(probes: Path) -> dict[str, Any] | None:
             for step in steps
         ],
     }
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """A record; None where there is none, or it is damaged or of another version."""
+    try:
+        found: dict[str, Any] = read_record(file)
+        return found
+    except (UsageError, CheckpointError):
+        return None  # to be measured again
 
 
 def _step(file: Path) -> int:
