@@ -14,6 +14,7 @@ from diffprobe.config import Config
 from diffprobe.datasets import SymbolImages
 from diffprobe.datasets.streams.finite import FiniteConfig
 from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.records import read_record
 from diffprobe.foundations.statistics import wilson
 from diffprobe.models import FunctionDenoiser, list_checkpoints
 from diffprobe.probes import ProbeResults, locality, open_subject, run_probes, subject_of
@@ -59,7 +60,7 @@ def test_every_number_and_figure_is_written(results: ProbeResults) -> None:
 
 
 def test_numbers_on_disk_are_the_results(results: ProbeResults) -> None:
-    content = json.loads((results.folder / "locality.json").read_text())
+    content = read_record(results.folder / "locality.json")
     assert set(content) == {"network", "bayes", "product", "empirical"}
     # Training draws fresh words for ever: the optimum of the training set is the optimum.
     assert content["empirical"] == content["bayes"]
@@ -68,7 +69,7 @@ def test_numbers_on_disk_are_the_results(results: ProbeResults) -> None:
         stored = [float("nan") if v is None else v for v in content[name]["ldr"]["value"]]
         assert stored == pytest.approx(result.ldr.value.tolist(), nan_ok=True)
         assert content[name]["settings"]["images"] == 8
-    summary = json.loads((results.folder / "summary.json").read_text())
+    summary = read_record(results.folder / "summary.json")
     assert summary["step"] == 30
     assert summary["grammar_known"] is True
     levels = summary["probes"]["locality"]["levels"]
