@@ -346,7 +346,7 @@ def placebos(stream: FiniteWords, n: int) -> list[FiniteWords]:
     for seed in range(stream.seed, stream.seed + 1 + 20 * n):
         if len(found) > n:
             break
-        other = FiniteWords(stream.grammar, len(stream.training), seed)
+        other = stream.redrawn(seed)
         words = other.training.unique(dim=0)  # in order
         if not any(torch.equal(words, each) for each in seen):
             seen.append(words)

@@ -88,6 +88,7 @@ class Trainer:
         self.scheduler = noise_scheduler(config.noise)
         self.objective = config.objective.build(self.scheduler, self.dataset).to(self.device)
         settings = config.training
+        self.stream.check(settings.steps, settings.batch_size * accelerator.num_processes)
         self.learning_rates = config.learning_rate.array(settings.steps).tolist()
 
         network = config.network.build(self.dataset.image_shape, settings.seed).to(self.device)

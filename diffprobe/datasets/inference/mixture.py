@@ -150,7 +150,8 @@ class Mixture(Overlapping):
     def _words_listed(self) -> Tensor:
         found = [words for words in self._words if words is not None]
         empty = torch.zeros(0, self.length, dtype=torch.long)
-        return torch.cat([empty, *found]).unique(dim=0)
+        distinct: Tensor = torch.cat([empty, *found]).unique(dim=0)
+        return distinct
 
     def _check_disjoint(self, i: int, j: int) -> None:
         a, b = self.components[i], self.components[j]
