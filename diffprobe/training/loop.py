@@ -168,7 +168,7 @@ class Trainer:
         t = self.objective.draw_levels(len(x_0), random)
         eps = torch.randn(x_0.shape, generator=random, device=self.device)
         with self.accelerator.autocast():
-            loss = self.objective.loss(self.model, x_0, t, eps)
+            loss = self.objective.loss(self.model, x_0, t, eps, random)
         self.accelerator.backward(loss)
         if settings.gradient_clip > 0:
             self.accelerator.clip_grad_norm_(self.model.parameters(), settings.gradient_clip)
