@@ -252,10 +252,14 @@ TRAINED = (
 def from_settings(settings: Mapping[str, Any]) -> Config:
     """Build a configuration from nested settings, with defaults for what they leave out.
 
+    Whoever names averages names all of them: the default ones are for settings without any.
+
     Raises:
         UsageError: At an unknown section or key, naming the nearest, or a value of a wrong type.
     """
-    return build(Config, overlay(to_settings(Config()), settings))
+    defaults = to_settings(Config())
+    kept = {key: value for key, value in defaults.items() if key not in _SEVERAL & settings.keys()}
+    return build(Config, overlay(kept, settings))
 
 
 def to_toml(config: Config) -> str:

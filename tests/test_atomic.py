@@ -72,3 +72,18 @@ def test_leftovers_of_a_kill_are_swept(tmp_path: Path) -> None:
     remove_partials(tmp_path)
     assert names(tmp_path) == ["checkpoints"]
     assert names(tmp_path / "checkpoints") == ["step-000005"]
+
+
+def test_what_stepped_aside_for_nothing_comes_back(tmp_path: Path) -> None:
+    """A kill between the two renames of a replacement."""
+    (tmp_path / "runs" / ".partial-old-state").mkdir(parents=True)
+    (tmp_path / "runs" / ".partial-old-state" / "file").write_text("before")
+    (tmp_path / "runs" / ".partial-state").mkdir()
+    remove_partials(tmp_path)
+    assert names(tmp_path / "runs") == ["state"]
+    assert (tmp_path / "runs" / "state" / "file").read_text() == "before"
+    # Where the new one is there, the old one is not wanted.
+    (tmp_path / "runs" / ".partial-old-state").mkdir()
+    remove_partials(tmp_path)
+    assert (tmp_path / "runs" / "state" / "file").exists()
+    assert names(tmp_path / "runs") == ["state"]

@@ -93,12 +93,12 @@ def _summary(config: Config) -> dict[str, str]:
     network = config.network.build(dataset.image_shape, config.training.seed)
     channels, height, width = dataset.image_shape
     words = dataset.grammar.count()
-    known = stream.training
-    trained_on = "all of them" if known is None else f"{len(known):,} of them, the others held out"
+    stream.check(config.training.steps, config.training.batch_size)
     return {
         "world": (
             f"world: {config.grammar.name} on a grid of {dataset.grid[0]}×{dataset.grid[1]} cells, "
-            f"images {channels}×{height}×{width}; {words:,} valid words, trained on {trained_on}"
+            f"images {channels}×{height}×{width}; {words:,} valid words, trained on "
+            f"{stream.description}"
         ),
         "model": f"model: {config.network.name}, {parameter_count(network):,} parameters",
     }

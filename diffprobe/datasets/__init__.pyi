@@ -2,7 +2,9 @@ from .glyphs import Glyphs as Glyphs
 from .image_set import ImageSet as ImageSet
 from .inference.automaton import Automaton as Automaton
 from .inference.context_free import ContextFree as ContextFree
+from .inference.corrupted import Corrupted as Corrupted
 from .inference.grammar import Grammar as Grammar
+from .inference.mixture import Mixture as Mixture
 from .inference.word_list import WordList as WordList
 from .stream import Stream as Stream
 from .symbol_images import SymbolImages as SymbolImages

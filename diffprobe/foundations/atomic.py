@@ -74,6 +74,11 @@ def remove(folder: Path) -> None:
 
 def remove_partials(parent: Path) -> None:
     """Delete what a killed process left half-written under `parent`."""
+    for old in parent.rglob(f"{_PARTIAL}old-*"):
+        # Stepped aside for a new one that never came.
+        target = old.with_name(old.name.removeprefix(f"{_PARTIAL}old-"))
+        if not target.exists():
+            old.rename(target)
     for leftover in parent.rglob(f"{_PARTIAL}*"):
         if leftover.is_dir():
             remove(leftover)

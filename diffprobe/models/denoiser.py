@@ -186,7 +186,7 @@ class PredictionDenoiser(Denoiser):
         if not prediction.detach().isfinite().all():
             given = "" if x_t.detach().isfinite().all() else ", and neither is its input"
             raise UsageError(f"what the network returned is not finite{given}")
-        return _TO_X0[self.prediction_type](x_t, prediction, alpha, sigma)
+        return x0_hat(self.prediction_type, x_t, prediction, alpha, sigma)
 
 
 class NetworkDenoiser(PredictionDenoiser):
@@ -240,6 +240,13 @@ _TO_X0: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
     "v_prediction": lambda x_t, v, alpha, sigma: alpha * x_t - sigma * v,
     "flow": lambda x_t, v, alpha, sigma: x_t - sigma * v,
 }
+
+
+def x0_hat(
+    prediction_type: str, x_t: Tensor, prediction: Tensor, alpha: Tensor, sigma: Tensor
+) -> Tensor:
+    """Return the clean image that a prediction means: (B, C, H, W)."""
+    return _TO_X0[prediction_type](x_t, prediction, alpha, sigma)
 
 
 def training_target(

@@ -221,14 +221,19 @@ class LocalPatchDenoiser(Denoiser):
 
 
 def training_oracle(dataset: SymbolImages, scheduler: Any, stream: Stream) -> BayesDenoiser | None:
-    """Return the optimum for what training sees, its words in all their variants.
+    """Return the optimum for what training sees over all its steps, its words in all variants.
 
     Of a finite training set it equals `EmpiricalDenoiser` of every image that training can draw,
     without listing them.
 
     Returns:
         None where training draws from the world's grammar itself.
+
+    Raises:
+        UsageError: If training draws images in another way than the world.
     """
+    if not stream.plain:
+        raise UsageError("the optimum for images that are not drawn as the world's is not known")
     language = stream.language()
     if language is stream.grammar:
         return None
@@ -249,7 +254,7 @@ def image_baselines(
     if n < 2:
         raise UsageError(f"probe.baseline_images must be at least 2 (0 for no baselines), not {n}")
     random = generator(seed, "baseline images")
-    images = dataset.draw(stream.draw(0, n, random), random)
+    images = stream.draw_images(dataset, n, random)
     patch = max(dataset.glyphs.cell) // 2 * 2 + 1
     return {
         "wiener": WienerDenoiser(images, scheduler),

@@ -56,8 +56,14 @@ from diffprobe.foundations.intervals import Interval, effective_number
 from diffprobe.foundations.progress import Progress, silent
 from diffprobe.foundations.records import estimate, interval
 from diffprobe.models.denoiser import Denoiser
+from diffprobe.models.grammar_weight import grammar_weights
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser, training_oracle
-from diffprobe.probes.noise_levels import noisy_inputs, spread_levels
+from diffprobe.probes.noise_levels import (
+    check_level,
+    clean_inputs,
+    noisy_inputs,
+    spread_levels,
+)
 from diffprobe.probes.placement_regression import (
     NIL,
     SETS,
@@ -346,7 +352,7 @@ def placebos(stream: FiniteWords, n: int) -> list[FiniteWords]:
     for seed in range(stream.seed, stream.seed + 1 + 20 * n):
         if len(found) > n:
             break
-        other = FiniteWords(stream.grammar, len(stream.training), seed)
+        other = stream.redrawn(seed)
         words = other.training.unique(dim=0)  # in order
         if not any(torch.equal(words, each) for each in seen):
             seen.append(words)
@@ -387,20 +393,14 @@ def levels_with_grammar(
     return known, known & (effective_number(weights) > IN_EFFECT * SCOUTS)
 
 
-@torch.no_grad()
 def _grammar_weights(
     denoiser: Denoiser, dataset: SymbolImages, n: int, seed: int, levels: Tensor
 ) -> Tensor:
     """Return ½ snr ‖D_product − D_Bayes‖² of `n` draws, the same at all levels: (T, n)."""
-    bayes = BayesDenoiser(dataset, denoiser.scheduler).to(denoiser.device)
-    product = ProductDenoiser(dataset, denoiser.scheduler).to(denoiser.device)
-    found = []
     for t in levels.tolist():
-        x_t = noisy_inputs(denoiser, dataset, n, t, seed)
-        level = torch.full((len(x_t),), t, device=x_t.device)
-        square = (product(x_t, level) - bayes(x_t, level)).double().square()
-        found.append(square.sum((1, 2, 3)))
-    return torch.stack(found).cpu() * denoiser.log_snr(levels).exp().cpu()[:, None] / 2
+        check_level(denoiser, t)
+    x_0, eps = (x.to(denoiser.device) for x in clean_inputs(dataset, n, seed))
+    return grammar_weights(dataset, denoiser.scheduler, x_0, eps, levels)
 
 
 def _why_undefined(exact: float) -> str:

@@ -296,9 +296,10 @@ def _oracles(
         "bayes": BayesDenoiser(images, scheduler),
         "product": ProductDenoiser(images, scheduler),
     }
-    # Where training draws all valid words for ever, the optimum of the training set is Bayes.
     stream = config.stream.build(images.grammar)
-    found["empirical"] = training_oracle(images, scheduler, stream) or found["bayes"]
+    if stream.plain:
+        # Where training draws all valid words for ever, the optimum of the training set is Bayes.
+        found["empirical"] = training_oracle(images, scheduler, stream) or found["bayes"]
     if wanted:
         found |= image_baselines(images, scheduler, stream, wanted, config.probe.seed)
     return found

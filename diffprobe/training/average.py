@@ -46,9 +46,9 @@ class ExponentialAverage(Average):
     """diffusers' EMAModel: a moving average whose memory grows up to `decay`."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], decay: float, power: float) -> None:
-        self.model = EMAModel(
-            parameters, decay, use_ema_warmup=power > 0, power=power or 1.0, foreach=True
-        )
+        # Without growth EMAModel has a memory of (1 + s) / (10 + s), which min_decay overrules.
+        growth = {"use_ema_warmup": True, "power": power} if power else {"min_decay": decay}
+        self.model = EMAModel(parameters, decay, foreach=True, **growth)
 
     def update(self, step: int, weights: Iterable[nn.Parameter]) -> None:
         """Move towards the raw weights; see `Average.update`."""

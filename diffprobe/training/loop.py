@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from diffprobe.config import Config
 from diffprobe.foundations.devices import device_name, resolve_device
-from diffprobe.foundations.errors import InterruptedRunError, NonFiniteLossError
+from diffprobe.foundations.errors import InterruptedRunError, NonFiniteLossError, UsageError
 from diffprobe.foundations.progress import Progress, silent
 from diffprobe.foundations.seeding import generator
 from diffprobe.foundations.signals import stop_signals
@@ -65,6 +65,8 @@ def train(
     """
     accelerator = _accelerator(device, config.training.mixed_precision)
     trainer = Trainer(config, accelerator)
+    if branch is not None:
+        _check_branch(branch, config, RunFolder(Path(out)))
     run = RunFolder.open(Path(out), config, accelerator.device, branch)
     before = run.config()
     if before.training.steps != config.training.steps:
@@ -88,6 +90,7 @@ class Trainer:
         self.scheduler = noise_scheduler(config.noise)
         self.objective = config.objective.build(self.scheduler, self.dataset).to(self.device)
         settings = config.training
+        self.stream.check(settings.steps, settings.batch_size * accelerator.num_processes)
         self.learning_rates = config.learning_rate.array(settings.steps).tolist()
 
         network = config.network.build(self.dataset.image_shape, settings.seed).to(self.device)
@@ -110,7 +113,9 @@ class Trainer:
             self._warn_of_changes(run)
         elif branch is not None:
             state.load(branch.state_path, branch=True)
-        run.forget_after(state.step)
+        writes = self.accelerator.is_main_process
+        if writes:
+            run.forget_after(state.step)
         saved = checkpoint_steps(settings.steps, settings.checkpoints)
         losses: list[Tensor] = []
         started = time.monotonic() - state.seconds
@@ -132,21 +137,23 @@ class Trainer:
                 if not (logs or saves or stopped.is_set()):
                     continue
                 # Losses stay on the device between these points: reading one waits for the GPU.
-                self._collect(losses, run)
+                values = self._collect(losses)
                 state.seconds = time.monotonic() - started
-                if logs:
-                    run.append_metrics(line := self._metrics())
+                line = self._metrics() if logs else None
+                if line is not None:
                     state.losses = []
                     bar.set_postfix(loss=f"{line['loss']:.4f}", refresh=False)
-                if self.accelerator.is_main_process:
+                if writes:
+                    run.append_losses(values)
+                    if line is not None:
+                        run.append_metrics(line)
                     if state.step in saved:
                         self._check_weights()
-                    # The state first: a run whose last checkpoint is there can be extended.
-                    state.save(run.state_path)
+                        self._save_checkpoint(run)
                     if keeps:
                         state.save(run.kept_state_path(state.step))
-                    if state.step in saved:
-                        self._save_checkpoint(run)
+                    # The state last: from it a training goes on, and nothing before it is redone.
+                    state.save(run.state_path)
                 if stopped.is_set() and not last:
                     bar.close()
                     raise InterruptedRunError(
@@ -167,7 +174,7 @@ class Trainer:
         t = self.objective.draw_levels(len(x_0), random)
         eps = torch.randn(x_0.shape, generator=random, device=self.device)
         with self.accelerator.autocast():
-            loss = self.objective.loss(self.model, x_0, t, eps)
+            loss = self.objective.loss(self.model, x_0, t, eps, random)
         self.accelerator.backward(loss)
         if settings.gradient_clip > 0:
             self.accelerator.clip_grad_norm_(self.model.parameters(), settings.gradient_clip)
@@ -177,8 +184,8 @@ class Trainer:
             average.update(step + 1, self.state.network.parameters())
         return loss.detach()
 
-    def _collect(self, losses: list[Tensor], run: RunFolder) -> None:
-        """Move pending losses into the state; raise at the first that is not finite."""
+    def _collect(self, losses: list[Tensor]) -> list[float]:
+        """Move pending losses into the state, and return them; raise at the first not finite."""
         values = torch.stack(losses).float().tolist()
         first = self.state.step - len(values) + 1
         losses.clear()
@@ -189,8 +196,8 @@ class Trainer:
                     "last checkpoint stays. Lower learning_rate.peak, or check the images",
                     first + offset,
                 )
-        run.append_losses(values)
         self.state.losses += values
+        return values
 
     def _metrics(self) -> dict[str, Any]:
         raw = self.validation.measure(self.state.network)
@@ -252,6 +259,17 @@ class Trainer:
                     before.get(key),
                     now,
                 )
+
+
+def _check_branch(branch: Branch, config: Config, run: RunFolder) -> None:
+    if config.training.steps <= branch.step:
+        raise UsageError(
+            f"the branch begins at step {branch.step:,}, and training.steps="
+            f"{config.training.steps:,} counts from the first step of {branch.run}: ask for more"
+        )
+    # Once it has a state of its own, a branch goes on without the other run.
+    if not run.state_path.exists():
+        branch.state_path  # noqa: B018
 
 
 def _finite(weights: Iterable[Tensor]) -> bool:

@@ -1,23 +1,41 @@
 """The objective of a step: which noise levels are drawn, and the loss at them."""
 
+from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from diffprobe.models.denoiser import training_target
+from diffprobe.models.denoiser import training_target, x0_hat
+from diffprobe.training.penalties import Penalty, Prediction
 
 
 class Objective:
-    """Mean squared error of what the network predicts, at noise levels drawn evenly over t.
+    """Mean squared error of what the network predicts, at noise levels that are drawn.
 
     Args:
         scheduler: A diffusers scheduler: the noise levels, and what the network predicts.
+        shares: (T,) how often each level is drawn; by default all alike.
+        min_snr_gamma: Where given, an image counts by min(snr, gamma) times the squared error of
+            x0_hat (Hang et al., "Efficient diffusion training via Min-SNR weighting strategy",
+            arXiv:2303.09556); by default by the squared error of what is predicted.
+        penalties: What is added to the loss, each with its weight.
     """
 
-    def __init__(self, scheduler: Any) -> None:
+    def __init__(
+        self,
+        scheduler: Any,
+        shares: Tensor | None = None,
+        min_snr_gamma: float | None = None,
+        penalties: Mapping[Penalty, float] | None = None,
+    ) -> None:
         self.prediction_type: str = scheduler.config.prediction_type
         self.alphas_cumprod: Tensor = scheduler.alphas_cumprod
+        self.shares = shares
+        self.min_snr_gamma = min_snr_gamma
+        self.penalties = dict(penalties or {})
 
     @property
     def levels(self) -> int:
@@ -27,13 +45,20 @@ class Objective:
     def to(self, device: torch.device) -> "Objective":
         """Move the schedule to a device."""
         self.alphas_cumprod = self.alphas_cumprod.to(device)
+        self.shares = None if self.shares is None else self.shares.to(device)
+        for penalty in self.penalties:
+            penalty.to(device)
         return self
 
     def draw_levels(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw the noise levels of a step: (n,) long."""
+        if self.shares is not None:
+            return torch.multinomial(self.shares, n, replacement=True, generator=generator)
         return torch.randint(self.levels, (n,), generator=generator, device=generator.device)
 
-    def loss(self, network: Any, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+    def loss(
+        self, network: Any, x_0: Tensor, t: Tensor, eps: Tensor, generator: torch.Generator
+    ) -> Tensor:
         """Return what a step minimises: ().
 
         Args:
@@ -41,12 +66,41 @@ class Objective:
             x_0: (B, C, H, W) clean images.
             t: (B,) long.
             eps: (B, C, H, W) standard normal noise.
+            generator: For what a penalty draws.
         """
-        return torch.nn.functional.mse_loss(*self.predicted(network, x_0, t, eps))
+        alpha, sigma = self._alpha_sigma(t)
+        x_t = alpha * x_0 + sigma * eps
+        twice = any(penalty.needs_gradient for penalty in self.penalties)
+        x_t.requires_grad_(twice)
+        # Of PyTorch's attention kernels only the plain one has a second derivative.
+        with sdpa_kernel(SDPBackend.MATH) if twice else nullcontext():
+            output = network(x_t, t).sample.float()
+        target = training_target(self.prediction_type, x_0, eps, alpha, sigma)
+        if self.min_snr_gamma is None:
+            loss = torch.nn.functional.mse_loss(output, target)
+        else:
+            loss = (self._weights(alpha, sigma) * (output - target).square()).mean()
+        if self.penalties:
+            found = x0_hat(self.prediction_type, x_t, output, alpha, sigma)
+            prediction = Prediction(x_t, t, found, alpha, sigma)
+            for penalty, weight in self.penalties.items():
+                loss = loss + weight * penalty(prediction, generator)
+        return loss
 
     def predicted(self, network: Any, x_0: Tensor, t: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the network predicts and what it should, (B, C, H, W) float32 each."""
-        product = self.alphas_cumprod[t].reshape(-1, 1, 1, 1)
-        alpha, sigma = product.sqrt(), (1 - product).sqrt()
+        alpha, sigma = self._alpha_sigma(t)
         output = network(alpha * x_0 + sigma * eps, t).sample
         return output.float(), training_target(self.prediction_type, x_0, eps, alpha, sigma)
+
+    def _alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        product = self.alphas_cumprod[t].reshape(-1, 1, 1, 1)
+        return product.sqrt(), (1 - product).sqrt()
+
+    def _weights(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        # x0_hat is linear in the prediction; this is by how much it changes with it.
+        one, none = (
+            x0_hat(self.prediction_type, 0 * alpha, v + 0 * alpha, alpha, sigma) for v in (1, 0)
+        )
+        snr = (alpha / sigma).square()
+        return snr.clamp(max=self.min_snr_gamma) * (one - none).square()

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from diffprobe import __version__
 from diffprobe.config import HORIZON, TRAINED, Config, from_settings
-from diffprobe.foundations.atomic import remove_partials, write_text
+from diffprobe.foundations.atomic import atomic_file, remove_partials, write_text
 from diffprobe.foundations.devices import device_name
 from diffprobe.foundations.errors import CheckpointError, UsageError
 from diffprobe.foundations.settings import differences, to_settings
@@ -50,14 +50,11 @@ class Branch:
 
         Raises:
             UsageError: If it is not of that form.
-            CheckpointError: If the run has no state of that step.
         """
         run, at, step = text.rpartition("@")
         if not at or not run or not step.isdecimal():
             raise UsageError(f"{text!r} is not of the form RUN@STEP")
-        branch = cls(Path(run), int(step))
-        branch.state_path  # noqa: B018
-        return branch
+        return cls(Path(run), int(step))
 
     @property
     def state_path(self) -> Path:
@@ -184,8 +181,12 @@ class RunFolder(Table):
         """Drop the metrics and losses of steps that will be trained again."""
         kept = [m for m in self.metrics() if m["step"] <= step]
         write_text(self.metrics_path, "".join(json.dumps(m) + "\n" for m in kept))
-        with self.losses_path.open("ab") as file:
-            file.truncate(LOSS.itemsize * max(0, step - self._first_step()))
+        losses = np.full(max(0, step - self._first_step()), np.nan, LOSS)
+        # After a crash of the machine some may never have reached the disk.
+        there = self.losses()[: len(losses)]
+        losses[: len(there)] = there
+        with atomic_file(self.losses_path) as partial:
+            partial.write_bytes(losses.tobytes())
 
     @property
     def losses_path(self) -> Path:
@@ -220,8 +221,9 @@ class RunFolder(Table):
     def kept_steps(self) -> dict[int, Path]:
         """Return the folder of the state at each step that has one, the latest included."""
         kept = {
-            int(path.name.removeprefix("step-")): path
-            for path in (self.path / "states").glob("step-[0-9]*")
+            int(name): path
+            for path in (self.path / "states").glob("step-*")
+            if (name := path.name.removeprefix("step-")).isdecimal()
         }
         if (step := self.steps_done()) and step not in kept:
             kept[step] = self.state_path

@@ -48,7 +48,12 @@ class TrainingState:
             # Without momentum some optimizers keep a place for it that is empty.
             kept = {k: v for k, v in moments.items() if v is not None}
             tensors |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in kept.items()}
-        scalars = {"step": self.step, "losses": self.losses, "seconds": self.seconds}
+        scalars = {
+            "step": self.step,
+            "losses": self.losses,
+            "seconds": self.seconds,
+            "optimizer": self._optimizer_name,
+        }
         with atomic_folder(folder) as partial:
             save_file(
                 {k: v.contiguous() for k, v in tensors.items()}, partial / "state.safetensors"
@@ -69,6 +74,11 @@ class TrainingState:
         try:
             tensors = load_file(folder / "state.safetensors")
             scalars = json.loads((folder / "state.json").read_text("utf-8"))
+            if (other := scalars["optimizer"]) != self._optimizer_name:
+                raise CheckpointError(
+                    f"the state in {folder} has what {other} remembers, of which "
+                    f"{self._optimizer_name} can make nothing: keep the kind of optimizer"
+                )
             self.network.load_state_dict(_below("network.", tensors))
             self.step = scalars["step"]
             for name, average in self.averages.items():
@@ -82,7 +92,7 @@ class TrainingState:
                 self.losses, self.seconds = scalars["losses"], scalars["seconds"]
         except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             way_out = (
-                "a branch needs the same network and the same kind of optimizer"
+                "a branch needs the same network, and under one name the same kind of average"
                 if branch
                 else "delete that folder to train from the start"
             )
@@ -90,6 +100,10 @@ class TrainingState:
                 f"the state in {folder} is damaged or of another training "
                 f"({str(error).splitlines()[0]}); {way_out}"
             ) from error
+
+    @property
+    def _optimizer_name(self) -> str:
+        return type(self.optimizer).__name__
 
     def _load_moments(self, tensors: dict[str, Tensor]) -> None:
         moments: dict[int, dict[str, Any]] = {}

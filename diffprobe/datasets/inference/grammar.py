@@ -266,6 +266,18 @@ class Grammar(ABC):
         """
         if (count := self.count()) > limit:
             raise UsageError(f"the language has {count:,} words, more than the limit of {limit:,}")
+        for prefixes in self.prefixes():
+            words = prefixes
+        return words
+
+    def prefixes(self) -> Iterator[Tensor]:
+        """Yield all beginnings of valid words, those of one symbol first, whole words last.
+
+        There are never more of a length than of the next.
+
+        Yields:
+            (n, l) long each, l from 1 to L, in lexicographic order.
+        """
         prefixes = torch.zeros(1, 0, dtype=torch.long)
         for position in range(self.length):
             alphabet = torch.arange(self.symbols).repeat(len(prefixes))
@@ -276,7 +288,7 @@ class Grammar(ABC):
             scores = torch.zeros(len(longer), self.length, self.symbols)
             scores[:, : position + 1] = torch.nn.functional.one_hot(longer, self.symbols) - 1.0
             prefixes = longer[self.best(scores) == 0]
-        return prefixes
+            yield prefixes
 
     def symbol_marginals(self) -> Tensor:
         """Return the probability of each symbol in each cell of a word: (L, V) float64."""

@@ -17,10 +17,18 @@ LOG_ZERO = -1e30
 
 
 class Semiring(Protocol):
-    """`mul`, `sum` and `weigh` over tensors whose first axis is the batch."""
+    """`mul`, `sum` and `weigh` over tensors whose first axis is the batch.
+
+    Attributes:
+        zero, one: Neutral in `sum` and in `mul`.
+        idempotent: Whether a + a = a, so that nothing depends on how often a word is met.
+        power: The exponent of the grammar's weights; 0 takes each word once.
+    """
 
     zero: float
     one: float
+    idempotent: bool
+    power: float | Tensor
 
     def mul(self, a: Tensor, b: Tensor) -> Tensor:
         """Combine independent parts; `a` and `b` broadcast."""
@@ -41,6 +49,7 @@ class LogSemiring:
     """
 
     zero, one = LOG_ZERO, 0.0
+    idempotent = False
 
     def __init__(self, power: float | Tensor = 1.0) -> None:
         self.power = power
@@ -60,6 +69,8 @@ class LogSemiring:
 
 class MaxSemiring(LogSemiring):
     """The best score of any word, whatever its weight; the gradient is one best word."""
+
+    idempotent = True
 
     def __init__(self) -> None:
         super().__init__(power=0.0)
@@ -140,6 +151,8 @@ class RealSemiring:
     """Sums of signed numbers over the set, whatever the weights of its words."""
 
     zero, one = 0.0, 1.0
+    idempotent = False
+    power: float | Tensor = 0.0
 
     def mul(self, a: Tensor, b: Tensor) -> Tensor:
         """Multiply."""
@@ -158,6 +171,8 @@ class ModularSemiring:
     """Integer arithmetic modulo one prime per batch row, for exact counts by remainders."""
 
     zero, one = 0.0, 1.0
+    idempotent = False
+    power: float | Tensor = 0.0
 
     def __init__(self, primes: Tensor) -> None:
         self.primes = primes

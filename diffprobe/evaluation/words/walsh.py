@@ -160,6 +160,8 @@ class _RealSemiring:
     """Plain sums and products, of either sign."""
 
     zero, one = 0.0, 1.0
+    idempotent = False
+    power: float | Tensor = 1.0
 
     def mul(self, a: Tensor, b: Tensor) -> Tensor:
         return a * b

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class EMAConfig(AverageKind):
     """Exponential moving average: diffusers' EMAModel.
 
-    Its memory after s steps is min(decay, 1 - (1 + s)^-power); a `power` of 0 has the full memory
-    from the start.
+    With memory m_s = min(decay, 1 - s^-power) the average after step s is m_s times what it was
+    and 1 - m_s times the weights; a `power` of 0 has the full memory from the second step on.
     """
 
     name: ClassVar[str] = "ema"

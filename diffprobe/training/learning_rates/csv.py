@@ -38,13 +38,15 @@ class CSVConfig(LearningRateKind):
 
         rows = csv.DictReader(io.StringIO(self.resolved().rates))
         if COLUMN not in (rows.fieldnames or ()):
-            raise UsageError(f"a schedule needs a column {COLUMN!r}; there are {rows.fieldnames}")
+            there = ", ".join(rows.fieldnames or ()) or "nothing"
+            raise UsageError(f"a schedule needs a column {COLUMN!r}; its first line has {there}")
         found = []
         for line, row in enumerate(rows, 2):
             try:
                 found.append(float(row[COLUMN]))
             except (TypeError, ValueError) as error:
-                raise UsageError(f"line {line} of the schedule: {row[COLUMN]!r}") from error
+                told = f"line {line} of the schedule: {row[COLUMN]!r} is no learning rate"
+                raise UsageError(told) from error
             if not 0 <= found[-1] < float("inf"):
                 raise UsageError(f"line {line} of the schedule: {found[-1]} is no learning rate")
         check_reaches(len(found), steps)

@@ -32,8 +32,8 @@ class OptimizerKind(Kind, ABC):
         """
 
 
-# Needs a closure, or gradients that are sparse.
-UNFIT = ("LBFGS", "SparseAdam")
+# Needs a closure, gradients that are sparse, or weights that are all matrices.
+UNFIT = ("LBFGS", "SparseAdam", "Muon")
 
 
 class _Lent(OptimizerKind):
