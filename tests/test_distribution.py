@@ -173,7 +173,7 @@ def test_the_summary_is_json(grammar: Grammar) -> None:
 
 
 def test_rows_are_the_numbers_of_each_part() -> None:
-    found = distribution.measure(PARITY, PARITY.grammar.sample(200, seeded()))
+    found = distribution.measure(PARITY, PARITY.grammar.sample(500, seeded()))
     frame = found.to_frame().set_index("statistic")
     entropy = frame.loc["entropy of the valid words, nats"]
     assert (entropy["value"], entropy["floor_low"]) == (
