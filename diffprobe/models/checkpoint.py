@@ -75,7 +75,7 @@ def our_networks() -> dict[str, Any]:
     for announced in kinds.announced("network").values():
         kind = announced.load()
         if issubclass(kind, NetworkKind):
-            found[kind.model().__name__] = kind.model()
+            found |= {model.__name__: model for model in kind.models()}
     return found
 
 
