@@ -184,7 +184,7 @@ def measure(
     path.check()
     visited = path.batches[0].t
     x_t = torch.cat([batch.x_t for batch in path.batches])
-    variance = dataset.cells(path.trajectories.variance[0]).mean((2, 3))
+    variance = dataset.cells(path.trajectories.variance[0]).mean((2, 3, 4))
     regions = regions or Regions.cells(dataset)
     found = {
         "trajectory variance": variance.mean(1),
