@@ -19,7 +19,7 @@ CHUNK_ELEMENTS = 2**24
 LEGIBLE = 0.7
 
 # Nats by which the nearest picture of a clean cell beats every other. More than the evidence of any
-# noisy cell, and finite: where clean cells contradict the grammar, as few of them as can be give in.
+# noisy cell, and finite: where clean cells contradict the grammar, as few as can be give in.
 CERTAIN = 1e12
 
 

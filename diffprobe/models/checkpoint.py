@@ -71,7 +71,7 @@ def save_checkpoint(
 
 def our_networks() -> dict[str, Any]:
     """Return the classes of all network kinds by their names."""
-    found = {}
+    found: dict[str, Any] = {}
     for announced in kinds.announced("network").values():
         kind = announced.load()
         if issubclass(kind, NetworkKind):

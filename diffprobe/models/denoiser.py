@@ -1,4 +1,4 @@
-"""The denoiser: one map `(x_t, t) -> x0_hat` for networks of any prediction type and for oracles."""
+"""The denoiser: one map `(x_t, t) -> x0_hat`, for networks of any prediction type and oracles."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable

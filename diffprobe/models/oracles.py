@@ -147,7 +147,7 @@ class EmpiricalDenoiser(Denoiser):
 def _energy_by_pixel(
     x_t: Tensor, centre: Tensor, offsets: Tensor, alpha: Tensor, sigma: Tensor
 ) -> Tensor:
-    """Log likelihood of images `centre + offsets (M, D)` given `x_t (B, D)`: (B, M), plus constants.
+    """Log likelihood of `centre + offsets (M, D)` given `x_t (B, D)`: (B, M), up to constants.
 
     `alpha` and `sigma` are (B, D). Where pixels have no noise, images that are further from them
     than the nearest is are as good as excluded.

@@ -37,5 +37,5 @@ def timesteps_of(timestep: Tensor, batch: int, grid: Grid | None) -> Tensor:
 
 def embed(timesteps: Tensor, width: int) -> Tensor:
     """Return the sinusoidal embedding of `timesteps`, (B,) or (B, cells): (…, width) float32."""
-    flat = get_timestep_embedding(timesteps.flatten(), width)
+    flat: Tensor = get_timestep_embedding(timesteps.flatten(), width)
     return flat.reshape(*timesteps.shape, width)

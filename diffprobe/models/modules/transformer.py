@@ -82,7 +82,7 @@ class StripTransformer(ModelMixin, ConfigMixin):
         embedding = embed(timesteps_of(timestep, len(sample), self.grid), self.width)
         time = nn.functional.silu(self.time(embedding.to(sample)))
         if self.grid is not None:
-            time = self._by_token(time)
+            time = self._by_token(time, self.grid)
         x = self.input(tokens) + self.positions
         for block in self.blocks:
             x = block(x, time)
@@ -93,9 +93,9 @@ class StripTransformer(ModelMixin, ConfigMixin):
         )
         return UNet2DOutput(sample=result) if return_dict else (result,)
 
-    def _by_token(self, by_cell: Tensor) -> Tensor:
+    def _by_token(self, by_cell: Tensor, grid: tuple[int, int]) -> Tensor:
         """Give each token what its cell has: (B, cells, width) -> (B, N, width)."""
-        (rows, columns), (down, across) = self.grid, self.tokens_of_cell
+        (rows, columns), (down, across) = grid, self.tokens_of_cell
         return repeat(
             by_cell,
             "b (r k) d -> b (r down k across) d",
@@ -126,7 +126,7 @@ class TransformerBlock(nn.Module):
         nn.init.zeros_(self.modulation.bias)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """Map tokens `x (B, N, width)` and `time`, (B, width) or (B, N, width), to (B, N, width)."""
+        """Map tokens `x (B, N, width)` and `time`, (B, width) or of tokens, to (B, N, width)."""
         modulation = _by_image_or_token(self.modulation(time))
         scale_a, shift_a, gate_a, scale_m, shift_m, gate_m = modulation.chunk(6, dim=-1)
         x = x + gate_a * self.attend(self.norm(x) * (1 + scale_a) + shift_a)
@@ -149,7 +149,7 @@ def _by_image_or_token(modulation: Tensor) -> Tensor:
 def _tokens_of_cell(
     image_shape: tuple[int, int, int], grid: tuple[int, int], patch: tuple[int, int]
 ) -> tuple[int, int]:
-    cells = CellGrid.of(tuple(image_shape), tuple(grid))
+    cells = CellGrid.of(image_shape, grid)
     if cells.height % patch[0] or cells.width % patch[1]:
         raise UsageError(
             f"a patch of {patch[0]}×{patch[1]} pixels does not divide a cell of "

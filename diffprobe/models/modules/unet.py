@@ -33,8 +33,8 @@ class LevelMapUNet(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         channels = image_shape[0]
-        self.grid = tuple(grid)
-        self.cells = CellGrid.of(tuple(image_shape), tuple(grid))
+        self.grid = grid
+        self.cells = CellGrid.of(image_shape, grid)
         self.unet = UNet2DModel(in_channels=channels + 1, out_channels=channels, **unet)
 
     def forward(
