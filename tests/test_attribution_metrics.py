@@ -35,7 +35,7 @@ class Scaled(Denoiser):
 def asked(n: int, batch_size: int = 128) -> Question:
     random = torch.Generator().manual_seed(0)
     x, other = torch.randn(2, n, 1, 8, 10, generator=random)
-    cells = torch.arange(4).reshape(1, 4, 1, 1).expand(1, 4, 4, 5).float()
+    cells = torch.arange(4).reshape(1, 4, 1, 1, 1).expand(1, 4, 1, 4, 5).float()
     return Question(
         output=lambda x, weights: (weights * x * (1 + 0.5 * x)).sum((1, 2, 3)),
         x=x,

@@ -177,7 +177,7 @@ def test_x0_hat_of_a_flow_is_the_end_of_its_straight_line(
     for i in range(3):
         x = x_t[i : i + 1]
         scheduler = FlowMatchEulerDiscreteScheduler()
-        scheduler.set_timesteps(sigmas=[denoiser.sigmas[t[i]].item()])
+        scheduler.set_timesteps(sigmas=[denoiser.schedule.sigmas[t[i]].item()])
         timestep = scheduler.timesteps[:1]
         with torch.no_grad():
             if name == "sd3":
@@ -342,7 +342,9 @@ def test_a_single_network_takes_its_schedule_from_around_it(tmp_path: Path) -> N
     for folder in ("beside", "inside", "flat"):
         denoiser = load_denoiser(tmp_path / folder / "net")
         assert denoiser.prediction_type == "sample"
-        assert torch.allclose(denoiser.alphas.square().float(), scheduler.alphas_cumprod, atol=1e-6)
+        assert torch.allclose(
+            denoiser.schedule.alphas.square().float(), scheduler.alphas_cumprod, atol=1e-6
+        )
     network.save_pretrained(tmp_path / "alone" / "net")
     with pytest.raises(CheckpointError, match=r"there is no scheduler_config.json"):
         load_denoiser(tmp_path / "alone" / "net")
@@ -376,7 +378,9 @@ def test_the_shift_of_a_flow_follows_the_size(
     # The Flux pipeline's own spacing; all of it are levels of the denoiser.
     scheduler.set_timesteps(sigmas=np.linspace(1, 1 / 8, 8), mu=mu)
     levels = torch.arange(1000, 0, -125) - 1
-    assert torch.allclose(denoiser.sigmas[levels].float(), scheduler.sigmas[:-1], atol=1e-6)
+    assert torch.allclose(
+        denoiser.schedule.sigmas[levels].float(), scheduler.sigmas[:-1], atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", FLOWS)

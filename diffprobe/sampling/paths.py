@@ -101,11 +101,17 @@ class SchedulerPath(NoisePath):
                 f"sampler {sampler} cannot be used here: it is not for a variance-preserving "
                 "process"
             )
+        arguments = inspect.signature(made.step).parameters
+        needed = [name for name, a in arguments.items() if a.default is a.empty]
+        if len(needed) > 3:
+            raise UsageError(
+                f"sampler {sampler} cannot be used here: its step takes {', '.join(needed)}"
+            )
         made.set_timesteps(steps, device=schedule.device)
         self.scheduler = made
         self.levels = made.timesteps.long()
         self._options = dict(step_options or {})
-        self._takes_generator = "generator" in inspect.signature(made.step).parameters
+        self._takes_generator = "generator" in arguments
 
     def start(self, noise: Tensor) -> Tensor:
         """Scale the noise as the scheduler has it."""

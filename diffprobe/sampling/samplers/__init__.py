@@ -108,6 +108,7 @@ def _files() -> Mapping[str, Path]:
     if spec is None or spec.origin is None:
         return {}
     folder = Path(spec.origin).parent / "schedulers"
+    public = set(re.findall(r'"(\w+)"', Path(spec.origin).read_text("utf-8")))
     listed = re.findall(
         r'_import_structure\["(\w+)"\] = \[([^\]]*)\]', (folder / "__init__.py").read_text("utf-8")
     )
@@ -115,6 +116,7 @@ def _files() -> Mapping[str, Path]:
         name: folder / f"{module}.py"
         for module, classes in listed
         for name in re.findall(r'"(\w+Scheduler)"', classes)
+        if name in public
     }
 
 
