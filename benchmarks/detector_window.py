@@ -41,7 +41,8 @@ def areas(run: RunFolder, seed: int) -> list[Auroc]:
     denoiser = load_denoiser(run.path, config.sampling.weights)
     watch = Trajectories(denoiser.timesteps, WINDOWS)
     settings = replace(config.sampling, n=SAMPLES, steps=STEPS, seed=seed)
-    verdicts = judge(dataset, sample(denoiser, dataset.image_shape, settings, watch=watch).images)
+    made = sample(denoiser, dataset.image_shape, config.sampler, settings, watch=watch)
+    verdicts = judge(dataset, made.images)
     scores = watch.variance.mean((2, 3, 4)).double()
     legible, invalid = verdicts.legible, ~verdicts.grammatical
     return [auroc(score[legible], invalid[legible]) for score in scores]

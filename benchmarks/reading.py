@@ -14,8 +14,12 @@ from diffprobe.evaluation.verdicts import judge
 from diffprobe.foundations.statistics import wilson
 from diffprobe.models import ProductDenoiser, noise_scheduler
 from diffprobe.sampling import sample
+from diffprobe.sampling.samplers.ddim import DDIMConfig
+from diffprobe.sampling.samplers.ddpm import DDPMConfig
+from diffprobe.sampling.samplers.dpm_solver import DPMSolverConfig
+from diffprobe.sampling.samplers.euler import EulerConfig
 
-SAMPLERS = ("ddpm", "ddim", "dpm-solver++", "euler")
+SAMPLERS = (DDPMConfig(), DDIMConfig(), DPMSolverConfig(), EulerConfig())
 
 
 def refused() -> None:
@@ -24,13 +28,13 @@ def refused() -> None:
     oracle = ProductDenoiser(world, noise_scheduler(NoiseConfig()))
     print("cells of the product oracle that are refused, digits of a font in two variants")
     for sampler, steps in itertools.product(SAMPLERS, (10, 25, 50)):
-        config = SamplingConfig(sampler=sampler, n=256, steps=steps, batch_size=256)
-        images = sample(oracle, world.image_shape, config).images
+        config = SamplingConfig(n=256, steps=steps, batch_size=256)
+        images = sample(oracle, world.image_shape, sampler, config).images
         verdicts = judge(world, images)
         cells = verdicts.legible_cells
         found = reading.calibrate(world, reading.residual_noise(world, images, verdicts))
         print(
-            f"  {sampler:12} {steps:2} steps: {wilson(int((~cells).sum()), cells.numel())}; "
+            f"  {sampler.name:12} {steps:2} steps: {wilson(int((~cells).sum()), cells.numel())}; "
             f"calibrated refused {found.refused}, misread {found.misread}"
         )
 

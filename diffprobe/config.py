@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from diffprobe.datasets.streams import StreamKind
     from diffprobe.datasets.symbol_images import SymbolImages
     from diffprobe.models.networks import NetworkKind
+    from diffprobe.sampling.samplers import SamplerKind
     from diffprobe.training.averages import AverageKind
     from diffprobe.training.learning_rates import LearningRateKind
     from diffprobe.training.objectives import ObjectiveKind
@@ -98,14 +99,12 @@ HORIZON = (
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """`sampler` is ddpm, ddim, dpm-solver++, euler or the name of a diffusers scheduler class.
+    """How many samples, in how many steps of the `sampler`.
 
     `weights` names an average of the run, or is "raw"; by default the first average, if any.
     """
 
-    sampler: str = "ddim"
     steps: int = 50
-    eta: float = 0.0
     n: int = 512
     batch_size: int = 512
     weights: str = ""
@@ -201,6 +200,7 @@ class Config:
     learning_rate: "LearningRateKind" = chosen("learning_rate", "cosine")
     averages: "Mapping[str, AverageKind]" = several("average", "ema")
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    sampler: "SamplerKind" = chosen("sampler", "ddim")
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
 

@@ -11,7 +11,7 @@ config = resolve(preset="demo", assignments=["training.steps=600", "sampling.n=5
 dataset = config.dataset()
 run = train(config, "runs/example")
 
-samples = sample(load_denoiser(run.path), dataset.image_shape, config.sampling)
+samples = sample(load_denoiser(run.path), dataset.image_shape, config.sampler, config.sampling)
 report = report_samples(samples.images, dataset, run.path / "report")
 results = run_probes(open_subject(run.path), ["locality", "placement"])
 

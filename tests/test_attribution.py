@@ -63,7 +63,7 @@ def baseline(name: str, denoiser: Denoiser, t: int) -> Tensor:
         return noisy_inputs(denoiser, WORLD, 4, t, 0, block=1)
     alpha, _ = denoiser.alpha_sigma(torch.tensor([t]))
     # Every symbol of a parity word is as often 0 as 1.
-    cells = WORLD.glyphs.images.mean((0, 1)).expand(1, 4, -1, -1)
+    cells = WORLD.glyphs.images.mean((0, 1)).expand(1, 4, -1, -1, -1)
     return {"zeros": torch.zeros_like(x_t), "prior-mean": alpha * WORLD.image(cells)}[
         name
     ].expand_as(x_t)
@@ -97,7 +97,7 @@ def test_a_linear_map_is_attributed_in_closed_form() -> None:
         ("shapley", "noisy-image"),
     ):
         cells = WORLD.cells(gradient * (result.x_t - baseline(name, linear, 500)))
-        even = WORLD.image(cells.mean((2, 3), keepdim=True).expand_as(cells))
+        even = WORLD.image(cells.mean((2, 3, 4), keepdim=True).expand_as(cells))
         assert torch.allclose(maps[method], even, atol=1e-5)
     assert result.cell_error.max() < 1e-5
 
@@ -111,7 +111,7 @@ def test_ablation_and_shapley_values_equal_those_by_brute_force(name: str) -> No
     result = attribution.measure(
         curved, WORLD, many, t=500, methods=("feature-ablation", "shapley")
     )
-    ablation, shapley = WORLD.cells(result.maps.flatten(0, 1)).sum((2, 3)).reshape(2, 4, 4)
+    ablation, shapley = WORLD.cells(result.maps.flatten(0, 1)).sum((2, 3, 4)).reshape(2, 4, 4)
 
     def value(cells: tuple[int, ...]) -> Tensor:
         kept = masks[list(cells)].any(0)
@@ -151,7 +151,7 @@ def test_the_shapley_error_is_the_spread_over_repeats() -> None:
         METHODS["shapley"](replace(question, config=replace(question.config, seed=seed)))
         for seed in range(200)
     ]
-    values = torch.stack([WORLD.cells(maps).sum((2, 3)) for maps, _, _ in repeats])
+    values = torch.stack([WORLD.cells(maps).sum((2, 3, 4)) for maps, _, _ in repeats])
     claimed = torch.stack([error for *_, error in repeats]).square().mean(0).sqrt()
     assert torch.allclose(values.std(0), claimed, rtol=0.2)
 
@@ -263,7 +263,7 @@ def test_agreement_is_the_mean_over_images_of_spearmans_correlation() -> None:
     value, error = network.agreement.value, network.agreement.standard_error
     assert torch.allclose(value, value.T)
     assert torch.allclose(value.diagonal(), torch.ones(8).double())
-    cells = [WORLD.cells(m.abs()).sum((2, 3)) for m in network.maps]
+    cells = [WORLD.cells(m.abs()).sum((2, 3, 4)) for m in network.maps]
     expected = torch.tensor(
         [spearmanr(a, b).statistic for a, b in zip(cells[0], cells[7], strict=True)]
     )
@@ -321,7 +321,7 @@ def test_contrast_tells_symbols_of_equal_ink_apart() -> None:
     result = attribution.measure(product, brackets, contrast, t=150, methods=("shapley",))
     clean = attribution.measure(product, brackets, CONFIG, t=150, methods=("shapley",))
     words = result.x0_hat[:, 0, :, 8:16]  # at this level the product oracle is certain
-    own, other = brackets.glyphs.images[:, 0], brackets.glyphs.images[:, 0].flip(0)
+    own, other = brackets.glyphs.images[:, 0, 0], brackets.glyphs.images[:, 0, 0].flip(0)
     distance = (words[:, None] - own).square().mean((2, 3))
     sure = distance.min(1)
     assert (sure.values < 1e-2).all()

@@ -35,7 +35,7 @@ class Scaled(Denoiser):
 def asked(n: int, batch_size: int = 128) -> Question:
     random = torch.Generator().manual_seed(0)
     x, other = torch.randn(2, n, 1, 8, 10, generator=random)
-    cells = torch.arange(4).reshape(1, 4, 1, 1).expand(1, 4, 4, 5).float()
+    cells = torch.arange(4).reshape(1, 4, 1, 1, 1).expand(1, 4, 1, 4, 5).float()
     return Question(
         output=lambda x, weights: (weights * x * (1 + 0.5 * x)).sum((1, 2, 3)),
         x=x,
@@ -63,7 +63,7 @@ def test_infidelity_is_the_mean_over_sets_of_cells() -> None:
     """Of 16 sets, each of the 2^4 possible ones has its chance: the mean over all, within noise."""
     result = attribution.measure(BAYES, WORLD, CONFIG, t=400, methods=("shapley-zeros",))
     found = result.metrics[0, :, :2].double().mean(0)
-    cells = WORLD.cells(result.maps[0]).sum((2, 3))
+    cells = WORLD.cells(result.maps[0]).sum((2, 3, 4))
     level = torch.full((12,), 400)
 
     def output(x: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ def test_infidelity_is_the_mean_over_sets_of_cells() -> None:
     errors, changes = [], []
     for chosen in itertools.product((0.0, 1.0), repeat=4):
         inside = torch.tensor(chosen)
-        mask = WORLD.image(inside.reshape(1, 4, 1, 1).expand(1, 4, 4, 5))
+        mask = WORLD.image(inside.reshape(1, 4, 1, 1, 1).expand(1, 4, 1, 4, 5))
         change = output(result.x_t) - output(result.x_t * (1 - mask))
         errors.append((cells @ inside - change).square())
         changes.append(change.square())

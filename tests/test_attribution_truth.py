@@ -29,7 +29,7 @@ BRACKETS = SymbolImages(DyckConfig(8, 1).build(), Glyphs.font("()", (4, 5)), (1,
 def world(grammar: Grammar, variants: int = 2) -> SymbolImages:
     """Glyphs of noise, the first symbol with one variant fewer than the others."""
     random = torch.Generator().manual_seed(1)
-    images = torch.randn(grammar.symbols, variants, 2, 3, generator=random)
+    images = torch.randn(grammar.symbols, variants, 1, 2, 3, generator=random)
     counts = torch.full((grammar.symbols,), variants)
     counts[0] = max(1, variants - 1)
     images[0, counts[0] :] = images[0, 0]
@@ -49,7 +49,8 @@ def enumerated(
     words, variants = (torch.tensor(part) for part in zip(*chosen, strict=True))
     pictures = images.render(words, variants).double()
     prior = -glyphs.counts[words].double().log().sum(1)  # words alike, then variants alike
-    misfit = images.cells((x[:, None] - alpha * pictures[None]).flatten(0, 1)).square().sum((2, 3))
+    difference = images.cells((x[:, None] - alpha * pictures[None]).flatten(0, 1))
+    misfit = difference.square().sum((2, 3, 4))
     each = -misfit.reshape(len(x), len(pictures), -1) / (2 * sigma**2)
     values = torch.einsum("nchw,mchw->nm", weights, pictures)
     symbol = torch.nn.functional.one_hot(words[:, region], grammar.symbols).double()
@@ -141,7 +142,7 @@ def test_redrawing_is_sampling_the_cell_given_the_others() -> None:
         words = images.grammar.sample(draws, random, scores=scores)
         clean = images.draw(words, random).double()
         drawn = 0.8 * clean + 0.7 * torch.randn(clean.shape, generator=random).double()
-        cells = images.cells(x).repeat(draws, 1, 1, 1)
+        cells = images.cells(x).repeat(draws, 1, 1, 1, 1)
         cells[:, j] = images.cells(drawn)[:, j]
         expanded = weights.expand(draws, -1, -1, -1)
         outputs, symbols, *_ = enumerated(images, images.image(cells), 0.8, 0.7, expanded, region)

@@ -297,7 +297,7 @@ def test_dry_runs_do_nothing(own_run: Path, capsys: pytest.CaptureFixture[str]) 
     assert json.loads(capsys.readouterr().out)["config"]["training"]["seed"] == 7
     before = sorted(own_run.rglob("*"))
     assert run(["sample", "--checkpoint", str(own_run), "--eta", "1", "--dry-run"]) == 0
-    assert json.loads(capsys.readouterr().out)["sampling"]["eta"] == 1.0
+    assert json.loads(capsys.readouterr().out)["sampler"]["eta"] == 1.0
     assert run(["probe", "--checkpoint", str(own_run), "--variant", "l1", "--dry-run"]) == 0
     assert json.loads(capsys.readouterr().out)["probe"]["variant"] == "l1"
     assert sorted(own_run.rglob("*")) == before

@@ -26,6 +26,7 @@ from diffprobe.probes.regions import Regions
 from diffprobe.probes.sampling_path import Running, Trajectories, symbol_entropy
 from diffprobe.probes.subject import subject_of
 from diffprobe.sampling import sample
+from diffprobe.sampling.samplers.ddim import DDIMConfig
 
 SCHEDULER = noise_scheduler(NoiseConfig())
 STRIP = SymbolImages(ParityConfig(4).build(), Glyphs.font("01", (4, 4)), (1, 4))
@@ -67,6 +68,7 @@ def test_scores_are_those_of_the_stored_path() -> None:
     images = sample(
         mixture,
         STRIP.image_shape,
+        DDIMConfig(),
         replace(SAMPLING, n=60),
         watch=lambda index, t, x_t, x0_hat: path[index].append((int(t), x_t, x0_hat)),
     ).images
@@ -115,7 +117,7 @@ def check(result: Detectors, name: str, expected: Tensor, rel: float = 1e-4) -> 
 
 
 def brute_entropy(x0_hat: Tensor) -> Tensor:
-    glyphs, tau = STRIP.glyphs.images[:, 0], STRIP.glyphs.radius
+    glyphs, tau = STRIP.glyphs.images[:, 0, 0], STRIP.glyphs.radius
     cells = x0_hat.reshape(-1, 4, 4, 4).transpose(1, 2)  # (N, cell, row, column)
     squares = (cells[:, :, None] - glyphs).square().mean((-1, -2))
     p = torch.exp(-squares / (2 * tau**2))
@@ -145,7 +147,7 @@ def test_the_ldr_is_that_of_each_sample() -> None:
         if t == result.t:
             seen.append(x_t)
 
-    sample(BAYES, STRIP.image_shape, replace(SAMPLING, n=40), watch=watch)
+    sample(BAYES, STRIP.image_shape, DDIMConfig(), replace(SAMPLING, n=40), watch=watch)
     energies = exact_energies(BAYES, seen[0], result.t, Regions.cells(STRIP))
     exact = energies.diagonal(dim1=1, dim2=2).sum(1) / energies.sum((1, 2))
     together = torch.corrcoef(torch.stack([exact, result.scores["LDR"]]))[0, 1]
@@ -203,7 +205,7 @@ def test_renoising_counts_cells_that_are_read_differently() -> None:
 
 
 def test_soft_readings_go_from_certain_to_even() -> None:
-    glyphs = STRIP.glyphs.images[:, 0]
+    glyphs = STRIP.glyphs.images[:, 0, 0]
     clear = STRIP.render(torch.tensor([[0, 1, 1, 0]]))
     between = glyphs.mean(0).repeat(1, 4)[None, None]
     other = math.exp(-9 / 2)  # three radii away
@@ -216,7 +218,7 @@ def test_variants_of_a_symbol_are_averaged_over() -> None:
     world = SymbolImages(ModularSumConfig(2, 3, 3).build(), Glyphs.font("abc", (6, 6), 3), (1, 2))
     images = torch.randn(5, *world.image_shape, generator=generator(0, "test"))
     cells = world.cells(images)[:, :, None, None]
-    squares = (cells - world.glyphs.images).square().mean((-1, -2))
+    squares = (cells - world.glyphs.images).square().mean((-1, -2, -3))
     p = torch.exp(-squares / (2 * world.glyphs.radius**2)).double().mean(-1)
     p = p / p.sum(-1, keepdim=True)
     expected = torch.special.entr(p).sum(-1).mean(1)
@@ -314,7 +316,7 @@ def test_windows_in_one_pass_are_those_of_the_stored_path() -> None:
         watch(index, t, x_t, x0_hat)
         kept.append((index, 1 - int(t) / 999, x0_hat))
 
-    sample(Wavering(SCHEDULER), STRIP.image_shape, settings, watch=both)
+    sample(Wavering(SCHEDULER), STRIP.image_shape, DDIMConfig(), settings, watch=both)
     assert watch.variance.shape == (3, 50, *STRIP.image_shape)
     for (low, high), found in zip(windows, watch.variance, strict=True):
         wanted = [

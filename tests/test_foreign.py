@@ -31,6 +31,8 @@ from diffprobe.foundations.seeding import generator
 from diffprobe.models import Condition, find_checkpoint, load_denoiser, noise_scheduler
 from diffprobe.models.foreign import pack, unpack
 from diffprobe.sampling import sample
+from diffprobe.sampling.samplers.ddim import DDIMConfig
+from diffprobe.sampling.samplers.ddpm import DDPMConfig
 
 DIFFUSIONS = ["pixels", "classes", "stable-diffusion", "dit"]
 FLOWS = ["sd3", "flux"]
@@ -175,7 +177,7 @@ def test_x0_hat_of_a_flow_is_the_end_of_its_straight_line(
     for i in range(3):
         x = x_t[i : i + 1]
         scheduler = FlowMatchEulerDiscreteScheduler()
-        scheduler.set_timesteps(sigmas=[denoiser.sigmas[t[i]].item()])
+        scheduler.set_timesteps(sigmas=[denoiser.schedule.sigmas[t[i]].item()])
         timestep = scheduler.timesteps[:1]
         with torch.no_grad():
             if name == "sd3":
@@ -324,8 +326,8 @@ def test_a_learned_variance_is_dropped(tmp_path: Path) -> None:
     with torch.no_grad():
         eps = network(x_t, t).sample[:, :3]
     assert torch.allclose(alpha * denoiser(x_t, t) + sigma * eps, x_t, atol=1e-4)
-    config = SamplingConfig(n=2, steps=3, batch_size=2, sampler="ddpm")
-    assert sample(denoiser, denoiser.image_shape, config).images.isfinite().all()
+    config = SamplingConfig(n=2, steps=3, batch_size=2)
+    assert sample(denoiser, denoiser.image_shape, DDPMConfig(), config).images.isfinite().all()
 
 
 def test_a_single_network_takes_its_schedule_from_around_it(tmp_path: Path) -> None:
@@ -340,7 +342,9 @@ def test_a_single_network_takes_its_schedule_from_around_it(tmp_path: Path) -> N
     for folder in ("beside", "inside", "flat"):
         denoiser = load_denoiser(tmp_path / folder / "net")
         assert denoiser.prediction_type == "sample"
-        assert torch.allclose(denoiser.alphas.square().float(), scheduler.alphas_cumprod, atol=1e-6)
+        assert torch.allclose(
+            denoiser.schedule.alphas.square().float(), scheduler.alphas_cumprod, atol=1e-6
+        )
     network.save_pretrained(tmp_path / "alone" / "net")
     with pytest.raises(CheckpointError, match=r"there is no scheduler_config.json"):
         load_denoiser(tmp_path / "alone" / "net")
@@ -374,14 +378,16 @@ def test_the_shift_of_a_flow_follows_the_size(
     # The Flux pipeline's own spacing; all of it are levels of the denoiser.
     scheduler.set_timesteps(sigmas=np.linspace(1, 1 / 8, 8), mu=mu)
     levels = torch.arange(1000, 0, -125) - 1
-    assert torch.allclose(denoiser.sigmas[levels].float(), scheduler.sigmas[:-1], atol=1e-6)
+    assert torch.allclose(
+        denoiser.schedule.sigmas[levels].float(), scheduler.sigmas[:-1], atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", FLOWS)
 def test_a_flow_is_sampled_as_diffusers_would(name: str, folders: dict[str, Path]) -> None:
     denoiser = load(folders, name)
     config = SamplingConfig(n=3, steps=6, batch_size=3)
-    ours = sample(denoiser, denoiser.image_shape, config)
+    ours = sample(denoiser, denoiser.image_shape, DDIMConfig(), config)
     assert ours.sampler["class"] == "FlowMatchEulerDiscreteScheduler"
     json.dumps(dict(ours.sampler))
 
@@ -395,9 +401,9 @@ def test_a_flow_is_sampled_as_diffusers_would(name: str, folders: dict[str, Path
         x = scheduler.step(v, timestep, x).prev_sample
     assert torch.allclose(ours.images, x, atol=1e-4)
     with pytest.raises(UsageError, match="sampler ddpm is not for flow matching; choose from ddim"):
-        sample(denoiser, denoiser.image_shape, SamplingConfig(sampler="ddpm"))
+        sample(denoiser, denoiser.image_shape, DDPMConfig(), config)
     with pytest.raises(UsageError, match="has no eta"):
-        sample(denoiser, denoiser.image_shape, SamplingConfig(n=1, steps=2, eta=0.5))
+        sample(denoiser, denoiser.image_shape, DDIMConfig(eta=0.5), config)
 
 
 @pytest.mark.parametrize("name", ["stable-diffusion", "dit"])
@@ -405,8 +411,8 @@ def test_latents_are_not_clipped(name: str, folders: dict[str, Path]) -> None:
     denoiser = load(folders, name)
     assert not denoiser.scheduler.config.clip_sample
     assert load(folders, "pixels").scheduler.config.clip_sample
-    config = SamplingConfig(n=2, steps=4, batch_size=2, sampler="ddpm")
-    samples = sample(denoiser, denoiser.image_shape, config)
+    config = SamplingConfig(n=2, steps=4, batch_size=2)
+    samples = sample(denoiser, denoiser.image_shape, DDPMConfig(), config)
     assert not samples.sampler["config"]["clip_sample"]
     assert samples.images.abs().max() > 1
 

@@ -9,7 +9,7 @@ from diffprobe.foundations.errors import UsageError
 
 def test_a_font_draws_every_symbol_within_its_range() -> None:
     glyphs = Glyphs.font("0123456789()[]αβ", cell=(9, 7), variants=3)
-    assert glyphs.images.shape == (16, 3, 9, 7)
+    assert glyphs.images.shape == (16, 3, 1, 9, 7)
     assert glyphs.cell == (9, 7)
     assert glyphs.images.min() == -1
     assert (glyphs.images.flatten(2).amax(-1) == 1).all()  # full contrast

@@ -23,7 +23,7 @@ def test_cells_and_image_are_inverse(grid: tuple[int, int]) -> None:
     assert torch.equal(dataset.image(dataset.cells(images)), images)
     # Cells are filled row by row.
     first = dataset.cells(images)[0, 0]
-    assert torch.equal(images[0, 0, :8, :5], first)
+    assert torch.equal(images[0, :, :8, :5], first)
 
 
 @pytest.mark.parametrize("variants", [1, 5])
@@ -97,7 +97,7 @@ def test_evidence_is_the_likelihood_of_the_noisy_cell() -> None:
             alpha[n].double() * dataset.glyphs.images.double(), sigma[n].double()
         )
         for i in range(2):
-            by_variant = normal.log_prob(cells[n, i]).sum((-1, -2))
+            by_variant = normal.log_prob(cells[n, i]).sum((-1, -2, -3))
             expected = by_variant.logsumexp(1) - math.log(3)
             # Equal up to a constant per cell.
             difference = scores[n, i] - expected
@@ -132,8 +132,8 @@ def test_parts_that_do_not_fit_are_refused(make, message: str) -> None:  # type:
         (lambda d: d.render(torch.tensor([[0, 1]]), torch.tensor([[0, 1]])), "variant"),
         (lambda d: d.render(torch.tensor([[0, 1]]), torch.tensor([0])), "variants have shape"),
         (
-            lambda d: d.evidence(torch.zeros(1, 1, 8, 16), torch.ones(1), torch.zeros(1)),
-            "sigma > 0",
+            lambda d: d.evidence(torch.zeros(1, 1, 8, 16), torch.ones(1), -torch.ones(1)),
+            "sigma >= 0",
         ),
     ],
 )

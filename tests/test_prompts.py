@@ -161,8 +161,8 @@ def test_the_pipeline_itself_meets_the_same_x0_hat(
             x0_hat = theirs(output, timestep, x).pred_original_sample
         else:
             sigma = timestep / 1000
-            level = int((denoiser.sigmas - sigma).abs().argmin())
-            assert denoiser.sigmas[level].item() == pytest.approx(sigma.item(), abs=1e-6)
+            level = int((denoiser.schedule.sigmas - sigma).abs().argmin())
+            assert denoiser.schedule.sigmas[level].item() == pytest.approx(sigma.item(), abs=1e-6)
             x0_hat = x - sigma * output
         if name == "flux":
             x, x0_hat = (unpack(z, 4, 4) for z in (x, x0_hat))

@@ -1,6 +1,9 @@
+import dataclasses
+import inspect
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import numpy as np
@@ -11,28 +14,42 @@ from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteSchedu
 from diffprobe.config import NoiseConfig, SamplingConfig
 from diffprobe.datasets import hypercube
 from diffprobe.datasets.grammars.parity import ParityConfig
+from diffprobe.foundations import kinds
 from diffprobe.foundations.errors import DiffprobeError, UsageError
 from diffprobe.foundations.seeding import generator
+from diffprobe.foundations.settings import build_kind
 from diffprobe.models import NetworkDenoiser, noise_scheduler
+from diffprobe.models.networks.residual_mlp import ResidualMLPConfig
 from diffprobe.models.oracles import BayesDenoiser, WienerDenoiser
-from diffprobe.sampling import SAMPLERS, Samples, load_samples, sample, samples_name
+from diffprobe.sampling import Samples, load_samples, sample, samples_name
+from diffprobe.sampling.samplers import SamplerKind, lent_names
+from diffprobe.sampling.samplers.ddim import DDIMConfig
+from diffprobe.sampling.samplers.ddpm import DDPMConfig
+from diffprobe.sampling.samplers.sequential import SequentialConfig
 
 SCHEDULER = noise_scheduler(NoiseConfig())
 WORLD = hypercube(ParityConfig(4).build())
 BAYES = BayesDenoiser(WORLD, SCHEDULER)
 CONFIG = SamplingConfig(n=6, steps=8, batch_size=6)
+DDIM = DDIMConfig()
+CLASSES = {
+    "ddpm": "DDPMScheduler",
+    "ddim": "DDIMScheduler",
+    "dpm-solver++": "DPMSolverMultistepScheduler",
+    "euler": "EulerDiscreteScheduler",
+}
+
+
+def sampler(name: str, **settings: Any) -> SamplerKind:
+    return kinds.find("sampler", name)(**settings)
 
 
 @pytest.mark.parametrize(("kind", "name"), [("epsilon", "ddim"), ("v_prediction", "ddpm")])
 def test_a_network_is_sampled_as_diffusers_would(kind: str, name: str) -> None:
     """Our x0_hat through `prediction_type="sample"` against diffusers on the raw prediction."""
-    from diffprobe.config import ResidualMLPConfig
-
     network = ResidualMLPConfig(width=16, depth=1).build((1, 1, 4), seed=3)
     training = noise_scheduler(NoiseConfig(prediction_type=kind))
-    ours = sample(
-        NetworkDenoiser(network, training), (1, 1, 4), replace(CONFIG, sampler=name)
-    ).images
+    ours = sample(NetworkDenoiser(network, training), (1, 1, 4), sampler(name), CONFIG).images
 
     cls = {"ddim": DDIMScheduler, "ddpm": DDPMScheduler}[name]
     scheduler = cls.from_config(training.config, timestep_spacing="trailing")
@@ -53,20 +70,20 @@ def test_gaussian_data_come_out_with_their_mean_and_variance() -> None:
     wiener = WienerDenoiser(data, SCHEDULER)
     config = SamplingConfig(n=4000, steps=1000, batch_size=4000)
     for name in ("ddim", "ddpm", "dpm-solver++", "euler"):
-        images = sample(wiener, (1, 1, 1), replace(config, sampler=name)).images
+        images = sample(wiener, (1, 1, 1), sampler(name), config).images
         assert images.mean().item() == pytest.approx(data.mean().item(), abs=0.01), name
         assert images.std().item() == pytest.approx(data.std().item(), rel=0.05), name
 
 
-@pytest.mark.parametrize("name", [*SAMPLERS, "HeunDiscreteScheduler", "UniPCMultistepScheduler"])
+@pytest.mark.parametrize("name", [*CLASSES, "HeunDiscreteScheduler", "UniPCMultistepScheduler"])
 def test_every_sampler_reaches_the_language_with_the_bayes_oracle(name: str) -> None:
-    config = SamplingConfig(sampler=name, n=64, steps=60, batch_size=64)
-    samples = sample(BAYES, WORLD.image_shape, config)
+    config = SamplingConfig(n=64, steps=60, batch_size=64)
+    samples = sample(BAYES, WORLD.image_shape, sampler(name), config)
     words, legible = WORLD.read(samples.images)
     assert samples.images.shape == (64, 1, 1, 4)
     assert legible.all(1).float().mean() > 0.95
     assert WORLD.grammar.contains(words[legible.all(1)]).float().mean() > 0.97
-    assert samples.sampler["class"] == SAMPLERS.get(name, name)
+    assert samples.sampler["class"] == CLASSES.get(name, name)
     assert len(samples.sampler["timesteps"]) >= 60
     json.dumps(dict(samples.sampler))
 
@@ -76,13 +93,14 @@ def test_a_flow_brings_gaussian_data_and_a_language_back() -> None:
     random = torch.Generator().manual_seed(0)
     data = 0.1 + 0.2 * torch.randn(4000, 1, 1, 1, generator=random)
     config = SamplingConfig(n=4000, steps=300, batch_size=4000)
-    images = sample(WienerDenoiser(data, flow), (1, 1, 1), config).images
+    images = sample(WienerDenoiser(data, flow), (1, 1, 1), DDIM, config).images
     assert images.mean().item() == pytest.approx(data.mean().item(), abs=0.01)
     assert images.std().item() == pytest.approx(data.std().item(), rel=0.05)
     levels: list[int] = []
     samples = sample(
         BayesDenoiser(WORLD, flow),
         WORLD.image_shape,
+        DDIM,
         SamplingConfig(n=64, steps=40, batch_size=64),
         watch=lambda batch, t, x_t, x0_hat: levels.append(int(t)),
     )
@@ -101,17 +119,17 @@ def test_the_path_can_be_watched(name: str) -> None:
         assert x_t.shape == (4 if batch == 0 else 2, 1, 1, 4)
         assert torch.equal(x0_hat, BAYES(x_t, t.expand(len(x_t))))
 
-    config = replace(CONFIG, sampler=name, batch_size=4)
-    watched = sample(BAYES, (1, 1, 4), config, watch=watch)
+    config = replace(CONFIG, batch_size=4)
+    watched = sample(BAYES, (1, 1, 4), sampler(name), config, watch=watch)
     assert [batch for batch, _ in steps] == [0] * 8 + [1] * 8
     assert [t for _, t in steps[:8]] == sorted({t for _, t in steps}, reverse=True)
-    assert torch.equal(watched.images, sample(BAYES, (1, 1, 4), config).images)
+    assert torch.equal(watched.images, sample(BAYES, (1, 1, 4), sampler(name), config).images)
 
 
 def test_the_seed_decides() -> None:
-    config = replace(CONFIG, n=10, batch_size=4, sampler="ddpm")
+    config = replace(CONFIG, n=10, batch_size=4)
     images, again, other = (
-        sample(BAYES, (1, 1, 4), replace(config, seed=s)).images for s in (0, 0, 1)
+        sample(BAYES, (1, 1, 4), DDPMConfig(), replace(config, seed=s)).images for s in (0, 0, 1)
     )
     assert images.shape == (10, 1, 1, 4)
     assert torch.equal(images, again)
@@ -120,32 +138,68 @@ def test_the_seed_decides() -> None:
 
 
 def test_eta_adds_noise() -> None:
-    plain, noisy = (sample(BAYES, (1, 1, 4), replace(CONFIG, eta=e)).images for e in (0.0, 1.0))
+    plain, noisy = (sample(BAYES, (1, 1, 4), DDIMConfig(e), CONFIG).images for e in (0.0, 1.0))
     assert not torch.equal(plain, noisy)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sampler": "dimm"}, "unknown sampler 'dimm': did you mean 'ddim'"),
-        ({"sampler": "DDIMSheduler"}, "did you mean 'DDIMScheduler'"),
         ({"steps": 0}, "sampling.steps must be at least 1"),
         ({"steps": 1001}, "exceeds the 1000 noise levels"),
         ({"n": 0}, "sampling.n must be at least 1"),
         ({"batch_size": 0}, "sampling.batch_size must be at least 1"),
-        ({"eta": 1.5}, r"must lie in \[0, 1\]"),
-        ({"sampler": "euler", "eta": 0.5}, "EulerDiscreteScheduler has no eta"),
-        ({"sampler": "FlowMatchEulerDiscreteScheduler"}, "cannot be used here"),
     ],
 )
 def test_bad_settings_are_refused(change: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        sample(BAYES, (1, 1, 4), replace(CONFIG, **change))
+        sample(BAYES, (1, 1, 4), DDIM, replace(CONFIG, **change))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "dimm"}, "unknown sampler.name 'dimm': did you mean 'ddim'"),
+        ({"name": "DDIMSheduler"}, "did you mean 'DDIMScheduler'"),
+        ({"name": "ddim", "eta": 1.5}, r"must lie in \[0, 1\]"),
+        ({"name": "DDIMScheduler", "eta": 1.5}, r"must lie in \[0, 1\]"),
+        ({"name": "euler", "eta": 0.5}, "unknown key 'sampler.eta'"),
+        ({"name": "EulerDiscreteScheduler", "eta": 0.5}, "unknown key 'sampler.eta'"),
+        ({"name": "dpm-solver++", "order": 4}, "sampler.order must be 1, 2 or 3"),
+        ({"name": "sequential", "overlap": 2.0}, r"must lie in \[0, 1\]"),
+    ],
+)
+def test_bad_samplers_are_refused(settings: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        build_kind("sampler", settings, "sampler")
+
+
+def test_a_sampler_of_the_other_process_is_refused() -> None:
+    for name in ("FlowMatchEulerDiscreteScheduler", "KarrasVeScheduler"):
+        with pytest.raises(UsageError, match="cannot be used here"):
+            sample(BAYES, (1, 1, 4), sampler(name), CONFIG)
+    flow = BayesDenoiser(WORLD, FlowMatchEulerDiscreteScheduler())
+    with pytest.raises(UsageError, match="ddpm is not for flow matching"):
+        sample(flow, (1, 1, 4), DDPMConfig(), CONFIG)
+    with pytest.raises(UsageError, match="along a flow the sampler ddim has no eta"):
+        sample(flow, (1, 1, 4), DDIMConfig(0.5), CONFIG)
+
+
+def test_what_diffusers_has_is_lent() -> None:
+    theirs = {c for c in dir(diffusers) if c.endswith("Scheduler") and c[0].isupper()}
+    assert theirs == set(lent_names())
+    assert all(hasattr(diffusers, name) for name in CLASSES.values())
+    for name in theirs:
+        cls = getattr(diffusers, name)
+        if inspect.isfunction(vars(cls).get("step")):
+            assert ("eta" in inspect.signature(cls.step).parameters) == (
+                "eta" in {f.name for f in dataclasses.fields(sampler(name))}
+            ), name
 
 
 def test_saved_samples_come_back(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "samples.npz"
-    samples = sample(BAYES, (1, 1, 4), CONFIG)
+    samples = sample(BAYES, (1, 1, 4), DDIM, CONFIG)
     samples.save(path)
     again = load_samples(path)
     assert torch.equal(again.images, samples.images)
@@ -207,14 +261,13 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_names_tell_samples_apart() -> None:
-    assert samples_name(16, CONFIG) == "step-000016_ema_ddim-8_n-6_seed-0.npz"
+    assert samples_name(16, DDIM, CONFIG, "ema") == "step-000016_ema_ddim-8_n-6_seed-0.npz"
+    assert "ddim-8_eta-0.5_n-6" in samples_name(16, DDIMConfig(0.5), CONFIG, "ema")
     names = {
-        samples_name(step, replace(CONFIG, **change))
+        samples_name(step, kind, replace(CONFIG, seed=seed), weights)
         for step in (None, 16, 32)
-        for change in ({}, {"eta": 0.5}, {"seed": 1}, {"weights": "raw"}, {"sampler": "ddpm"})
+        for kind in (DDIM, DDIMConfig(0.5), DDPMConfig(), SequentialConfig(overlap=0.25))
+        for seed in (0, 1)
+        for weights in ("raw", "ema")
     }
-    assert len(names) == 15
-
-
-def test_short_names_are_diffusers_classes() -> None:
-    assert all(hasattr(diffusers, name) for name in SAMPLERS.values())
+    assert len(names) == 48

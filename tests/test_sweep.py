@@ -12,6 +12,7 @@ from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.records import plain
 from diffprobe.models import BayesDenoiser, ProductDenoiser, noise_scheduler
 from diffprobe.sampling import sample
+from diffprobe.sampling.samplers.ddim import DDIMConfig
 
 CUBE = hypercube(ParityConfig(4).build())
 SCHEDULER = noise_scheduler(NoiseConfig(timesteps=100))
@@ -21,7 +22,7 @@ CONFIG = SamplingConfig(n=60, seed=3)
 @pytest.fixture(scope="module")
 def found() -> sweep.Sweep:
     local = ProductDenoiser(CUBE, SCHEDULER)
-    return sweep.run(local, CUBE, ("ddim", "ddpm", "dpm"), (5, 20), (0.0, 1.0), CONFIG)
+    return sweep.run(local, CUBE, ("ddim", "ddpm", "dpm-solver++"), (5, 20), (0.0, 1.0), CONFIG)
 
 
 def test_eta_is_varied_only_where_there_is_one(found: sweep.Sweep) -> None:
@@ -32,13 +33,13 @@ def test_eta_is_varied_only_where_there_is_one(found: sweep.Sweep) -> None:
         ("ddim, eta 1", 20),
         ("ddpm", 5),
         ("ddpm", 20),
-        ("dpm", 5),
-        ("dpm", 20),
+        ("dpm-solver++", 5),
+        ("dpm-solver++", 20),
     ]
 
 
 def test_a_row_is_what_sampling_and_judging_give(found: sweep.Sweep) -> None:
-    settings = SamplingConfig(sampler="ddim", steps=20, eta=1.0, n=60, seed=3)
+    settings = SamplingConfig(steps=20, n=60, seed=3)
     for denoiser, legible, grammatical in (
         (ProductDenoiser(CUBE, SCHEDULER), found.ways[3].legible, found.ways[3].grammatical),
         (
@@ -47,7 +48,9 @@ def test_a_row_is_what_sampling_and_judging_give(found: sweep.Sweep) -> None:
             found.ways[3].bayes_grammatical,
         ),
     ):
-        verdicts = judge(CUBE, sample(denoiser, CUBE.image_shape, settings).images)
+        verdicts = judge(
+            CUBE, sample(denoiser, CUBE.image_shape, DDIMConfig(eta=1.0), settings).images
+        )
         assert (legible, grammatical) == (verdicts.legible_rate, verdicts.grammatical_rate)
 
 

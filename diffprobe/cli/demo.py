@@ -44,8 +44,10 @@ def command(
     run = train(config, out, device, progress.terminal)
     dataset = config.dataset()
     denoiser = load_denoiser(run.path, config.weights, chosen)
-    samples = sample(denoiser, dataset.image_shape, config.sampling, progress.terminal)
-    name = samples_name(config.training.steps, config.sampling, config.weights)
+    samples = sample(
+        denoiser, dataset.image_shape, config.sampler, config.sampling, progress.terminal
+    )
+    name = samples_name(config.training.steps, config.sampler, config.sampling, config.weights)
     samples.save(run.path / "samples" / name)
     quick = replace(
         config,

@@ -56,7 +56,7 @@ TOO_MANY = 3  # exit code where --fail-above is exceeded
     help="Several sources: sample i of each came from the same noise (same seed, size and batch).",
 )
 @click.option(
-    "--samplers", metavar="A,B", help="Sweep over samplers instead, such as ddim,ddpm,dpm."
+    "--samplers", metavar="A,B", help="Sweep over samplers instead, such as ddim,ddpm,euler."
 )
 @click.option("--nfe", metavar="N,M", help="Their numbers of steps.  [default: 5,10,20,50]")
 @click.option("--eta", metavar="X,Y", help="Their eta, where they have one.  [default: 0]")

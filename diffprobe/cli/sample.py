@@ -13,7 +13,7 @@ sampling_options = opt.options(
     click.option(
         "--sampler",
         metavar="NAME",
-        help="ddpm, ddim, dpm-solver++, euler, or a diffusers scheduler class.",
+        help="ddpm, ddim, dpm-solver++, euler, sequential, or a diffusers scheduler class.",
     ),
     click.option("--sampler-steps", type=int, metavar="N", help="Steps of the sampler."),
     click.option("--eta", type=float, metavar="X", help="DDIM's noise, from 0 to 1."),
@@ -65,22 +65,24 @@ def command(
         assignments=assignments,
         flags={
             "sampling.n": n,
-            "sampling.sampler": sampler,
+            "sampler.name": sampler,
+            "sampler.eta": eta,
             "sampling.steps": sampler_steps,
-            "sampling.eta": eta,
             "sampling.batch_size": batch_size,
             "sampling.weights": weights,
             "sampling.seed": seed,
         },
     )
-    target = out or run.path / "samples" / samples_name(found.step, config.sampling, config.weights)
+    name = samples_name(found.step, config.sampler, config.sampling, config.weights)
+    target = out or run.path / "samples" / name
     if dry_run:
-        opt.print_json({"file": str(target), "sampling": to_settings(config)["sampling"]})
+        settings = to_settings(config)
+        opt.print_json({"file": str(target), **{k: settings[k] for k in ("sampler", "sampling")}})
         return
     opt.show_warnings()
     denoiser = load_denoiser(found.path, config.weights, resolve_device(device))
     shape = config.dataset().image_shape
-    samples = sample(denoiser, shape, config.sampling, progress.terminal)
+    samples = sample(denoiser, shape, config.sampler, config.sampling, progress.terminal)
     samples.save(target)
     if as_json:
         opt.print_json({"file": str(target), "sampler": samples.sampler})

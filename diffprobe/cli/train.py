@@ -90,7 +90,7 @@ def _summary(config: Config) -> dict[str, str]:
 
     dataset = config.dataset()
     stream = config.stream.build(dataset.grammar)
-    network = config.network.build(dataset.image_shape, config.training.seed)
+    network = config.network.build(dataset.image_shape, config.training.seed, dataset.grid)
     channels, height, width = dataset.image_shape
     words = dataset.grammar.count()
     stream.check(config.training.steps, config.training.batch_size)

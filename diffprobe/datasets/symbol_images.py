@@ -6,6 +6,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from diffprobe.datasets.cell_grid import CellGrid
 from diffprobe.datasets.glyphs import Glyphs
 from diffprobe.datasets.inference.grammar import Grammar
 from diffprobe.foundations.errors import UsageError
@@ -17,13 +18,17 @@ CHUNK_ELEMENTS = 2**24
 # are, and 1.8 % of those are read as another digit.
 LEGIBLE = 0.7
 
+# Nats by which the nearest picture of a clean cell beats every other. More than the evidence of any
+# noisy cell, and finite: where clean cells contradict the grammar, as few as can be give in.
+CERTAIN = 1e12
+
 
 class SymbolImages:
     """Words of a grammar drawn with glyphs on a grid.
 
     Args:
         grammar: Whose words are drawn, L cells over V symbols.
-        glyphs: (V, K, h, w) pictures of its symbols.
+        glyphs: (V, K, C, h, w) pictures of its symbols.
         grid: Rows and columns, `rows * columns == L`; cells are filled row by row.
 
     Raises:
@@ -55,19 +60,24 @@ class SymbolImages:
         self.grid = grid
 
     @property
+    def cell_grid(self) -> CellGrid:
+        """How the image is divided into cells."""
+        return CellGrid(*self.grid, *self.glyphs.cell)
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         """C, H, W of an image."""
         (rows, columns), (height, width) = self.grid, self.glyphs.cell
-        return 1, rows * height, columns * width
+        return self.glyphs.channels, rows * height, columns * width
 
     def draw(self, words: Tensor, generator: torch.Generator) -> Tensor:
-        """Render `words (N, L)` with variants drawn at random: (N, 1, H, W)."""
+        """Render `words (N, L)` with variants drawn at random: (N, C, H, W)."""
         counts = self.glyphs.counts.to(words.device)[words]
         uniform = torch.rand(words.shape, generator=generator, device=words.device)
         return self.render(words, (uniform * counts).long().clamp(max=counts - 1))
 
     def draw_images(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw `n` images of words of the grammar: (n, 1, H, W)."""
+        """Draw `n` images of words of the grammar: (n, C, H, W)."""
         return self.draw(self.grammar.sample(n, generator), generator)
 
     def render(self, words: Tensor, variants: Tensor | None = None) -> Tensor:
@@ -78,7 +88,7 @@ class SymbolImages:
             variants: (N, L) long, which picture of each symbol; the first by default.
 
         Returns:
-            (N, 1, H, W) float32 in [-1, 1] on the device of `words`.
+            (N, C, H, W) float32 in [-1, 1] on the device of `words`.
         """
         self.grammar.check_words(words)
         if variants is None:
@@ -92,25 +102,23 @@ class SymbolImages:
         return self.image(self.glyphs.images.to(words.device)[words, variants])
 
     def image(self, cells: Tensor) -> Tensor:
-        """Lay `cells (N, L, h, w)` on the grid: (N, 1, H, W)."""
-        rows, columns = self.grid
-        return rearrange(cells, "n (r c) h w -> n 1 (r h) (c w)", r=rows, c=columns)
+        """Lay `cells (N, L, C, h, w)` on the grid: (N, C, H, W)."""
+        return self.cell_grid.join(cells)
 
     def cells(self, images: Tensor) -> Tensor:
-        """Cut `images (N, 1, H, W)` into cells: (N, L, h, w).
+        """Cut `images (N, C, H, W)` into cells: (N, L, C, h, w).
 
         Raises:
             UsageError: If the images have another shape.
         """
         self.check_images(images)
-        rows, columns = self.grid
-        return rearrange(images, "n 1 (r h) (c w) -> n (r c) h w", r=rows, c=columns)
+        return self.cell_grid.cut(images)
 
     def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Read images back: the words, and the cells of which the reader is sure enough.
 
         Args:
-            images: (N, 1, H, W), values nominally in [-1, 1].
+            images: (N, C, H, W), values nominally in [-1, 1].
 
         Returns:
             words (N, L) long, and legible (N, L) bool. Where a cell is not legible its symbol is
@@ -131,7 +139,7 @@ class SymbolImages:
         not one symbol rather than another. With fonts the radius decides alone.
 
         Args:
-            images: (N, 1, H, W), values nominally in [-1, 1].
+            images: (N, C, H, W), values nominally in [-1, 1].
 
         Returns:
             words (N, L) long, and confidence (N, L) float32 in [0, 1].
@@ -141,7 +149,7 @@ class SymbolImages:
         """
         self.check_images(images)
         parts = [
-            self.recognise_cells(rearrange(self.cells(chunk), "n l h w -> (n l) h w"))
+            self.recognise_cells(rearrange(self.cells(chunk), "n l c h w -> (n l) c h w"))
             for chunk in images.split(max(1, CHUNK_ELEMENTS // math.prod(self.image_shape)))
         ]
         words, confidence, _ = (torch.cat(p) for p in zip(*parts, strict=True))
@@ -152,11 +160,11 @@ class SymbolImages:
         """Read single cells as `recognise` does.
 
         Args:
-            cells: (M, h, w).
+            cells: (M, C, h, w).
 
         Returns:
             symbols (M,) long, confidence (M,) float32, and each cell's root-mean-square distance
-            per pixel to the nearest picture (M,) float32.
+            per value to the nearest picture (M,) float32.
         """
         templates, labels = (t.to(cells.device) for t in self.glyphs.templates)
         chunks = cells.float().flatten(1).split(max(1, CHUNK_ELEMENTS // len(templates)))
@@ -185,11 +193,11 @@ class SymbolImages:
         """Return each cell's distance to the nearest glyph of each symbol.
 
         Returns:
-            (N, L, V) float32, root mean square per pixel; NaN where a cell is not finite.
+            (N, L, V) float32, root mean square per value; NaN where a cell is not finite.
         """
-        cells = rearrange(self.cells(images), "n l h w -> (n l) (h w)").float()
+        cells = rearrange(self.cells(images), "n l c h w -> (n l) (c h w)").float()
         # A symbol's padding repeats its first variant, so it changes no minimum.
-        glyphs = rearrange(self.glyphs.images, "v k h w -> (v k) (h w)").to(cells)
+        glyphs = rearrange(self.glyphs.images, "v k c h w -> (v k) (c h w)").to(cells)
         symbols = len(self.glyphs.images)
         distances = [
             rearrange(torch.cdist(chunk, glyphs), "n (v k) -> n v k", v=symbols).amin(-1)
@@ -204,15 +212,17 @@ class SymbolImages:
             scores[n, i, v] = log mean_k N(cell_i(x_t); alpha g_{v,k}, sigma² I)
 
         Args:
-            x_t: (N, 1, H, W) noisy images.
-            alpha: (N,) or (1,) signal scale.
-            sigma: (N,) or (1,) noise scale, positive.
+            x_t: (N, C, H, W) noisy images.
+            alpha: Signal scale, (N,) or (1,), or (N, L) or (1, L) where it differs from cell to
+                cell.
+            sigma: Noise scale, of the same shape. A cell without noise says for certain that it
+                shows the picture that is nearest.
 
         Returns:
             scores: (N, L, V), in nats.
 
         Raises:
-            UsageError: If a sigma is not positive.
+            UsageError: If a sigma is negative.
         """
         return self.symbol_scores(self.glyph_evidence(x_t, alpha, sigma))
 
@@ -222,9 +232,11 @@ class SymbolImages:
         Returns:
             (N, L, V, K), in nats; -inf for variants a symbol does not have.
         """
-        if not (sigma > 0).all():
-            raise UsageError("the evidence of a noisy image needs sigma > 0")
-        alpha, sigma = (a.to(x_t).reshape(-1, 1, 1, 1) for a in (alpha, sigma))
+        if not (sigma >= 0).all():
+            raise UsageError("the evidence of a noisy image needs sigma >= 0")
+        # (N or 1, L or 1, 1, 1)
+        alpha, sigma = (a.to(x_t).reshape(len(a), -1, 1, 1) for a in (alpha, sigma))
+        clean = sigma == 0
         glyphs = self.glyphs.images.flatten(2).to(x_t)
         known = self.glyphs.known.to(x_t.device)
         # Measured from the mean glyph: at log-SNR 15 the energies are of order 1e8, and what all
@@ -233,15 +245,18 @@ class SymbolImages:
         offsets = glyphs - centre
         cells = self.cells(x_t).flatten(2) - alpha[..., 0] * centre
         match = torch.einsum("nld,vkd->nlvk", cells, offsets)
-        energy = alpha * (match - alpha * offsets.square().sum(-1) / 2) / sigma.square()
-        return energy.masked_fill(~known, -math.inf)
+        closeness = alpha * (match - alpha * offsets.square().sum(-1) / 2)
+        energy = (closeness / sigma.where(~clean, 1.0).square()).masked_fill(~known, -math.inf)
+        if clean.any():
+            energy = torch.where(clean, _certainty(energy), energy)
+        return energy
 
     def symbol_scores(self, evidence: Tensor) -> Tensor:
         """Average `evidence (N, L, V, K)` over the variants of each symbol: (N, L, V)."""
         return torch.logsumexp(evidence, -1) - self.glyphs.counts.to(evidence).log()
 
     def check_images(self, images: Tensor) -> None:
-        """Raise UsageError unless `images` is (N, 1, H, W) of floats for this dataset."""
+        """Raise UsageError unless `images` is (N, C, H, W) of floats for this dataset."""
         if images.ndim != 4 or tuple(images.shape[1:]) != self.image_shape:
             expected = ", ".join(map(str, self.image_shape))
             raise UsageError(
@@ -257,3 +272,10 @@ def hypercube(grammar: Grammar, grid: tuple[int, int] | None = None) -> SymbolIm
     Each cell is one pixel: the images are (N, 1, 1, L), or (N, 1, rows, columns) with a grid.
     """
     return SymbolImages(grammar, Glyphs.pixels(), grid or (1, grammar.length))
+
+
+def _certainty(energy: Tensor) -> Tensor:
+    """0 for the likeliest picture of `energy (N, L, V, K)`, and as good as excluded all others."""
+    flat = energy.flatten(2)
+    certain = torch.full_like(flat, -CERTAIN).scatter(-1, flat.argmax(-1, keepdim=True), 0.0)
+    return certain.reshape(energy.shape).masked_fill(energy == -math.inf, -math.inf)

@@ -9,20 +9,23 @@ all start from the same noise, as do the network and the optimum, so that two of
 chance than their intervals say. None tells of another training seed.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from diffprobe.config import SamplingConfig
 from diffprobe.datasets import SymbolImages
 from diffprobe.evaluation.verdicts import judge
+from diffprobe.foundations import kinds
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.progress import Progress, silent
 from diffprobe.foundations.statistics import Rate
 from diffprobe.foundations.tables import Table
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.models.oracles import BayesDenoiser
-from diffprobe.sampling import has_eta, sample
+from diffprobe.sampling import sample
+from diffprobe.sampling.samplers import SamplerKind
 
 
 @dataclass(frozen=True)
@@ -118,11 +121,11 @@ def run(
     Args:
         denoiser: A network or an oracle.
         dataset: Whose grammar judges.
-        samplers: Names as `sampling.SAMPLERS` or diffusers has them.
+        samplers: Names of sampler kinds, diffusers' scheduler classes among them.
         nfe: Steps of each sampler; a sampler of higher order evaluates more often than it steps,
             and what is counted is reported.
         etas: For samplers that have one; the others are run once.
-        config: How many samples, seed and batch size; its sampler, steps and eta are not used.
+        config: How many samples, seed and batch size; its steps are not used.
         progress: Called as tqdm is.
         bayes: Whether to sample from the Bayes optimum too.
 
@@ -134,25 +137,25 @@ def run(
         if not asked:
             raise UsageError(f"a sweep needs at least one {what}")
     asked_for = [
-        (sampler, eta, steps)
-        for sampler in dict.fromkeys(samplers)
-        for eta in (dict.fromkeys(etas) if has_eta(sampler, denoiser.scheduler) else [None])
+        (sampler, steps)
+        for name in dict.fromkeys(samplers)
+        for sampler in _with_etas(name, etas)
         for steps in dict.fromkeys(nfe)
     ]
     optimum = BayesDenoiser(dataset, denoiser.scheduler).to(denoiser.device) if bayes else None
     ways, chance = [], 0.0
-    for sampler, eta, steps in progress(asked_for, desc="sweep", unit="setting"):
-        settings = replace(config, sampler=sampler, steps=steps, eta=eta or 0.0)
-        drawn = sample(denoiser, dataset.image_shape, settings)
+    for sampler, steps in progress(asked_for, desc="sweep", unit="setting"):
+        settings = replace(config, steps=steps)
+        drawn = sample(denoiser, dataset.image_shape, sampler, settings)
         verdicts = judge(dataset, drawn.images)
         chance = verdicts.product_rate
         best = None
         if optimum is not None:
-            best = judge(dataset, sample(optimum, dataset.image_shape, settings).images)
+            best = judge(dataset, sample(optimum, dataset.image_shape, sampler, settings).images)
         ways.append(
             Way(
-                sampler=sampler,
-                eta=eta,
+                sampler=sampler.name,
+                eta=getattr(sampler, "eta", None),
                 nfe=len(drawn.sampler["timesteps"]),
                 steps=steps,
                 legible=verdicts.legible_rate,
@@ -174,3 +177,12 @@ def _columns(name: str, rate: Rate | None) -> dict[str, Any]:
         f"{name}_high": rate.high,
         f"{name}_n": rate.n,
     }
+
+
+def _with_etas(name: str, etas: Sequence[float]) -> list[SamplerKind]:
+    """The sampler of that name at each eta; once where it has none."""
+    kind = kinds.find("sampler", name)
+    fields = {field.name for field in dataclasses.fields(cast(Any, kind))}
+    settings: list[dict[str, Any]] = [{"eta": eta} for eta in dict.fromkeys(etas)]
+    found = [kind(**each) for each in (settings if "eta" in fields else [{}])]
+    return cast(list[SamplerKind], found)

@@ -71,11 +71,11 @@ def save_checkpoint(
 
 def our_networks() -> dict[str, Any]:
     """Return the classes of all network kinds by their names."""
-    found = {}
+    found: dict[str, Any] = {}
     for announced in kinds.announced("network").values():
         kind = announced.load()
         if issubclass(kind, NetworkKind):
-            found[kind.model().__name__] = kind.model()
+            found |= {model.__name__: model for model in kind.models()}
     return found
 
 

@@ -13,9 +13,11 @@ and, as baselines computed from images alone,
     local patch  each pixel from the training images, weighted by the likelihood of the noisy
                  patch around it (Kamb & Ganguli, arXiv:2412.20292, the local score machine)
 
-All are differentiable in x_t, in float32 and float64, from log-SNR -15 to +15.
+All are differentiable in x_t, in float32 and float64, from log-SNR -15 to +15. Bayes, product and
+empirical are exact as well where each cell has a noise level of its own.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any
@@ -24,33 +26,36 @@ import torch
 from torch import Tensor
 
 from diffprobe.datasets import Stream, SymbolImages
+from diffprobe.datasets.cell_grid import CellGrid
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.seeding import generator
 from diffprobe.models.denoiser import Denoiser
 
 # Numbers one chunk of inputs may need: 128 MiB in float32. With gradients, of all chunks together.
 CHUNK_ELEMENTS = 2**25
+# Half the squared distance up to which two pictures count as one: less than a pixel's 1/8.
+SAME_PICTURE = 1e-3
 
 
 class _SymbolDenoiser(Denoiser):
     """Mean glyphs of each cell, weighted by a posterior over its symbols."""
 
     def __init__(self, dataset: SymbolImages, scheduler: Any) -> None:
-        super().__init__(scheduler)
+        super().__init__(scheduler, image_shape=dataset.image_shape, cells=dataset.cell_grid)
         self.dataset = dataset
 
     def posterior(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Return the posterior probability of each symbol in each cell.
 
         Args:
-            x_t: (B, 1, H, W).
-            t: (B,) long.
+            x_t: (B, C, H, W).
+            t: (B,) or (B, L) long.
 
         Returns:
             (B, L, V).
         """
-        alpha, sigma = self.alpha_sigma(t, x_t.dtype)
-        return self._marginals(self.dataset.evidence(x_t, alpha.flatten(), sigma.flatten()))
+        evidence = self.dataset.evidence(x_t, *self.schedule.values(t, x_t.dtype))
+        return self._marginals(evidence)
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Return E[x_0 | x_t]; see `Denoiser.forward`."""
@@ -58,14 +63,14 @@ class _SymbolDenoiser(Denoiser):
         per_image = self.dataset.grammar.length * self.dataset.glyphs.known.numel()
         parts = []
         for rows in _chunks(len(x_t), per_image):
-            alpha, sigma = self.alpha_sigma(t[rows], x_t.dtype)
-            evidence = self.dataset.glyph_evidence(x_t[rows], alpha.flatten(), sigma.flatten())
+            levels = self.schedule.values(t[rows], x_t.dtype)
+            evidence = self.dataset.glyph_evidence(x_t[rows], *levels)
             scores = self.dataset.symbol_scores(evidence)
             symbols = self._marginals(scores)
             # p(symbol, glyph) = p(symbol | whole image) p(glyph | symbol, cell)
             weights = symbols[..., None] * evidence.softmax(-1)
             glyphs = self.dataset.glyphs.images.to(x_t)
-            parts.append(torch.einsum("blvk,vkhw->blhw", weights, glyphs))
+            parts.append(torch.einsum("blvk,vkchw->blchw", weights, glyphs))
         return self.dataset.image(torch.cat(parts))
 
     @abstractmethod
@@ -111,10 +116,11 @@ class EmpiricalDenoiser(Denoiser):
     Args:
         images: (M, C, H, W), equally likely.
         scheduler: A diffusers scheduler.
+        cells: The cells whose noise levels may differ, if any.
     """
 
-    def __init__(self, images: Tensor, scheduler: Any) -> None:
-        super().__init__(scheduler)
+    def __init__(self, images: Tensor, scheduler: Any, cells: CellGrid | None = None) -> None:
+        super().__init__(scheduler, cells=cells)
         self.register_buffer("images", _check_images(images), persistent=False)
         self.images: Tensor
 
@@ -126,11 +132,37 @@ class EmpiricalDenoiser(Denoiser):
         offsets = images - centre
         parts = []
         for rows in _chunks(len(x_t), len(images)):
-            alpha, sigma = (a.flatten(1) for a in self.alpha_sigma(t[rows], x_t.dtype))
-            match = (x_t[rows].flatten(1) - alpha * centre) @ offsets.T
-            energy = alpha * (match - alpha * offsets.square().sum(1) / 2) / sigma.square()
+            alpha, sigma = self.alpha_sigma(t[rows], x_t.dtype)
+            if t.ndim == 1:
+                alpha, sigma = alpha.flatten(1), sigma.flatten(1)
+                match = (x_t[rows].flatten(1) - alpha * centre) @ offsets.T
+                energy = alpha * (match - alpha * offsets.square().sum(1) / 2) / sigma.square()
+            else:
+                alpha, sigma = (a.expand_as(x_t[rows]).flatten(1) for a in (alpha, sigma))
+                energy = _energy_by_pixel(x_t[rows].flatten(1), centre, offsets, alpha, sigma)
             parts.append(energy.softmax(1) @ images)
         return torch.cat(parts).reshape(x_t.shape)
+
+
+def _energy_by_pixel(
+    x_t: Tensor, centre: Tensor, offsets: Tensor, alpha: Tensor, sigma: Tensor
+) -> Tensor:
+    """Log likelihood of `centre + offsets (M, D)` given `x_t (B, D)`: (B, M), up to constants.
+
+    `alpha` and `sigma` are (B, D). Where pixels have no noise, images that are further from them
+    than the nearest is are as good as excluded.
+    """
+    clean = sigma == 0
+    residual = x_t - alpha * centre
+    precision = alpha / sigma.where(~clean, 1.0).square()
+    noisy = precision.where(~clean, 0.0)
+    energy = (noisy * residual) @ offsets.T - (noisy * alpha / 2) @ offsets.square().T
+    if not clean.any():
+        return energy
+    known = precision.where(clean, 0.0)
+    distance = (known / 2) @ offsets.square().T - (known * residual) @ offsets.T
+    further = distance > distance.amin(1, keepdim=True) + SAME_PICTURE
+    return energy.masked_fill(further, -math.inf)
 
 
 class WienerDenoiser(Denoiser):

@@ -316,14 +316,14 @@ def _mean_image(dataset: SymbolImages | ImageSet) -> Tensor:
         return dataset.images.mean(0, keepdim=True)
     marginals = dataset.grammar.symbol_marginals()
     glyphs = _mean_glyphs(dataset).to(marginals)
-    return dataset.image(torch.einsum("lv,vhw->lhw", marginals, glyphs)[None])
+    return dataset.image(torch.einsum("lv,vchw->lchw", marginals, glyphs)[None])
 
 
 def _mean_glyphs(dataset: SymbolImages) -> Tensor:
-    """Return the mean over variants of each symbol's glyph: (V, h, w)."""
+    """Return the mean over variants of each symbol's glyph: (V, C, h, w)."""
     glyphs = dataset.glyphs
-    total = (glyphs.images * glyphs.known[..., None, None]).sum(1)
-    return total / glyphs.counts[:, None, None]
+    total = (glyphs.images * glyphs.known[..., None, None, None]).sum(1)
+    return total / glyphs.counts[:, None, None, None]
 
 
 def weights_of(
@@ -364,7 +364,7 @@ def _contrast(
     x_t: Tensor,
     t: int,
 ) -> Tensor:
-    """Return (g_a - g_b) / ‖g_a - g_b‖² on the region's cell of each image: (N, 1, H, W).
+    """Return (g_a - g_b) / ‖g_a - g_b‖² on the region's cell of each image: (N, C, H, W).
 
     a and b are the likeliest symbols given the cell's own pixels, the same for every denoiser.
     """
@@ -383,7 +383,7 @@ def _contrast(
     glyphs = _mean_glyphs(dataset).to(x_t)
     difference = glyphs[likeliest[:, 0]] - glyphs[likeliest[:, 1]]
     cells = torch.zeros_like(dataset.cells(x_t))
-    cells[:, region] = difference / difference.square().sum((1, 2), keepdim=True)
+    cells[:, region] = difference / difference.square().sum((1, 2, 3), keepdim=True)
     return dataset.image(cells)
 
 

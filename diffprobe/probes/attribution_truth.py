@@ -135,9 +135,9 @@ def conditionals(
 
     Args:
         dataset: Grammar, glyphs and grid.
-        x_t: (N, 1, H, W) noisy images.
+        x_t: (N, C, H, W) noisy images.
         alpha, sigma: (1,) or (N,) scales of signal and noise.
-        weights: (N, 1, H, W), what F weighs pixels with; zero outside the region's cell.
+        weights: (N, C, H, W), what F weighs pixels with; zero outside the region's cell.
         region: That cell.
 
     Returns:
@@ -163,7 +163,7 @@ def conditionals(
     counts = glyphs.counts.to(x_t)
     log_prior = (given_others / counts).log()[..., None].masked_fill(~glyphs.known, -math.inf)
     parts = dataset.cells(weights)[:, region]
-    of_glyph = torch.einsum("nhw,vkhw->nvk", parts.to(x_t), glyphs.images.to(x_t))
+    of_glyph = torch.einsum("nchw,vkchw->nvk", parts.to(x_t), glyphs.images.to(x_t))
     of_symbol = (evidence[:, region].softmax(-1) * of_glyph).sum(-1)
     outputs = torch.einsum("nlvu,nu->nlv", by_symbol, of_symbol)
     outputs = outputs[..., None].repeat(1, 1, 1, glyphs.known.shape[1])
@@ -228,7 +228,7 @@ def effects(
 def _redrawn(
     dataset: SymbolImages, random: torch.Generator, alpha: Tensor, sigma: Tensor
 ) -> Tensor:
-    """Return noisy images with symbol v in all cells, which are alike: (V n, 1, H, W), v first."""
+    """Return noisy images with symbol v in all cells, which are alike: (V n, C, H, W), v first."""
     symbols, length = dataset.grammar.symbols, dataset.grammar.length
     n = len(alpha) // symbols
     words = torch.arange(symbols).repeat_interleave(n)
@@ -237,8 +237,9 @@ def _redrawn(
     variants = (uniform * counts).long().clamp(max=counts - 1)
     clean = dataset.glyphs.images[words, variants].double()
     noise = torch.randn(n, *clean.shape[1:], generator=random, dtype=torch.float64)
-    cells = alpha[:, None, None] * clean + sigma[:, None, None] * noise.repeat(symbols, 1, 1)
-    return dataset.image(cells[:, None].expand(-1, length, -1, -1))
+    signal, spread = (v[:, None, None, None] for v in (alpha, sigma))
+    cells = signal * clean + spread * noise.repeat(symbols, 1, 1, 1)
+    return dataset.image(cells[:, None].expand(-1, length, -1, -1, -1))
 
 
 def measure(

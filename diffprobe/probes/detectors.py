@@ -57,6 +57,7 @@ from diffprobe.foundations.progress import Progress, silent
 from diffprobe.foundations.ranks import Auroc, auroc
 from diffprobe.foundations.seeding import generator
 from diffprobe.foundations.statistics import Rate, holm, wilson
+from diffprobe.foundations.settings import to_settings
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probes.jacobian import batches, estimated_energies
@@ -65,6 +66,8 @@ from diffprobe.probes.placement import grammar_weight
 from diffprobe.probes.regions import Regions
 from diffprobe.probes.sampling_path import SamplingPath
 from diffprobe.sampling import sample
+from diffprobe.sampling.samplers import SamplerKind
+from diffprobe.sampling.samplers.ddim import DDIMConfig
 
 if TYPE_CHECKING:
     from diffprobe.probes.cache import Keep
@@ -142,6 +145,7 @@ def measure(
     config: ProbeConfig | None = None,
     *,
     t: int,
+    sampler: SamplerKind | None = None,
     sampling: SamplingConfig | None = None,
     regions: Regions | None = None,
     progress: Progress = silent,
@@ -157,7 +161,8 @@ def measure(
             (image) in timesteps, whose variance is taken; `detector_projections` a cell for the
             LDR; `detector_renoisings`; `batch_size`, `seed`.
         t: The level of the single-level detectors; along the path, the step nearest to it.
-        sampling: The sampler; its `n` is not used.
+        sampler: DDIM by default.
+        sampling: Steps, seed and batch size; its `n` is not used.
         regions: Of the LDR; the cells by default.
         progress: Called as tqdm is.
 
@@ -168,6 +173,7 @@ def measure(
     config = config or ProbeConfig()
     _check(config)
     check_level(denoiser, t)
+    sampler = sampler or DDIMConfig()
     sampling = replace(sampling or SamplingConfig(), n=config.detector_samples)
     levels = spread_levels(denoiser, config.placement_levels)
     weight = grammar_weight(denoiser, dataset, config, levels)
@@ -180,11 +186,11 @@ def measure(
         window=config.detector_window,
         living=(int(living.min()), int(living.max())),
     )
-    images = sample(denoiser, dataset.image_shape, sampling, progress, watch=path).images
+    images = sample(denoiser, dataset.image_shape, sampler, sampling, progress, path).images
     path.check()
     visited = path.batches[0].t
     x_t = torch.cat([batch.x_t for batch in path.batches])
-    variance = dataset.cells(path.trajectories.variance[0]).mean((2, 3))
+    variance = dataset.cells(path.trajectories.variance[0]).mean((2, 3, 4))
     regions = regions or Regions.cells(dataset)
     found = {
         "trajectory variance": variance.mean(1),
@@ -208,9 +214,8 @@ def measure(
         log_snr=denoiser.log_snr(torch.tensor([visited])).item(),
         settings={
             "samples": config.detector_samples,
-            "sampler": sampling.sampler,
+            "sampler": to_settings(sampler),
             "steps": sampling.steps,
-            "eta": sampling.eta,
             "window": config.detector_window,
             "grammar_lives": path.living,
             "projections": config.detector_projections,
@@ -310,6 +315,7 @@ def probe(subject: "Subject", keep: "Keep") -> dict[str, Detectors]:
                 dataset,
                 config.probe,
                 t=subject.level,
+                sampler=config.sampler,
                 sampling=config.sampling,
                 regions=subject.regions,
                 progress=subject.progress,

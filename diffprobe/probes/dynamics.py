@@ -18,6 +18,7 @@ from diffprobe.foundations.figures import COLORS, figure
 from diffprobe.foundations.intervals import Interval
 from diffprobe.foundations.progress import Progress, silent
 from diffprobe.foundations.records import estimate, interval
+from diffprobe.foundations.settings import to_settings
 from diffprobe.foundations.statistics import Rate
 from diffprobe.models.checkpoint import Checkpoint, list_checkpoints, load_denoiser
 from diffprobe.models.oracles import BayesDenoiser
@@ -149,7 +150,7 @@ def measure(
         bayes_ldr=optimum.ldr.value.item(),
         settings={
             **optimum.settings,
-            "sampler": config.sampling.sampler,
+            "sampler": to_settings(config.sampler),
             "sampler_steps": config.sampling.steps,
             "samples": config.probe.dynamics_samples,
             "weights": config.sampling.weights,
@@ -173,7 +174,8 @@ def _measure_moment(
     place = placement.measure(
         denoiser, dataset, config.probe, stream=config.stream.build(dataset.grammar), levels=levels
     )
-    verdicts = judge(dataset, sample(denoiser, dataset.image_shape, sampling).images)
+    samples = sample(denoiser, dataset.image_shape, config.sampler, sampling)
+    verdicts = judge(dataset, samples.images)
     return Moment(
         step=checkpoint.step or 0,
         ldr=ratio.among(optimum.ratios.isfinite()).ldr[0],

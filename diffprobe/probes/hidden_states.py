@@ -60,7 +60,9 @@ from diffprobe.probes.layer_probes import (
 )
 from diffprobe.probes.validity import deciding_levels, log_odds, mixed_words
 from diffprobe.probes.word_splits import Split
-from diffprobe.sampling import make_sampler, sample
+from diffprobe.sampling import sample
+from diffprobe.sampling.samplers import SamplerKind
+from diffprobe.sampling.samplers.ddim import DDIMConfig
 
 if TYPE_CHECKING:
     from diffprobe.probes.cache import Keep
@@ -203,6 +205,7 @@ def measure_samples(
     dataset: SymbolImages,
     config: ProbeConfig | None = None,
     sampling: SamplingConfig | None = None,
+    sampler: SamplerKind | None = None,
     *,
     levels: Tensor | None = None,
     progress: Progress = silent,
@@ -213,7 +216,8 @@ def measure_samples(
         denoiser: With named layers; it is sampled from.
         dataset: Whose reader and grammar judge the samples.
         config: `hidden_…`, `batch_size`, `seed`.
-        sampling: Sampler, steps, seed; `hidden_samples` images are made.
+        sampling: Steps, batch size, seed; `hidden_samples` images are made.
+        sampler: DDIM by default.
         levels: (T,) timesteps; those that the sampler visits nearest to them are taken.
         progress: Called as tqdm is.
 
@@ -222,6 +226,7 @@ def measure_samples(
     """
     config = config or ProbeConfig()
     _check(config)
+    sampler = sampler or DDIMConfig()
     sampling = replace(sampling or SamplingConfig(), n=config.hidden_samples)
     if levels is None:
         random = generator(config.seed, "hidden states")
@@ -229,14 +234,14 @@ def measure_samples(
         x_0 = dataset.draw(words, random).to(denoiser.device)
         eps = torch.randn(x_0.shape, generator=random).to(denoiser.device)
         levels = deciding_levels(denoiser, dataset, x_0, eps, config.hidden_levels)
-    visited = _visited(denoiser, sampling, levels)
+    visited = _visited(denoiser, sampler, sampling.steps, levels)
     paths: dict[int, dict[int, Tensor]] = {t: {} for t in visited}
 
     def watch(batch: int, level: Tensor, x_t: Tensor, x0_hat: Tensor) -> None:
         if int(level) in paths:
             paths[int(level)][batch] = x_t
 
-    made = sample(denoiser, dataset.image_shape, sampling, progress, watch)
+    made = sample(denoiser, dataset.image_shape, sampler, sampling, progress, watch)
     verdicts = judge(dataset, made.images)
     chosen = _in_turn(verdicts.grammatical, verdicts.legible & ~verdicts.grammatical)
     inputs = {
@@ -261,7 +266,12 @@ def probe(subject: "Subject", keep: "Keep") -> dict[str, HiddenStates]:
             "sample",
             HiddenStates,
             lambda: measure_samples(
-                subject.denoiser, dataset, config.probe, config.sampling, progress=subject.progress
+                subject.denoiser,
+                dataset,
+                config.probe,
+                config.sampling,
+                config.sampler,
+                progress=subject.progress,
             ),
         ),
     }
@@ -535,11 +545,9 @@ def _in_turn(yes: Tensor, no: Tensor) -> Tensor:
     return torch.stack([kind.nonzero()[:n, 0] for kind in (yes, no)], 1).flatten()
 
 
-def _visited(denoiser: Denoiser, sampling: SamplingConfig, levels: Tensor) -> list[int]:
+def _visited(denoiser: Denoiser, sampler: SamplerKind, steps: int, levels: Tensor) -> list[int]:
     """Return the timesteps on the sampler's path that are nearest to `levels`, noisiest first."""
-    scheduler = make_sampler(sampling.sampler, denoiser.scheduler)
-    scheduler.set_timesteps(sampling.steps)
-    path = torch.as_tensor(scheduler.timesteps).long().cpu()
+    path = sampler.path(denoiser.schedule, steps).levels.cpu()
     log_snr = denoiser.log_snr(path).cpu()
     nearest = (log_snr - denoiser.log_snr(levels).cpu()[:, None]).abs().argmin(1)
     return sorted(set(path[nearest].tolist()), reverse=True)

@@ -149,9 +149,9 @@ def _check_steps(running: Running, least: int, where: str) -> None:
 
 def symbol_entropy(dataset: SymbolImages, x0_hat: Tensor) -> Tensor:
     """Entropy in nats of the soft reading, mean over cells: (N,)."""
-    # A mean over pixels within tau is a sum over pixels within tau sqrt(pixels).
-    height, width = dataset.glyphs.cell
-    tau = x0_hat.new_tensor([dataset.glyphs.radius * (height * width) ** 0.5])
+    # A mean over values within tau is a sum over values within tau sqrt(values).
+    values = dataset.glyphs.images[0, 0].numel()
+    tau = x0_hat.new_tensor([dataset.glyphs.radius * values**0.5])
     scores = dataset.evidence(x0_hat, torch.ones_like(tau), tau)
     entropy: Tensor = torch.special.entr(scores.softmax(-1)).sum(-1).mean(1)
     return entropy

@@ -40,7 +40,12 @@ Result = TypeVar("Result")
 
 BASELINE_IMAGES = 256  # that the baselines of a set of images are made of, if not said
 LARGEST_COVARIANCE = 4096  # numbers in an image; a covariance of 128 MiB in float64
-ARCHITECTURES = {"MLP": "mlp", "ResidualMLP": "residual-mlp", "UNet2DModel": "unet"}
+ARCHITECTURES = {
+    "MLP": "mlp",
+    "ResidualMLP": "residual-mlp",
+    "UNet2DModel": "unet",
+    "LevelMapUNet": "unet",
+}
 
 
 @dataclass(frozen=True)
@@ -282,8 +287,8 @@ def _pictures(denoiser: Denoiser, folder: Path) -> ImageSet:
 
 def _own_samples(denoiser: Denoiser, config: Config, progress: Progress) -> ImageSet:
     sampling = replace(config.sampling, n=config.probe.images)
-    made = sample(denoiser, denoiser.image_shape, sampling, progress).images
-    return ImageSet(made, f"its own samples ({sampling.sampler}, {sampling.steps} steps)")
+    made = sample(denoiser, denoiser.image_shape, config.sampler, sampling, progress).images
+    return ImageSet(made, f"its own samples ({config.sampler.title}, {sampling.steps} steps)")
 
 
 def _oracles(

@@ -214,7 +214,7 @@ def _keep(name: str, fields: Sequence[str], subject: Subject, folder: Path) -> K
     settings = to_settings(subject.config)
     key: dict[str, Any] = {
         "probe": {k: settings["probe"][k] for k in fields if k in settings["probe"]},
-        "sampling": settings["sampling"] if "sampling" in fields else None,
+        "sampling": [settings["sampler"], settings["sampling"]] if "sampling" in fields else None,
         "stream": settings["stream"],
         "oracles": [settings["probe"]["baseline_images"], *subject.oracles],
         "level": [subject.level, subject.forms_at],

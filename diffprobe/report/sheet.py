@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import torch
+from einops import rearrange
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -37,22 +38,27 @@ def plot(
 
     Args:
         dataset: Whose grid they have.
-        images: (N, 1, H, W); values outside [-1, 1] are clipped.
+        images: (N, C, H, W) of 1 or 3 channels; values outside [-1, 1] are clipped.
         verdicts: Of these images.
         ax: What to draw on.
         limit: Samples drawn at most; no row is left half-filled.
     """
     rows, columns = _layout(dataset, min(limit, len(images)))
-    _, height, width = dataset.image_shape
+    channels, height, width = dataset.image_shape
     gap = _gap(dataset)
-    sheet = torch.full((rows * (height + gap) + gap, columns * (width + gap) + gap), torch.nan)
+    size = rows * (height + gap) + gap, columns * (width + gap) + gap
+    sheet = torch.full((channels, *size), torch.nan)
     corners = []
     for index in range(min(limit, len(images), rows * columns)):
         row, column = divmod(index, columns)
         top, left = gap + row * (height + gap), gap + column * (width + gap)
-        sheet[top : top + height, left : left + width] = images[index, 0].clamp(-1, 1)
+        sheet[:, top : top + height, left : left + width] = images[index].clamp(-1, 1)
         corners.append((top, left))
-    ax.imshow(sheet.numpy(), cmap="gray_r", vmin=-1, vmax=1, interpolation="nearest")
+    if channels == 1:
+        ax.imshow(sheet[0].numpy(), cmap="gray_r", vmin=-1, vmax=1, interpolation="nearest")
+    else:
+        colours = rearrange((sheet + 1) / 2, "c h w -> h w c").nan_to_num(1.0)
+        ax.imshow(colours.numpy(), interpolation="nearest")
     for index, corner in enumerate(corners):
         _mark(ax, dataset, verdicts, index, corner)
     ax.set_axis_off()

@@ -93,7 +93,13 @@ class Trainer:
         self.stream.check(settings.steps, settings.batch_size * accelerator.num_processes)
         self.learning_rates = config.learning_rate.array(settings.steps).tolist()
 
-        network = config.network.build(self.dataset.image_shape, settings.seed).to(self.device)
+        network = config.network.build(self.dataset.image_shape, settings.seed, self.dataset.grid)
+        if self.objective.schedule.cells is not None and not config.network.levels_by_cell:
+            raise UsageError(
+                "objective.by_cell draws a noise level for each cell; the network takes one an "
+                "image: set network.levels_by_cell = true"
+            )
+        network = network.to(self.device)
         optimizer = config.optimizer.build(network.parameters())
         averages = {
             name: kind.build(network.parameters()) for name, kind in config.averages.items()

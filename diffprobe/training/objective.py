@@ -1,5 +1,6 @@
 """The objective of a step: which noise levels are drawn, and the loss at them."""
 
+import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
@@ -8,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from diffprobe.models.denoiser import training_target, x0_hat
+from diffprobe.datasets.cell_grid import CellGrid
+from diffprobe.models.noise_schedule import NoiseSchedule, training_target, x0_hat
 from diffprobe.training.penalties import Penalty, Prediction
 
 
@@ -22,6 +24,7 @@ class Objective:
             x0_hat (Hang et al., "Efficient diffusion training via Min-SNR weighting strategy",
             arXiv:2303.09556); by default by the squared error of what is predicted.
         penalties: What is added to the loss, each with its weight.
+        cells: The cells that have noise levels of their own; None where an image has one level.
     """
 
     def __init__(
@@ -30,9 +33,10 @@ class Objective:
         shares: Tensor | None = None,
         min_snr_gamma: float | None = None,
         penalties: Mapping[Penalty, float] | None = None,
+        cells: CellGrid | None = None,
     ) -> None:
         self.prediction_type: str = scheduler.config.prediction_type
-        self.alphas_cumprod: Tensor = scheduler.alphas_cumprod
+        self.schedule = NoiseSchedule(scheduler, cells)
         self.shares = shares
         self.min_snr_gamma = min_snr_gamma
         self.penalties = dict(penalties or {})
@@ -40,21 +44,25 @@ class Objective:
     @property
     def levels(self) -> int:
         """How many noise levels there are."""
-        return len(self.alphas_cumprod)
+        return self.schedule.timesteps
 
     def to(self, device: torch.device) -> "Objective":
         """Move the schedule to a device."""
-        self.alphas_cumprod = self.alphas_cumprod.to(device)
+        self.schedule.to(device)
         self.shares = None if self.shares is None else self.shares.to(device)
         for penalty in self.penalties:
             penalty.to(device)
         return self
 
     def draw_levels(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw the noise levels of a step: (n,) long."""
+        """Draw the noise levels of a step: (n,) long, or (n, cells)."""
+        cells = self.schedule.cells
+        shape = (n,) if cells is None else (n, cells.cells)
         if self.shares is not None:
-            return torch.multinomial(self.shares, n, replacement=True, generator=generator)
-        return torch.randint(self.levels, (n,), generator=generator, device=generator.device)
+            count = math.prod(shape)
+            drawn = torch.multinomial(self.shares, count, replacement=True, generator=generator)
+            return drawn.reshape(shape)
+        return torch.randint(self.levels, shape, generator=generator, device=generator.device)
 
     def loss(
         self, network: Any, x_0: Tensor, t: Tensor, eps: Tensor, generator: torch.Generator
@@ -64,17 +72,17 @@ class Objective:
         Args:
             network: Called as diffusers models are.
             x_0: (B, C, H, W) clean images.
-            t: (B,) long.
+            t: (B,) or (B, cells) long.
             eps: (B, C, H, W) standard normal noise.
             generator: For what a penalty draws.
         """
-        alpha, sigma = self._alpha_sigma(t)
+        alpha, sigma = self.schedule.training_alpha_sigma(t)
         x_t = alpha * x_0 + sigma * eps
         twice = any(penalty.needs_gradient for penalty in self.penalties)
         x_t.requires_grad_(twice)
         # Of PyTorch's attention kernels only the plain one has a second derivative.
         with sdpa_kernel(SDPBackend.MATH) if twice else nullcontext():
-            output = network(x_t, t).sample.float()
+            output = network(x_t, self.schedule.timestep(t)).sample.float()
         target = training_target(self.prediction_type, x_0, eps, alpha, sigma)
         if self.min_snr_gamma is None:
             loss = torch.nn.functional.mse_loss(output, target)
@@ -89,13 +97,9 @@ class Objective:
 
     def predicted(self, network: Any, x_0: Tensor, t: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the network predicts and what it should, (B, C, H, W) float32 each."""
-        alpha, sigma = self._alpha_sigma(t)
-        output = network(alpha * x_0 + sigma * eps, t).sample
+        alpha, sigma = self.schedule.training_alpha_sigma(t)
+        output = network(alpha * x_0 + sigma * eps, self.schedule.timestep(t)).sample
         return output.float(), training_target(self.prediction_type, x_0, eps, alpha, sigma)
-
-    def _alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        product = self.alphas_cumprod[t].reshape(-1, 1, 1, 1)
-        return product.sqrt(), (1 - product).sqrt()
 
     def _weights(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         # x0_hat is linear in the prediction; this is by how much it changes with it.

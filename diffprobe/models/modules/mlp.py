@@ -5,9 +5,10 @@ import math
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
-from diffusers.models.embeddings import get_timestep_embedding
 from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import Tensor, nn
+
+from diffprobe.models.modules.levels import cells_of, embed, timesteps_of
 
 
 class MLP(ModelMixin, ConfigMixin):
@@ -17,6 +18,7 @@ class MLP(ModelMixin, ConfigMixin):
         image_shape: C, H, W.
         width: Hidden neurons.
         time_width: Size of the sinusoidal embedding of t.
+        grid: Rows and columns of cells, where each has a noise level of its own to be told.
 
     Reference:
         Lu et al., arXiv:2503.03595, section 4 (the network of the theory).
@@ -24,19 +26,24 @@ class MLP(ModelMixin, ConfigMixin):
 
     @register_to_config
     def __init__(
-        self, image_shape: tuple[int, int, int], width: int = 1024, time_width: int = 64
+        self,
+        image_shape: tuple[int, int, int],
+        width: int = 1024,
+        time_width: int = 64,
+        grid: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         pixels = math.prod(image_shape)
         self.time_width = time_width
-        self.hidden = nn.Linear(pixels + time_width, width)
+        self.grid = grid
+        self.hidden = nn.Linear(pixels + time_width * cells_of(grid), width)
         self.output = nn.Linear(width, pixels)
 
     def forward(
         self, sample: Tensor, timestep: Tensor, return_dict: bool = True
     ) -> UNet2DOutput | tuple[Tensor]:
-        """Map `sample (B, C, H, W)` and `timestep (B,)` to `.sample (B, C, H, W)`."""
-        time = get_timestep_embedding(timestep.expand(len(sample)), self.time_width)
+        """Map `sample (B, C, H, W)` and `timestep`, (B,) or (B, cells), to `.sample`."""
+        time = embed(timesteps_of(timestep, len(sample), self.grid), self.time_width).flatten(1)
         x = torch.cat([sample.flatten(1), time.to(sample)], dim=1)
         result = self.output(torch.relu(self.hidden(x))).reshape(sample.shape)
         return UNet2DOutput(sample=result) if return_dict else (result,)
@@ -49,15 +56,23 @@ class ResidualMLP(ModelMixin, ConfigMixin):
         image_shape: C, H, W.
         width: Size of the hidden state.
         depth: Number of blocks.
+        grid: Rows and columns of cells, where each has a noise level of its own to be told.
     """
 
     @register_to_config
-    def __init__(self, image_shape: tuple[int, int, int], width: int = 256, depth: int = 4) -> None:
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        width: int = 256,
+        depth: int = 4,
+        grid: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__()
         pixels = math.prod(image_shape)
         self.width = width
+        self.grid = grid
         self.input = nn.Linear(pixels, width)
-        self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU())
+        self.time = nn.Sequential(nn.Linear(width * cells_of(grid), width), nn.SiLU())
         self.blocks = nn.ModuleList(ResidualBlock(width) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.output = nn.Linear(width, pixels)
@@ -65,8 +80,8 @@ class ResidualMLP(ModelMixin, ConfigMixin):
     def forward(
         self, sample: Tensor, timestep: Tensor, return_dict: bool = True
     ) -> UNet2DOutput | tuple[Tensor]:
-        """Map `sample (B, C, H, W)` and `timestep (B,)` to `.sample (B, C, H, W)`."""
-        embedding = get_timestep_embedding(timestep.expand(len(sample)), self.width)
+        """Map `sample (B, C, H, W)` and `timestep`, (B,) or (B, cells), to `.sample`."""
+        embedding = embed(timesteps_of(timestep, len(sample), self.grid), self.width).flatten(1)
         time = self.time(embedding.to(sample))
         x = self.input(sample.flatten(1))
         for block in self.blocks:

@@ -7,12 +7,13 @@ and its patch is a cell or a fraction of one.
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
-from diffusers.models.embeddings import get_timestep_embedding
 from diffusers.models.unets.unet_2d import UNet2DOutput
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from diffprobe.datasets.cell_grid import CellGrid
 from diffprobe.foundations.errors import UsageError
+from diffprobe.models.modules.levels import embed, timesteps_of
 
 
 class StripTransformer(ModelMixin, ConfigMixin):
@@ -24,9 +25,12 @@ class StripTransformer(ModelMixin, ConfigMixin):
         width: Size of a token.
         depth: Number of blocks.
         heads: Attention heads; must divide `width`.
+        grid: Rows and columns of cells, where each has a noise level of its own to be told: to the
+            tokens in it.
 
     Raises:
-        UsageError: If the patch does not divide the image or the heads the width.
+        UsageError: If the patch does not divide the image, or a cell of the grid, or the heads do
+            not divide the width.
 
     Reference:
         Peebles & Xie, "Scalable diffusion models with transformers", arXiv:2212.09748 (adaLN-zero).
@@ -40,6 +44,7 @@ class StripTransformer(ModelMixin, ConfigMixin):
         width: int = 128,
         depth: int = 4,
         heads: int = 4,
+        grid: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         channels, height, image_width = image_shape
@@ -51,6 +56,9 @@ class StripTransformer(ModelMixin, ConfigMixin):
         if width % heads:
             raise UsageError(f"{heads} heads do not divide a width of {width}")
         self.patch = tuple(patch)
+        self.grid = grid
+        # Tokens to a cell, down and across.
+        self.tokens_of_cell = (1, 1) if grid is None else _tokens_of_cell(image_shape, grid, patch)
         self.rows, self.columns = height // patch[0], image_width // patch[1]
         self.width = width
         features = channels * patch[0] * patch[1]
@@ -68,20 +76,34 @@ class StripTransformer(ModelMixin, ConfigMixin):
     def forward(
         self, sample: Tensor, timestep: Tensor, return_dict: bool = True
     ) -> UNet2DOutput | tuple[Tensor]:
-        """Map `sample (B, C, H, W)` and `timestep (B,)` to `.sample (B, C, H, W)`."""
+        """Map `sample (B, C, H, W)` and `timestep`, (B,) or (B, cells), to `.sample`."""
         h, w = self.patch
         tokens = rearrange(sample, "b c (r h) (k w) -> b (r k) (c h w)", h=h, w=w)
-        embedding = get_timestep_embedding(timestep.expand(len(sample)), self.width)
+        embedding = embed(timesteps_of(timestep, len(sample), self.grid), self.width)
         time = nn.functional.silu(self.time(embedding.to(sample)))
+        if self.grid is not None:
+            time = self._by_token(time, self.grid)
         x = self.input(tokens) + self.positions
         for block in self.blocks:
             x = block(x, time)
-        scale, shift = self.modulation(time)[:, None].chunk(2, dim=-1)
+        scale, shift = _by_image_or_token(self.modulation(time)).chunk(2, dim=-1)
         x = self.output(self.norm(x) * (1 + scale) + shift)
         result = rearrange(
             x, "b (r k) (c h w) -> b c (r h) (k w)", r=self.rows, k=self.columns, h=h, w=w
         )
         return UNet2DOutput(sample=result) if return_dict else (result,)
+
+    def _by_token(self, by_cell: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Give each token what its cell has: (B, cells, width) -> (B, N, width)."""
+        (rows, columns), (down, across) = grid, self.tokens_of_cell
+        return repeat(
+            by_cell,
+            "b (r k) d -> b (r down k across) d",
+            r=rows,
+            k=columns,
+            down=down,
+            across=across,
+        )
 
 
 class TransformerBlock(nn.Module):
@@ -104,10 +126,9 @@ class TransformerBlock(nn.Module):
         nn.init.zeros_(self.modulation.bias)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """Map tokens `x (B, N, width)` and `time (B, width)` to (B, N, width)."""
-        scale_a, shift_a, gate_a, scale_m, shift_m, gate_m = self.modulation(time)[:, None].chunk(
-            6, dim=-1
-        )
+        """Map tokens `x (B, N, width)` and `time`, (B, width) or of tokens, to (B, N, width)."""
+        modulation = _by_image_or_token(self.modulation(time))
+        scale_a, shift_a, gate_a, scale_m, shift_m, gate_m = modulation.chunk(6, dim=-1)
         x = x + gate_a * self.attend(self.norm(x) * (1 + scale_a) + shift_a)
         result: Tensor = x + gate_m * self.mlp(self.norm(x) * (1 + scale_m) + shift_m)
         return result
@@ -118,3 +139,20 @@ class TransformerBlock(nn.Module):
         heard = nn.functional.scaled_dot_product_attention(q, k, v)
         result: Tensor = self.project(rearrange(heard, "b h n d -> b n (h d)"))
         return result
+
+
+def _by_image_or_token(modulation: Tensor) -> Tensor:
+    """(B, D) of images as (B, 1, D) for all their tokens; (B, N, D) as it is."""
+    return modulation[:, None] if modulation.ndim == 2 else modulation
+
+
+def _tokens_of_cell(
+    image_shape: tuple[int, int, int], grid: tuple[int, int], patch: tuple[int, int]
+) -> tuple[int, int]:
+    cells = CellGrid.of(image_shape, grid)
+    if cells.height % patch[0] or cells.width % patch[1]:
+        raise UsageError(
+            f"a patch of {patch[0]}×{patch[1]} pixels does not divide a cell of "
+            f"{cells.height}×{cells.width}, which has a noise level of its own"
+        )
+    return cells.height // patch[0], cells.width // patch[1]

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
+from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.kinds import Kind
 
 if TYPE_CHECKING:
@@ -10,30 +11,51 @@ if TYPE_CHECKING:
 
 
 class NetworkKind(Kind, ABC):
-    """Settings of a network."""
+    """Settings of a network.
+
+    Attributes:
+        levels_by_cell: Whether it is told a noise level for each cell instead of one for the image.
+    """
 
     role: ClassVar[str] = "network"
+    levels_by_cell: bool = False
 
-    def build(self, image_shape: tuple[int, int, int], seed: int = 0) -> "ModelMixin":
-        """Return a freshly initialised network for images of `image_shape` (C, H, W).
+    def build(
+        self, image_shape: tuple[int, int, int], seed: int = 0, grid: tuple[int, int] | None = None
+    ) -> "ModelMixin":
+        """Return a freshly initialised network.
+
+        Args:
+            image_shape: C, H, W.
+            seed: Of the weights.
+            grid: Rows and columns of cells; only needed with `levels_by_cell`.
 
         Raises:
-            UsageError: If the architecture does not fit the images.
+            UsageError: If the architecture does not fit the images, or a grid is needed.
         """
         import torch
 
+        if self.levels_by_cell and grid is None:
+            raise UsageError("network.levels_by_cell needs images made of a grid of cells")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return self.network(image_shape)
+            return self.network(image_shape, grid if self.levels_by_cell else None)
 
     @abstractmethod
-    def network(self, image_shape: tuple[int, int, int]) -> "ModelMixin":
-        """Return a network for images of `image_shape` (C, H, W)."""
+    def network(
+        self, image_shape: tuple[int, int, int], grid: tuple[int, int] | None
+    ) -> "ModelMixin":
+        """Return a network.
+
+        Args:
+            image_shape: C, H, W.
+            grid: Rows and columns of the cells that have noise levels of their own, if any.
+        """
 
     @classmethod
     @abstractmethod
-    def model(cls) -> "type[ModelMixin]":
-        """Return the class of the networks, by whose name a checkpoint is loaded again."""
+    def models(cls) -> "tuple[type[ModelMixin], ...]":
+        """Return the classes of the networks, by whose names a checkpoint is loaded again."""
 
 
 def parameter_count(network: "ModelMixin") -> int:

@@ -17,18 +17,21 @@ class MLPConfig(NetworkKind):
     name: ClassVar[str] = "mlp"
     width: int = 1024
     time_width: int = 64
+    levels_by_cell: bool = False
 
     def __post_init__(self) -> None:
         check_positive(width=self.width, time_width=self.time_width)
 
-    def network(self, image_shape: tuple[int, int, int]) -> "ModelMixin":
+    def network(
+        self, image_shape: tuple[int, int, int], grid: tuple[int, int] | None
+    ) -> "ModelMixin":
         """Return the network; see `NetworkKind.network`."""
-        return self.model()(image_shape, self.width, self.time_width)
+        (model,) = self.models()
+        return model(image_shape, self.width, self.time_width, grid)
 
     @classmethod
-    def model(cls) -> "type[ModelMixin]":
+    def models(cls) -> "tuple[type[ModelMixin], ...]":
         """Return the class."""
         from diffprobe.models.modules.mlp import MLP
 
-        model: type[ModelMixin] = MLP
-        return model
+        return (MLP,)

@@ -17,18 +17,21 @@ class ResidualMLPConfig(NetworkKind):
     name: ClassVar[str] = "residual-mlp"
     width: int = 256
     depth: int = 4
+    levels_by_cell: bool = False
 
     def __post_init__(self) -> None:
         check_positive(width=self.width, depth=self.depth)
 
-    def network(self, image_shape: tuple[int, int, int]) -> "ModelMixin":
+    def network(
+        self, image_shape: tuple[int, int, int], grid: tuple[int, int] | None
+    ) -> "ModelMixin":
         """Return the network; see `NetworkKind.network`."""
-        return self.model()(image_shape, self.width, self.depth)
+        (model,) = self.models()
+        return model(image_shape, self.width, self.depth, grid)
 
     @classmethod
-    def model(cls) -> "type[ModelMixin]":
+    def models(cls) -> "tuple[type[ModelMixin], ...]":
         """Return the class."""
         from diffprobe.models.modules.mlp import ResidualMLP
 
-        model: type[ModelMixin] = ResidualMLP
-        return model
+        return (ResidualMLP,)

@@ -20,6 +20,7 @@ class TransformerConfig(NetworkKind):
     width: int = 128
     depth: int = 4
     heads: int = 4
+    levels_by_cell: bool = False
 
     def __post_init__(self) -> None:
         check_positive(
@@ -32,14 +33,16 @@ class TransformerConfig(NetworkKind):
         if self.width % self.heads:
             raise UsageError(f"{self.heads} heads do not divide a width of {self.width}")
 
-    def network(self, image_shape: tuple[int, int, int]) -> "ModelMixin":
+    def network(
+        self, image_shape: tuple[int, int, int], grid: tuple[int, int] | None
+    ) -> "ModelMixin":
         """Return the network; see `NetworkKind.network`."""
-        return self.model()(image_shape, self.patch, self.width, self.depth, self.heads)
+        (model,) = self.models()
+        return model(image_shape, self.patch, self.width, self.depth, self.heads, grid)
 
     @classmethod
-    def model(cls) -> "type[ModelMixin]":
+    def models(cls) -> "tuple[type[ModelMixin], ...]":
         """Return the class."""
         from diffprobe.models.modules.transformer import StripTransformer
 
-        model: type[ModelMixin] = StripTransformer
-        return model
+        return (StripTransformer,)

@@ -13,13 +13,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UNetConfig(NetworkKind):
-    """diffusers' UNet2DModel; `attention` tells for each level whether it attends."""
+    """diffusers' UNet2DModel; `attention` tells for each level whether it attends.
+
+    With `levels_by_cell` the noise level of every pixel is one more channel of its input.
+    """
 
     name: ClassVar[str] = "unet"
     channels: tuple[int, ...] = (32, 64, 64)
     layers_per_block: int = 2
     attention: tuple[bool, ...] = (False, False, True)
     norm_groups: int = 8
+    levels_by_cell: bool = False
 
     def __post_init__(self) -> None:
         check_positive(layers_per_block=self.layers_per_block, norm_groups=self.norm_groups)
@@ -37,7 +41,9 @@ class UNetConfig(NetworkKind):
                 f"network.norm_groups={self.norm_groups} does not divide {bad[0]} channels"
             )
 
-    def network(self, image_shape: tuple[int, int, int]) -> "ModelMixin":
+    def network(
+        self, image_shape: tuple[int, int, int], grid: tuple[int, int] | None
+    ) -> "ModelMixin":
         """Return the network; see `NetworkKind.network`.
 
         Raises:
@@ -54,22 +60,25 @@ class UNetConfig(NetworkKind):
             )
         down = ["AttnDownBlock2D" if a else "DownBlock2D" for a in self.attention]
         up = ["AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(self.attention)]
-        return self.model()(
-            sample_size=(height, width),
-            in_channels=channels,
-            out_channels=channels,
-            block_out_channels=self.channels,
-            layers_per_block=self.layers_per_block,
-            down_block_types=tuple(down),
-            up_block_types=tuple(up),
-            norm_num_groups=self.norm_groups,
-            attention_head_dim=min(self.channels),
-        )
+        settings = {
+            "sample_size": (height, width),
+            "block_out_channels": self.channels,
+            "layers_per_block": self.layers_per_block,
+            "down_block_types": tuple(down),
+            "up_block_types": tuple(up),
+            "norm_num_groups": self.norm_groups,
+            "attention_head_dim": min(self.channels),
+        }
+        plain, with_levels = self.models()
+        if grid is not None:
+            return with_levels(image_shape, grid, settings)
+        return plain(in_channels=channels, out_channels=channels, **settings)
 
     @classmethod
-    def model(cls) -> "type[ModelMixin]":
-        """Return the class."""
+    def models(cls) -> "tuple[type[ModelMixin], ...]":
+        """Return the classes, the second for noise levels by cell."""
         from diffusers import UNet2DModel
 
-        model: type[ModelMixin] = UNet2DModel
-        return model
+        from diffprobe.models.modules.unet import LevelMapUNet
+
+        return UNet2DModel, LevelMapUNet

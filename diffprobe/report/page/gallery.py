@@ -78,11 +78,13 @@ class Gallery:
 
 def _picture(images: Tensor, columns: int) -> bytes:
     rows = math.ceil(len(images) / columns)
-    ink = images[:, 0].float().nan_to_num(0.0).clamp(-1, 1)
-    ink = pad(ink, (0, 0, 0, 0, 0, rows * columns - len(ink)), value=-1.0)
-    grey = (127.5 * (1 - rearrange(ink, "(r c) h w -> (r h) (c w)", c=columns))).round()
+    ink = images.float().nan_to_num(0.0).clamp(-1, 1)
+    ink = pad(ink, (0, 0, 0, 0, 0, 0, 0, rows * columns - len(ink)), value=-1.0)
+    tiled = rearrange(ink, "(r k) c h w -> (r h) (k w) c", k=columns)
+    # Ink on paper is dark on light; colours are as they are.
+    shown = (127.5 * (1 - tiled[..., 0] if images.shape[1] == 1 else 1 + tiled)).round()
     file = io.BytesIO()
-    Image.fromarray(grey.cpu().numpy().astype(np.uint8)).save(file, "png", optimize=True)
+    Image.fromarray(shown.cpu().numpy().astype(np.uint8)).save(file, "png", optimize=True)
     return file.getvalue()
 
 

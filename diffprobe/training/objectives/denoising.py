@@ -23,6 +23,7 @@ class DenoisingConfig(ObjectiveKind):
     grammar has there ("grammar"). `weighting` "min-snr" counts the error of x0_hat by the SNR, up
     to `min_snr_gamma`. Two penalties may be added, times their weights: `score_variance` on scores
     that are too smooth, `from_product` on denoisers that use less of the grammar than there is.
+    `by_cell` draws a level for each cell instead of one for the image; the network must take them.
     The validation loss is the plain error, levels spread evenly in t, whatever is set here.
     """
 
@@ -34,6 +35,7 @@ class DenoisingConfig(ObjectiveKind):
     min_snr_gamma: float = 5.0
     score_variance: float = 0.0
     from_product: float = 0.0
+    by_cell: bool = False
 
     def __post_init__(self) -> None:
         for name in ("level_scale", "min_snr_gamma"):
@@ -52,6 +54,7 @@ class DenoisingConfig(ObjectiveKind):
             self._shares(scheduler, dataset),
             self.min_snr_gamma if self.weighting == "min-snr" else None,
             self._penalties(scheduler, dataset),
+            dataset.cell_grid if self.by_cell else None,
         )
 
     def _shares(self, scheduler: Any, dataset: "SymbolImages") -> "Tensor | None":

@@ -39,11 +39,13 @@ class LocalConvConfig(NetworkKind):
     width: int = 32
     radius: int = 2
 
-    def network(self, image_shape: tuple[int, int, int]) -> ModelMixin:
+    def network(
+        self, image_shape: tuple[int, int, int], grid: tuple[int, int] | None
+    ) -> ModelMixin:
         """Build it for images of that shape (C, H, W)."""
         return LocalConv(image_shape, self.width, self.radius)
 
     @classmethod
-    def model(cls) -> type[ModelMixin]:
+    def models(cls) -> tuple[type[ModelMixin], ...]:
         """Name the class that checkpoints are loaded into."""
-        return LocalConv
+        return (LocalConv,)

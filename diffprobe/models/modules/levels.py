@@ -1,0 +1,41 @@
+"""What a network is told of noise levels: one for an image, or one for each cell."""
+
+from diffusers.models.embeddings import get_timestep_embedding
+from torch import Tensor
+
+from diffprobe.foundations.errors import UsageError
+
+Grid = tuple[int, int]
+
+
+def cells_of(grid: Grid | None) -> int:
+    """Return the number of cells, 1 where an image has one level."""
+    return 1 if grid is None else grid[0] * grid[1]
+
+
+def timesteps_of(timestep: Tensor, batch: int, grid: Grid | None) -> Tensor:
+    """Return the timestep of each image, (B,), or of each cell, (B, cells).
+
+    Args:
+        timestep: (), (B,) or, with a grid, (B, cells).
+        batch: B.
+        grid: Rows and columns of cells; None for a network that knows one level an image.
+
+    Raises:
+        UsageError: If there is a level for each cell, and no grid.
+    """
+    if grid is None:
+        if timestep.ndim > 1:
+            raise UsageError(
+                f"this network takes one noise level an image; timesteps of shape "
+                f"{tuple(timestep.shape)} need one made with network.levels_by_cell = true"
+            )
+        return timestep.expand(batch)
+    by_image = timestep if timestep.ndim == 2 else timestep.expand(batch)[:, None]
+    return by_image.expand(batch, cells_of(grid))
+
+
+def embed(timesteps: Tensor, width: int) -> Tensor:
+    """Return the sinusoidal embedding of `timesteps`, (B,) or (B, cells): (…, width) float32."""
+    flat: Tensor = get_timestep_embedding(timesteps.flatten(), width)
+    return flat.reshape(*timesteps.shape, width)

@@ -1,0 +1,109 @@
+"""Cells that are given: conditions on which the others are sampled."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffprobe.datasets import SymbolImages
+from diffprobe.datasets.cell_grid import CellGrid
+from diffprobe.foundations.errors import UsageError
+from diffprobe.models.noise_schedule import GIVEN, NoiseSchedule
+
+# In a word, stands for a cell that is to be sampled.
+FREE = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Pictures of cells that stay as they are.
+
+    A denoiser that takes noise levels by cell is shown a given cell clean, at the level `GIVEN`:
+    an oracle then samples the conditional distribution exactly. Any other is shown it with fresh
+    noise at the level of all cells (replacement, Song et al., arXiv:2011.13456, appendix I.2),
+    which is an approximation.
+
+    Attributes:
+        images: (1, C, H, W) for all samples, or (n, C, H, W); only given cells are looked at.
+        cells: (1, L) or (n, L) bool, which cells are given.
+        grid: Where they are.
+    """
+
+    images: Tensor
+    cells: Tensor
+    grid: CellGrid
+
+    def __post_init__(self) -> None:
+        if self.cells.ndim != 2 or self.cells.shape[1] != self.grid.cells:
+            raise UsageError(
+                f"given cells are marked by (n, {self.grid.cells}) bools, "
+                f"not {tuple(self.cells.shape)}"
+            )
+        if self.images.ndim != 4 or len(self.images) != len(self.cells):
+            raise UsageError(
+                f"pictures of given cells are (n, C, H, W), one for each of {len(self.cells)} "
+                f"rows of cells, not {tuple(self.images.shape)}"
+            )
+
+    @classmethod
+    def words(cls, dataset: SymbolImages, words: Tensor, variants: Tensor | None = None) -> "Given":
+        """Return the pictures of words of which some cells are `FREE`.
+
+        Args:
+            dataset: Whose glyphs are drawn.
+            words: (L,), (1, L) or (n, L) long.
+            variants: Of the same shape, which picture of each symbol; the first by default.
+
+        Raises:
+            UsageError: If no valid word has the given symbols.
+        """
+        words = words.reshape(-1, dataset.grammar.length)
+        known = words != FREE
+        drawn = words.where(known, 0)
+        dataset.grammar.check_words(drawn)
+        certain = torch.nn.functional.one_hot(drawn, dataset.grammar.symbols).bool()
+        scores = torch.zeros(certain.shape, dtype=torch.float64)
+        scores = scores.masked_fill(known[..., None].cpu() & ~certain.cpu(), -torch.inf)
+        possible = dataset.grammar.log_partition(scores) > -torch.inf
+        if not possible.all():
+            row = int((~possible).nonzero()[0])
+            raise UsageError(f"no valid word has the symbols given: {words[row].tolist()}")
+        if variants is not None:
+            variants = variants.reshape(words.shape).where(known, 0)
+        return cls(dataset.render(drawn, variants), known, dataset.cell_grid)
+
+    def part(self, first: int, n: int, device: torch.device) -> "Given":
+        """Return the rows of samples `first` to `first + n`, on a device."""
+        rows = slice(None) if len(self.cells) == 1 else slice(first, first + n)
+        images, cells = self.images[rows].to(device), self.cells[rows].to(device)
+        return Given(images.expand(n, -1, -1, -1), cells.expand(n, -1), self.grid)
+
+    def check(self, n: int, image_shape: tuple[int, int, int]) -> None:
+        """Raise UsageError unless it is for `n` samples of `image_shape` (C, H, W)."""
+        if len(self.cells) not in (1, n) or tuple(self.images.shape[1:]) != image_shape:
+            channels, height, width = image_shape
+            raise UsageError(
+                f"given cells are for images {tuple(self.images.shape)}; sampled are "
+                f"({n}, {channels}, {height}, {width})"
+            )
+
+    def onto(self, images: Tensor) -> Tensor:
+        """Return `images (n, C, H, W)` with the given cells laid over them."""
+        return torch.where(self._mask, self.images.to(images), images)
+
+    def levels(self, t: Tensor) -> Tensor:
+        """Return levels `t`, (n,) or (n, L), with `GIVEN` in the given cells: (n, L)."""
+        by_cell = t if t.ndim == 2 else t[:, None].expand(-1, self.grid.cells)
+        return by_cell.masked_fill(self.cells, GIVEN)
+
+    def noisy_onto(
+        self, x_t: Tensor, t: Tensor, schedule: NoiseSchedule, generator: torch.Generator
+    ) -> Tensor:
+        """Return `x_t` with the given cells laid over, noisy at their level `t (n,)`."""
+        images = self.images.to(x_t)
+        eps = torch.randn(images.shape, generator=generator, device=x_t.device, dtype=x_t.dtype)
+        return torch.where(self._mask, schedule.noise(images, eps, t), x_t)
+
+    @property
+    def _mask(self) -> Tensor:
+        return self.grid.spread(self.cells)

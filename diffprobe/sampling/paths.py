@@ -1,0 +1,193 @@
+"""Paths from noise to images: which noise levels are visited, and the step between two of them.
+
+Every denoiser returns x0_hat, so each scheduler of diffusers runs with `prediction_type="sample"`,
+and networks and oracles are sampled by the same code. A flow follows its velocity
+(x_t - x0_hat) / sigma.
+"""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+from torch import Tensor
+
+from diffprobe.foundations.errors import UsageError
+from diffprobe.models.noise_schedule import NoiseSchedule
+
+
+class NoisePath(ABC):
+    """The way of one batch; it may remember the steps it took.
+
+    Attributes:
+        levels: The noise level t of each evaluation of the denoiser, (S,) long, or (S, cells).
+    """
+
+    levels: Tensor
+
+    def start(self, noise: Tensor) -> Tensor:
+        """Return where the path begins, from standard normal `noise (B, C, H, W)`."""
+        return noise
+
+    def model_input(self, x: Tensor, step: int) -> Tensor:
+        """Return x_t = alpha x_0 + sigma eps of where the path is before `step`."""
+        return x
+
+    @abstractmethod
+    def advance(
+        self, x: Tensor, x_t: Tensor, x0_hat: Tensor, step: int, generator: torch.Generator
+    ) -> Tensor:
+        """Return where the path is after `step`.
+
+        Args:
+            x: (B, C, H, W), where it is before.
+            x_t: The model input.
+            x0_hat: What the denoiser makes of it.
+            step: From 0.
+            generator: Of fresh noise.
+        """
+
+    @abstractmethod
+    def description(self) -> dict[str, Any]:
+        """Return "class", "timesteps" and "config", in terms of JSON."""
+
+
+class SchedulerPath(NoisePath):
+    """The path of a diffusers scheduler, for diffusions.
+
+    Args:
+        sampler: What the sampler is called, for messages.
+        schedule: The noise levels that the denoiser knows.
+        steps: How many.
+        scheduler: Name of a diffusers class.
+        step_options: Further arguments of each step.
+        settings: Of the scheduler, over those of the denoiser's.
+
+    Raises:
+        UsageError: If the schedule is a flow's, or the scheduler cannot follow it.
+    """
+
+    def __init__(
+        self,
+        sampler: str,
+        schedule: NoiseSchedule,
+        steps: int,
+        *,
+        scheduler: str,
+        step_options: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> None:
+        if schedule.is_flow:
+            raise UsageError(
+                f"sampler {sampler} is not for flow matching; choose from ddim, euler, sequential, "
+                f"{FlowPath.scheduler_name}"
+            )
+        config = schedule.scheduler.config
+        try:
+            made = getattr(diffusers, scheduler).from_config(
+                config,
+                timestep_spacing="trailing",
+                prediction_type="sample",
+                **_fixed_variance(config),
+                **settings,
+            )
+        except (TypeError, ValueError, NotImplementedError, ImportError) as error:
+            raise UsageError(f"sampler {sampler} cannot be used here: {error}") from error
+        if not hasattr(made, "init_noise_sigma") or not hasattr(made, "scale_model_input"):
+            raise UsageError(
+                f"sampler {sampler} cannot be used here: it is not for a variance-preserving "
+                "process"
+            )
+        arguments = inspect.signature(made.step).parameters
+        needed = [name for name, a in arguments.items() if a.default is a.empty]
+        if len(needed) > 3:
+            raise UsageError(
+                f"sampler {sampler} cannot be used here: its step takes {', '.join(needed)}"
+            )
+        made.set_timesteps(steps, device=schedule.device)
+        self.scheduler = made
+        self.levels = made.timesteps.long()
+        self._options = dict(step_options or {})
+        self._takes_generator = "generator" in arguments
+
+    def start(self, noise: Tensor) -> Tensor:
+        """Scale the noise as the scheduler has it."""
+        result: Tensor = noise * self.scheduler.init_noise_sigma
+        return result
+
+    def model_input(self, x: Tensor, step: int) -> Tensor:
+        """Scale to x_t; see `NoisePath.model_input`."""
+        result: Tensor = self.scheduler.scale_model_input(x, self.scheduler.timesteps[step])
+        return result
+
+    def advance(
+        self, x: Tensor, x_t: Tensor, x0_hat: Tensor, step: int, generator: torch.Generator
+    ) -> Tensor:
+        """Take the scheduler's step; see `NoisePath.advance`."""
+        random = {"generator": generator} if self._takes_generator else {}
+        timestep = self.scheduler.timesteps[step]
+        after = self.scheduler.step(x0_hat, timestep, x, **random, **self._options)
+        result: Tensor = after.prev_sample
+        return result
+
+    def description(self) -> dict[str, Any]:
+        """Describe the scheduler; see `NoisePath.description`."""
+        return _described(self.scheduler)
+
+
+class FlowPath(NoisePath):
+    """Euler's method along the velocity of a flow, evenly spaced before the schedule's shift."""
+
+    scheduler_name = "FlowMatchEulerDiscreteScheduler"
+
+    def __init__(self, schedule: NoiseSchedule, steps: int) -> None:
+        # The shift is in the schedule's sigmas already.
+        self.scheduler = FlowMatchEulerDiscreteScheduler(schedule.timesteps)
+        self.schedule = schedule
+        self.levels = trailing_levels(schedule.timesteps, steps).to(schedule.device)
+        self.scheduler.set_timesteps(
+            sigmas=schedule.sigmas[self.levels].tolist(), device=schedule.device
+        )
+
+    def advance(
+        self, x: Tensor, x_t: Tensor, x0_hat: Tensor, step: int, generator: torch.Generator
+    ) -> Tensor:
+        """Follow the velocity; see `NoisePath.advance`."""
+        _, sigma = self.schedule.alpha_sigma(self.levels[step][None])
+        velocity = (x_t - x0_hat) / sigma
+        after = self.scheduler.step(velocity, self.scheduler.timesteps[step], x)
+        result: Tensor = after.prev_sample
+        return result
+
+    def description(self) -> dict[str, Any]:
+        """Describe the scheduler; see `NoisePath.description`."""
+        return _described(self.scheduler)
+
+
+def trailing_levels(timesteps: int, steps: int) -> Tensor:
+    """Return evenly spaced noise levels (steps,) long, the noisiest first: "trailing" spacing.
+
+    >>> trailing_levels(1000, 4)
+    tensor([999, 749, 499, 249])
+    """
+    spaced = torch.arange(timesteps, 0, -timesteps / steps, dtype=torch.float64)
+    return spaced[:steps].round().long() - 1
+
+
+def _fixed_variance(config: Mapping[str, Any]) -> dict[str, str]:
+    # A denoiser gives x0_hat alone, even where its network learned a variance.
+    learned = str(config.get("variance_type")).startswith("learned")
+    return {"variance_type": "fixed_small"} if learned else {}
+
+
+def _described(scheduler: Any) -> dict[str, Any]:
+    # Arrays among diffusers' settings (trained betas) are not JSON.
+    plain = {k: v for k, v in scheduler.config.items() if k[0] != "_" and not hasattr(v, "shape")}
+    return {
+        "class": type(scheduler).__name__,
+        "timesteps": [float(t) for t in scheduler.timesteps],
+        "config": plain,
+    }

@@ -1,0 +1,102 @@
+"""Sampling from any denoiser with any sampler."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from diffprobe.config import SamplingConfig
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.progress import Progress, silent
+from diffprobe.foundations.seeding import generator
+from diffprobe.foundations.settings import to_settings
+from diffprobe.models.denoiser import Denoiser
+from diffprobe.sampling.given import Given
+from diffprobe.sampling.samplers import SamplerKind
+from diffprobe.sampling.samples import Samples
+
+
+@torch.no_grad()
+def sample(
+    denoiser: Denoiser,
+    image_shape: tuple[int, int, int],
+    sampler: SamplerKind,
+    sampling: SamplingConfig,
+    progress: Progress = silent,
+    watch: Callable[[int, Tensor, Tensor, Tensor], None] | None = None,
+    *,
+    given: Given | None = None,
+) -> Samples:
+    """Draw images.
+
+    Args:
+        denoiser: A network or an oracle; its device is where the images are made.
+        image_shape: C, H, W.
+        sampler: How to get from noise to images.
+        sampling: Number of steps, how many images, batch size, seed.
+        progress: Called as tqdm is.
+        watch: Called at every step with the number of the batch, the noise level t (), x_t and
+            x0_hat, both (B, C, H, W), to look along the path.
+        given: Cells that stay as they are; the others are sampled on this condition.
+
+    Returns:
+        `sampling.n` images on the CPU, and the resolved sampler.
+
+    Raises:
+        UsageError: If the sampler is not for this denoiser or cannot be watched, a number is out of
+            range, or given cells do not fit the images.
+    """
+    _check(sampling, denoiser.timesteps)
+    if given is not None:
+        given.check(sampling.n, image_shape)
+    device, schedule = denoiser.device, denoiser.schedule
+    path = sampler.path(schedule, sampling.steps)
+    if watch is not None and path.levels.ndim == 2:
+        raise UsageError(
+            f"sampler {sampler.name} visits many noise levels at once, and what looks along the "
+            "path needs one: choose another sampler"
+        )
+    batches = range(0, sampling.n, sampling.batch_size)
+    bar = progress(total=len(batches) * sampling.steps, desc="sample", unit="step")
+    images = []
+    for index, first in enumerate(batches):
+        path = sampler.path(schedule, sampling.steps)
+        random = generator(sampling.seed, "sampling", index, device)
+        noise_of_given = generator(sampling.seed, "given cells", index, device)
+        n = min(sampling.batch_size, sampling.n - first)
+        known = None if given is None else given.part(first, n, device)
+        x = path.start(torch.randn((n, *image_shape), generator=random, device=device))
+        for step, level in enumerate(path.levels):
+            x_t = path.model_input(x, step)
+            t = level.expand(n, *level.shape)
+            if known is not None and denoiser.cells is not None:
+                x_t, t = known.onto(x_t), known.levels(t)
+            elif known is not None:
+                x_t = known.noisy_onto(x_t, t, schedule, noise_of_given)
+            x0_hat = denoiser(x_t, t)
+            if watch is not None:
+                watch(index, level, x_t, x0_hat)
+            x = path.advance(x, x_t, x0_hat, step, random)
+            bar.update()
+        images.append((x if known is None else known.onto(x)).float().cpu())
+    bar.close()
+    description = {
+        "sampler": to_settings(sampler),
+        "steps": sampling.steps,
+        "n": sampling.n,
+        "batch_size": sampling.batch_size,
+        "seed": sampling.seed,
+        "weights": sampling.weights,
+        **path.description(),
+    }
+    return Samples(torch.cat(images), description)
+
+
+def _check(sampling: SamplingConfig, timesteps: int) -> None:
+    for name in ("steps", "n", "batch_size"):
+        if getattr(sampling, name) < 1:
+            raise UsageError(f"sampling.{name} must be at least 1, not {getattr(sampling, name)}")
+    if sampling.steps > timesteps:
+        raise UsageError(
+            f"sampling.steps={sampling.steps} exceeds the {timesteps} noise levels of the schedule"
+        )

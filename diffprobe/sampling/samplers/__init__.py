@@ -1,0 +1,131 @@
+"""The samplers that a configuration can name: ours, one a file, and all of diffusers' schedulers.
+
+What diffusers brings is lent: a kind of the scheduler's name, with an `eta` where it has one.
+"""
+
+import ast
+import dataclasses
+import functools
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from diffprobe.foundations.kinds import Kind
+from diffprobe.foundations.settings import check_share
+
+if TYPE_CHECKING:
+    from diffprobe.models.noise_schedule import NoiseSchedule
+    from diffprobe.sampling.paths import NoisePath
+
+
+class SamplerKind(Kind, ABC):
+    """Settings of a sampler; how many steps it takes is the sampling's."""
+
+    role: ClassVar[str] = "sampler"
+
+    @abstractmethod
+    def path(self, schedule: "NoiseSchedule", steps: int) -> "NoisePath":
+        """Return the way from noise to images, for one batch.
+
+        Args:
+            schedule: The denoiser's.
+            steps: How many.
+
+        Raises:
+            UsageError: If the sampler is not for this schedule.
+        """
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """The settings that are not the default."""
+        found = {}
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            if (value := getattr(self, field.name)) != field.default:
+                found[field.name] = value
+        return found
+
+    @property
+    def title(self) -> str:
+        """What it is called in figures and tables."""
+        settings = (f"{key} {_short(value)}" for key, value in self.changed.items())
+        return ", ".join([self.name, *settings])
+
+    @property
+    def label(self) -> str:
+        """The settings for a file's name, such as `_eta-0.5`; empty where all are the default."""
+        return "".join(f"_{key}-{_short(value)}" for key, value in self.changed.items())
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+class _Lent(SamplerKind):
+    """A scheduler of diffusers."""
+
+    def path(self, schedule: "NoiseSchedule", steps: int) -> "NoisePath":
+        """Return its path; see `SamplerKind.path`."""
+        from diffprobe.sampling.paths import FlowPath, SchedulerPath
+
+        if schedule.is_flow and self.name == FlowPath.scheduler_name:
+            return FlowPath(schedule, steps)
+        eta = {key: value for key, value in vars(self).items() if key == "eta"}
+        return SchedulerPath(self.name, schedule, steps, scheduler=self.name, step_options=eta)
+
+
+class _LentWithEta(_Lent):
+    def __post_init__(self) -> None:
+        check_share(eta=self.eta)  # type: ignore[attr-defined]
+
+
+def lent_names() -> list[str]:
+    """Return the names of diffusers' scheduler classes, without importing it."""
+    return sorted(_files())
+
+
+@functools.cache
+def lent(name: str) -> type[Kind] | None:
+    """Return the kind of the diffusers scheduler of that name; None if there is none."""
+    if name not in _files():
+        return None
+    has_eta = _has_eta(_files()[name], name)
+    return dataclasses.make_dataclass(
+        f"{name}Config",
+        [("eta", float, dataclasses.field(default=0.0))] if has_eta else [],
+        bases=(_LentWithEta if has_eta else _Lent,),
+        namespace={"name": name, "__doc__": f"{name} of diffusers."},
+        frozen=True,
+    )
+
+
+@functools.cache
+def _files() -> Mapping[str, Path]:
+    """Scheduler class -> its file, from what diffusers' own list of lazy imports says."""
+    spec = find_spec("diffusers")
+    if spec is None or spec.origin is None:
+        return {}
+    folder = Path(spec.origin).parent / "schedulers"
+    public = set(re.findall(r'"(\w+)"', Path(spec.origin).read_text("utf-8")))
+    listed = re.findall(
+        r'_import_structure\["(\w+)"\] = \[([^\]]*)\]', (folder / "__init__.py").read_text("utf-8")
+    )
+    return {
+        name: folder / f"{module}.py"
+        for module, classes in listed
+        for name in re.findall(r'"(\w+Scheduler)"', classes)
+        if name in public
+    }
+
+
+def _has_eta(file: Path, name: str) -> bool:
+    """Whether the class's `step` takes an eta; a package instead of a file holds none that does."""
+    if not file.exists():
+        return False
+    for node in ast.parse(file.read_text("utf-8")).body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            steps = [f for f in node.body if isinstance(f, ast.FunctionDef) and f.name == "step"]
+            return any(a.arg == "eta" for f in steps for a in [*f.args.args, *f.args.kwonlyargs])
+    return False
