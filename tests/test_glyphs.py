@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from diffprobe.datasets import Glyphs
+from diffprobe.datasets.images.coloured import ColouredImagesConfig
 from diffprobe.foundations.errors import UsageError
 
 
@@ -67,3 +68,28 @@ def test_a_file_that_is_not_a_font(tmp_path: Path) -> None:
     path.write_text("not a font")
     with pytest.raises(UsageError, match="not a font that can be read"):
         Glyphs.font("01", font=path)
+
+
+def test_coloured_glyphs_are_shapes_in_colours() -> None:
+    glyphs = Glyphs.coloured("01", ("red", "#00ff00", "white"), cell=(9, 7))
+    assert glyphs.images.shape == (6, 1, 3, 9, 7)
+    assert (glyphs.channels, glyphs.cell) == (3, (9, 7))
+    assert glyphs.names == ("red 0", "#00ff00 0", "white 0", "red 1", "#00ff00 1", "white 1")
+    plain = Glyphs.font("01", cell=(9, 7)).images[:, 0, 0]
+    black = -torch.ones(9, 7)
+    for symbol, (shape, channels) in enumerate(
+        [(s, c) for s in (0, 1) for c in ((0,), (1,), (0, 1, 2))]
+    ):
+        expected = torch.stack([plain[shape] if c in channels else black for c in range(3)])
+        assert torch.allclose(glyphs.images[symbol, 0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("colours", "message"),
+    [(("rde",), "'rde' is no colour"), (("red", "red"), "alike"), (("black",), "drawn alike")],
+)
+def test_colours_that_cannot_be_told_are_refused(colours: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Glyphs.coloured("01", colours)
+    with pytest.raises(UsageError, match="distinct and at least one"):
+        ColouredImagesConfig(colours=("red", "red"))

@@ -7,6 +7,7 @@ from diffprobe.datasets import Glyphs, SymbolImages, hypercube
 from diffprobe.datasets.grammars.digit_sum import DigitSumConfig
 from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
 from diffprobe.datasets.grammars.parity import ParityConfig
+from diffprobe.datasets.images.coloured import ColouredImagesConfig
 from diffprobe.foundations.errors import UsageError
 
 
@@ -141,3 +142,38 @@ def test_bad_input_is_refused(call, message: str) -> None:  # type: ignore[no-un
     dataset = SymbolImages(ParityConfig(2).build(), Glyphs.font("01"), (1, 2))
     with pytest.raises(UsageError, match=message):
         call(dataset)
+
+
+def test_coloured_words_are_read_back() -> None:
+    images = ColouredImagesConfig(shapes="+o", colours=("red", "blue", "yellow"), grid=(2, 2))
+    dataset = images.build(ModularSumConfig(4, 6, 6).build())
+    assert dataset.image_shape == (3, 16, 16)
+    words = dataset.grammar.sample(200, random())
+    drawn = dataset.draw(words, random())
+    for noise in (0.0, 0.05):
+        read, legible = dataset.read(drawn + noise * torch.randn(drawn.shape, generator=random()))
+        assert torch.equal(read, words)
+        assert legible.all()
+    # The same shape in another colour is another symbol; half-way between them is none.
+    between = (dataset.render(words) + dataset.render((words // 3) * 3 + (words + 1) % 3)) / 2
+    assert not dataset.read(between)[1].any()
+    distances = dataset.symbol_distances(drawn)
+    assert torch.equal(distances.argmin(-1), words)
+    assert torch.equal(dataset.image(dataset.cells(drawn)), drawn)
+
+
+def test_the_evidence_of_a_clean_cell_is_certain() -> None:
+    dataset = SymbolImages(
+        ParityConfig(2).build(), Glyphs.font("01", cell=(4, 4), variants=3), (1, 2)
+    )
+    words, variants = torch.tensor([[0, 1], [1, 0]]), torch.tensor([[2, 0], [1, 2]])
+    images = dataset.render(words, variants)
+    alpha, sigma = torch.tensor([[1.0, 0.6]]), torch.tensor([[0.0, 0.8]])
+    evidence = dataset.glyph_evidence(images, alpha, sigma)
+    sure = evidence[:, 0].flatten(1).softmax(1).reshape(2, 2, 3)
+    for n in range(2):
+        assert sure[n, words[n, 0], variants[n, 0]] == 1
+        assert sure[n].sum() == 1
+    # The other cell as if it were alone.
+    alone = dataset.glyph_evidence(images, alpha[:, 1], sigma[:, 1])
+    assert torch.equal(evidence[:, 1], alone[:, 1])

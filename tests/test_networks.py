@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -5,7 +6,11 @@ import pytest
 import torch
 from diffusers import ModelMixin, UNet2DModel
 
+from diffprobe.config import NoiseConfig
+from diffprobe.datasets.cell_grid import CellGrid
 from diffprobe.foundations.errors import UsageError
+from diffprobe.models import NetworkDenoiser, load_denoiser, noise_scheduler
+from diffprobe.models.checkpoint import save_checkpoint
 from diffprobe.models.networks.mlp import MLPConfig
 from diffprobe.models.networks.residual_mlp import ResidualMLPConfig
 from diffprobe.models.networks.transformer import TransformerConfig
@@ -134,3 +139,80 @@ def test_architectures_that_do_not_fit_are_refused(
 
 def test_the_unet_is_diffusers_own() -> None:
     assert type(CONFIGS[-1].build(SHAPE)) is UNet2DModel
+
+
+BY_CELL = [dataclasses.replace(config, levels_by_cell=True) for config in CONFIGS]
+GRID = (2, 4)  # cells of 4×4
+
+
+@pytest.fixture(params=[c for c in BY_CELL if getattr(c, "patch", (4, 4)) == (4, 4)], ids=str)
+def by_cell(request: pytest.FixtureRequest) -> NetworkDenoiser:
+    network = awaken(request.param.build(SHAPE, seed=0, grid=GRID)).eval()
+    return NetworkDenoiser(network, noise_scheduler(NoiseConfig(prediction_type="sample")))
+
+
+def test_each_cells_level_matters(by_cell: NetworkDenoiser) -> None:
+    x = inputs(1)[0]
+    t = torch.full((1, 8), 500)
+    with torch.no_grad():
+        before = by_cell(x, t)
+        assert torch.allclose(by_cell(x, torch.tensor([500])), before, atol=1e-6)
+        changes = []
+        for cell in range(8):
+            other = t.clone()
+            other[0, cell] = 20
+            changes.append(by_cell(x, other) - before)
+    flat = torch.stack(changes).flatten(1)
+    assert (flat.norm(dim=1) > 1e-3).all()
+    # No two cells' levels do the same.
+    assert (torch.cdist(flat, flat) + torch.eye(8) > 1e-3).all()
+
+
+def test_networks_with_levels_by_cell_come_back(by_cell: NetworkDenoiser, tmp_path: Path) -> None:
+    scheduler = noise_scheduler(NoiseConfig(prediction_type="sample"))
+    save_checkpoint(tmp_path / "step-000001", {"raw": by_cell.network}, scheduler)
+    again = load_denoiser(tmp_path / "step-000001")
+    x, t = inputs(2)[0], torch.randint(1000, (2, 8), generator=torch.Generator().manual_seed(0))
+    assert again.cells == by_cell.cells
+    assert again.image_shape == SHAPE
+    assert torch.equal(again(x, t), by_cell(x, t))
+
+
+def test_every_parameter_with_levels_by_cell_matters(by_cell: NetworkDenoiser) -> None:
+    x, t = inputs(2)[0], torch.randint(1000, (2, 8), generator=torch.Generator().manual_seed(0))
+    by_cell(x, t).square().sum().backward()
+    for name, p in by_cell.network.named_parameters():
+        assert p.grad is not None, name
+        assert p.grad.abs().sum() > 0, name
+
+
+def test_a_token_is_told_the_level_of_its_cell() -> None:
+    """Tokens that do not listen to each other change where their own cell's level does."""
+    config = TransformerConfig(patch=(2, 2), width=16, depth=1, heads=2, levels_by_cell=True)
+    network = awaken(config.build(SHAPE, seed=0, grid=GRID)).eval()
+    network.blocks = torch.nn.ModuleList()
+    x = inputs(1)[0]
+    t = torch.full((1, 8), 500)
+    before = network(x, t).sample
+    for cell in range(8):
+        other = t.clone()
+        other[0, cell] = 20
+        changed = CellGrid.of(SHAPE, GRID).cut(network(x, other).sample - before)
+        assert [i for i in range(8) if (changed[0, i] != 0).any()] == [cell]
+
+
+def test_levels_by_cell_are_refused_where_they_are_not_told(network: ModelMixin) -> None:
+    denoiser = NetworkDenoiser(network, noise_scheduler(NoiseConfig()))
+    assert denoiser.cells is None
+    with pytest.raises(UsageError, match="takes one noise level an image"):
+        denoiser(inputs(2)[0], torch.zeros(2, 8, dtype=torch.long))
+    for config in CONFIGS[:-1]:
+        with pytest.raises(UsageError, match="takes one noise level an image"):
+            config.build(SHAPE)(inputs(2)[0], torch.zeros(2, 8, dtype=torch.long))
+
+
+def test_a_grid_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(UsageError, match="needs images made of a grid of cells"):
+        BY_CELL[0].build(SHAPE)
+    with pytest.raises(UsageError, match="8×8 pixels does not divide a cell of 4×4"):
+        BY_CELL[2].build(SHAPE, grid=GRID)

@@ -15,9 +15,9 @@ from diffprobe.datasets.grammars.palindrome import PalindromeConfig
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.evaluation import reading
 from diffprobe.evaluation.verdicts import judge
+from diffprobe.foundations import kinds
 from diffprobe.foundations.statistics import wilson
 from diffprobe.models import ProductDenoiser, noise_scheduler
-from diffprobe.foundations import kinds
 from diffprobe.sampling import sample
 
 FONTS = SymbolImages(CopyConfig(6, 10).build(), Glyphs.font("0123456789", variants=2), (1, 6))

@@ -56,8 +56,8 @@ from diffprobe.foundations.figures import COLORS, figure
 from diffprobe.foundations.progress import Progress, silent
 from diffprobe.foundations.ranks import Auroc, auroc
 from diffprobe.foundations.seeding import generator
-from diffprobe.foundations.statistics import Rate, holm, wilson
 from diffprobe.foundations.settings import to_settings
+from diffprobe.foundations.statistics import Rate, holm, wilson
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probes.jacobian import batches, estimated_energies

@@ -21,7 +21,7 @@ class LevelMapUNet(ModelMixin, ConfigMixin):
     Args:
         image_shape: C, H, W.
         grid: Rows and columns of cells; must divide H and W.
-        unet: Arguments of `UNet2DModel` but for the channels.
+        settings: Arguments of `UNet2DModel` but for the channels.
 
     Raises:
         UsageError: If the grid does not divide the image.
@@ -29,13 +29,13 @@ class LevelMapUNet(ModelMixin, ConfigMixin):
 
     @register_to_config
     def __init__(
-        self, image_shape: tuple[int, int, int], grid: tuple[int, int], unet: dict[str, object]
+        self, image_shape: tuple[int, int, int], grid: tuple[int, int], settings: dict[str, object]
     ) -> None:
         super().__init__()
         channels = image_shape[0]
         self.grid = grid
         self.cells = CellGrid.of(image_shape, grid)
-        self.unet = UNet2DModel(in_channels=channels + 1, out_channels=channels, **unet)
+        self.unet = UNet2DModel(in_channels=channels + 1, out_channels=channels, **settings)
 
     def forward(
         self, sample: Tensor, timestep: Tensor, return_dict: bool = True
