@@ -31,25 +31,25 @@ def test_a_probe_from_outside_is_one_class(
     request: pytest.FixtureRequest,
 ) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "examples" / "outside")
-    point = EntryPoint("probe.brightness", "outside.brightness:BrightnessConfig", kinds.GROUP)
+    point = EntryPoint("probe.gain", "outside.probe:GainConfig", kinds.GROUP)
     monkeypatch.setattr(kinds, "entry_points", lambda group: [point])
     kinds.announced.cache_clear()
     request.addfinalizer(kinds.announced.cache_clear)
-    assert run(["probe", "brightness", "--help"]) == 0
+    assert run(["probe", "gain", "--help"]) == 0
     assert "--n N" in capsys.readouterr().out
     subject = open_subject(tiny_run)
-    results = run_probes(subject, ["brightness"], steps="all", out=tmp_path / "out")
-    found = results.results["brightness"]["network"].mean
-    told = results.summary()["probes"]["brightness"]["network"]["mean"]
+    results = run_probes(subject, ["gain"], steps="all", out=tmp_path / "out")
+    found = results.results["gain"]["network"].gain
+    told = results.summary()["probes"]["gain"]["network"]["gain"]
     assert told["value"] == found.value.item()
     assert told["n"] == 64
-    assert f"mean {told['value']:.3f}" in "\n".join(results.lines())
-    assert (tmp_path / "out" / "brightness.json").is_file()
+    assert f"gain {told['value']:.3f}" in "\n".join(results.lines())
+    assert (tmp_path / "out" / "gain.json").is_file()
     assert results.along is not None
-    along = results.along.summaries()["brightness"]
-    assert along[-1]["network"]["mean"] == pytest.approx(told)
-    assert along[0]["network"]["mean"]["value"] != told["value"]
-    assert (tmp_path / "out" / "along-brightness.png").is_file()
+    along = results.along.summaries()["gain"]
+    assert along[-1]["network"]["gain"] == pytest.approx(told)
+    assert along[0]["network"]["gain"]["value"] != told["value"]
+    assert (tmp_path / "out" / "along-gain.png").is_file()
 
 
 def test_the_usual_probes_come_first_and_are_three() -> None:

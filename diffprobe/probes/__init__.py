@@ -4,14 +4,14 @@ A probe is a kind: the settings that are its own, whether it applies, and what i
 drawn. One from outside is a class too:
 
     @dataclass(frozen=True)
-    class BrightnessConfig(ProbeKind):
-        \"\"\"How bright the output is.\"\"\"
+    class GainConfig(ProbeKind):
+        \"\"\"How large the output is.\"\"\"
 
-        name: ClassVar[str] = "brightness"
+        name: ClassVar[str] = "gain"
         images: int = 64
 
         def measure(self, subject, keep):
-            return keep("network", Brightness, lambda: brightness(subject, self.images))
+            return keep("network", Gain, lambda: gain(subject, self.images))
 
 What several probes share, the Jacobian, regions, noise levels, is in `diffprobe.probing`.
 """
