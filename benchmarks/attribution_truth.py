@@ -8,7 +8,6 @@ correlation, averaged over worlds, is highest. Seeds 1-4, fresh images, confirm 
 
 import sys
 import time
-from dataclasses import replace
 
 import torch
 
@@ -20,13 +19,13 @@ from diffprobe.foundations.intervals import Interval, mean
 from diffprobe.foundations.records import estimate, interval
 from diffprobe.models import noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
-from diffprobe.probes import attribution
-from diffprobe.probes.attribution_figures import CONTROLS
-from diffprobe.probes.attribution_methods import AT_CHOICE, BASELINES, TITLES
-from diffprobe.probes.attribution_ranks import truthfulness
-from diffprobe.probes.attribution_truth import RESOLUTION, Truth
-from diffprobe.probes.noise_levels import spread_levels
-from diffprobe.probes.placement import grammar_weight
+from diffprobe.probes.attribution import AttributionConfig
+from diffprobe.probes.attribution.judging import judge
+from diffprobe.probes.attribution.maps import measure
+from diffprobe.probes.attribution.methods import AT_CHOICE, BASELINES, CONTROLS, TITLES
+from diffprobe.probes.attribution.ranks import truthfulness
+from diffprobe.probes.attribution.truth import RESOLUTION, Truth
+from diffprobe.probing.grammar_weight import GrammarWeight
 
 CHOOSE, CONFIRM = (0,), (1, 2, 3, 4)
 WORLDS = {
@@ -36,21 +35,20 @@ WORLDS = {
 }
 
 
-def truths(world: SymbolImages, config: ProbeConfig) -> dict[int, Truth]:
+def truths(world: SymbolImages, settings: AttributionConfig) -> dict[int, Truth]:
     """Return the truth and the maps for each seed."""
     scheduler = noise_scheduler(NoiseConfig(prediction_type="v_prediction"))
     oracles = {
         "bayes": BayesDenoiser(world, scheduler),
         "product": ProductDenoiser(world, scheduler),
     }
-    levels = spread_levels(oracles["bayes"], config.placement_levels)
-    t = int(levels[grammar_weight(oracles["bayes"], world, config, levels).argmax()])
+    t = GrammarWeight.of(oracles["bayes"], world).most
     print(f"  t = {t}, log-SNR {oracles['bayes'].log_snr(torch.tensor([t])).item():.2f}")
     found = {}
     for seed in (*CHOOSE, *CONFIRM):
-        seeded = replace(config, seed=seed)
-        bayes = attribution.measure(oracles["bayes"], world, seeded, t=t)
-        found[seed] = attribution.judge(bayes, world, oracles, seeded)
+        seeded = ProbeConfig(seed=seed)
+        bayes = measure(oracles["bayes"], world, settings, seeded, t=t)
+        found[seed] = judge(bayes, world, oracles, settings, seeded)
     return found
 
 
@@ -70,13 +68,13 @@ def words(found: Interval, i: int | tuple[()]) -> str:
 
 
 def main(images: int = 64) -> None:
-    config = ProbeConfig(attribution_images=images, attribution_metric_images=0)
+    settings = AttributionConfig(images=images, metric_images=0)
     chosen, confirmed, names = {}, {}, ()
     for name, (grammar, symbols) in WORLDS.items():
         begun = time.perf_counter()
         print(name)
         world = SymbolImages(grammar, Glyphs.font(symbols, (8, 8)), (1, grammar.length))
-        found = truths(world, config)
+        found = truths(world, settings)
         names = found[0].methods
         chosen[name] = scores(found, CHOOSE, others=True)
         confirmed[name] = scores(found, CONFIRM, others=True)

@@ -15,20 +15,20 @@ from pathlib import Path
 
 import torch
 
-from diffprobe.config import ProbeConfig
 from diffprobe.evaluation.verdicts import judge
 from diffprobe.foundations.intervals import over_runs
 from diffprobe.foundations.ranks import Auroc, auroc
 from diffprobe.foundations.records import estimate, interval
 from diffprobe.models import load_denoiser
-from diffprobe.probes.sampling_path import Trajectories
+from diffprobe.probes.detectors import DetectorsConfig
+from diffprobe.probing.sampling_path import Trajectories
 from diffprobe.sampling import sample
 from diffprobe.training.run_folder import RunFolder
 
 STEPS = 25
 SAMPLES = 1000
 SEEDS = (1, 2, 3, 4)
-DEFAULT = ProbeConfig().detector_window
+DEFAULT = DetectorsConfig().window
 FIFTHS = [i / 5 for i in range(6)]
 # Every window whose ends are fifths of the path, the default among them.
 WINDOWS = [(low, high) for low in FIFTHS for high in FIFTHS if low < high]

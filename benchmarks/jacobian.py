@@ -15,10 +15,10 @@ from diffprobe.models import Denoiser, NetworkDenoiser, noise_scheduler
 from diffprobe.models.networks.mlp import MLPConfig
 from diffprobe.models.networks.transformer import TransformerConfig
 from diffprobe.models.networks.unet import UNetConfig
-from diffprobe.probes import locality
-from diffprobe.probes.jacobian import estimated_energies, exact_energies, exact_jacobian
-from diffprobe.probes.noise_levels import noisy_inputs
-from diffprobe.probes.regions import Regions
+from diffprobe.probes.locality import LocalityConfig, ldr
+from diffprobe.probing.jacobian import estimated_energies, exact_energies, exact_jacobian
+from diffprobe.probing.noise_levels import noisy_inputs
+from diffprobe.probing.regions import Regions
 
 SCHEDULER = noise_scheduler(NoiseConfig(prediction_type="v_prediction"))
 LEVEL = 400
@@ -71,11 +71,12 @@ def all_cells_to_a_precision() -> None:
     denoiser = network(UNetConfig(layers_per_block=1), world)
     size = sum(p.numel() for p in denoiser.parameters())
     regions = Regions.cells(world)
-    config = ProbeConfig(images=8, batch_size=64, projections=2, precision=0.01)
+    settings = LocalityConfig(projections=2, precision=0.01)
+    common = ProbeConfig(images=8, batch_size=64)
     levels = torch.tensor([LEVEL])
     print(f"U-Net, {size:,} parameters, 32×32 pixels, 16 cells: LDR to a standard error of 0.01")
-    seconds, _ = timed(lambda: locality.measure(denoiser, world, config, levels=levels).ratios)
-    result = locality.measure(denoiser, world, config, levels=levels)
+    seconds, _ = timed(lambda: ldr.measure(denoiser, world, settings, common, levels=levels).ratios)
+    result = ldr.measure(denoiser, world, settings, common, levels=levels)
     inputs = int(result.inputs)
     print(
         f"  engine         {seconds:8.2f} s  LDR {result.ldr.value.item():.4f} ± "
@@ -147,9 +148,9 @@ def memory() -> None:
     for grid, images in (((2, 2), 64), ((4, 4), 16), ((8, 8), 4)):
         world = SymbolImages(ParityConfig(grid[0] * grid[1]).build(), Glyphs.font("01"), grid)
         denoiser = network(UNetConfig(layers_per_block=1), world)
-        config = ProbeConfig(images=images, projections=1)
+        common = ProbeConfig(images=images)
         regions = Regions.grid(world.image_shape, 2, 2)
-        locality.measure(denoiser, world, config, regions=regions, levels=torch.tensor([LEVEL]))
+        ldr.measure(denoiser, world, None, common, regions=regions, levels=torch.tensor([LEVEL]))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         _, height, width = world.image_shape
         print(f"  {height}×{width} pixels, {images:2} images: {peak:.2f} GiB so far")

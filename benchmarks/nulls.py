@@ -9,14 +9,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from diffprobe.config import NoiseConfig, ProbeConfig
+from diffprobe.config import NoiseConfig
 from diffprobe.datasets import Glyphs, SymbolImages
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.datasets.stream import FiniteWords
 from diffprobe.foundations.records import interval
 from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser, noise_scheduler
 from diffprobe.models.oracles import training_oracle
-from diffprobe.probes import placement
+from diffprobe.probes.placement import place
 
 SCHEDULER = noise_scheduler(NoiseConfig(prediction_type="v_prediction"))
 COLUMNS = ("gamma", "scale", "mu_raw", "mu_placebo", "mu")
@@ -48,7 +48,7 @@ def main() -> None:
         "Bayes": bayes,
         "the training set's optimum": training,
     }.items():
-        found = placement.measure(denoiser, world, ProbeConfig(), stream=stream).summary()
+        found = place.measure(denoiser, world, stream=stream).summary()
         print(f"{name:28}" + "".join(f"{interval(found[key]):20}" for key in COLUMNS), flush=True)
 
 

@@ -24,7 +24,7 @@ from diffprobe.foundations import progress
 from diffprobe.foundations.intervals import over_runs
 from diffprobe.foundations.records import estimate, interval
 from diffprobe.models import load_denoiser
-from diffprobe.probes import open_subject, run_probes
+from diffprobe.probing import open_subject, run_probes
 from diffprobe.sampling import sample
 from diffprobe.training import train
 

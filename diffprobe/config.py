@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from diffprobe.foundations.errors import UsageError, unknown_name
+from diffprobe.foundations.kinds import find, names
 from diffprobe.foundations.settings import (
     Settings,
     build,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from diffprobe.datasets.streams import StreamKind
     from diffprobe.datasets.symbol_images import SymbolImages
     from diffprobe.models.networks import NetworkKind
+    from diffprobe.probes import ProbeKind
     from diffprobe.sampling.samplers import SamplerKind
     from diffprobe.training.averages import AverageKind
     from diffprobe.training.learning_rates import LearningRateKind
@@ -113,76 +115,26 @@ class SamplingConfig:
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """How much to measure: `images` inputs at each of `levels` noise levels.
+    """What probes have in common; what is one probe's own is in `probes`, under its name.
 
-    `projections` Rademacher vectors a region estimate the Jacobian of the `output`; 0 computes it
-    exactly. With a `precision`, as many inputs are added as make the standard error of LDR and
-    excess that small, up to `precision_images`. `level` is the timestep of the probes that look at
-    one; -1 chooses the one where the grammar is worth most, or log-SNR 0 where no grammar is known.
-    `baseline_images` training images make the Wiener and local-patch denoisers; 0 leaves them out.
-    Attribution replaces cells by those of `attribution_baseline`; `attribution_output` "contrast"
-    is the projection on the difference of a cell's two likeliest glyphs instead of a plain sum. Its
-    true effects are a mean over `attribution_redraws` of each cell; infidelity and sensitivity-max
-    are measured for the first `attribution_metric_images`, 0 for neither.
-    `placement_placebos` other sets of words are what the training set is compared with.
-    `detector_window` is the part of the sampling path (0 noise, 1 image) whose variance is taken.
-    `two_layer_draws` of the noise for each word make the population loss; `hidden_layers` are named
-    as PyTorch names modules (`:in` behind it: what the module is given), and the network's blocks
-    by default; of `hidden_images` and of `hidden_samples` half are for testing, and
-    `hidden_controls` untrained networks and random labellings are what layers are judged against.
+    `images` inputs are taken at each of `levels` noise levels, `batch_size` at once. `level` is the
+    timestep of the probes that look at one; -1 chooses the one where the grammar is worth most, or
+    log-SNR 0 where no grammar is known. What it is worth is told at `grammar_levels` levels by
+    `grammar_images` draws. `region` is the one whose `output` is looked into. `baseline_images`
+    training images make the Wiener and local-patch denoisers; 0 leaves them out. Along training
+    `along_samples` images are drawn from each checkpoint and judged.
     """
 
     images: int = 128
     levels: int = 15
-    projections: int = 2
-    precision: float = 0.0
-    precision_images: int = 4096
-    variant: Literal["squared", "frobenius", "l1"] = "squared"
-    output: Literal["x0", "epsilon", "score"] = "x0"
     level: int = -1
+    grammar_images: int = 256
+    grammar_levels: int = 41
     region: int = 0
-    batch_size: int = 128
-    attribution_images: int = 64
-    attribution_methods: tuple[str, ...] = (
-        "saliency",
-        "input-x-gradient",
-        "integrated-gradients-zeros",
-        "integrated-gradients-prior-mean",
-        "integrated-gradients-noisy-image",
-        "occlusion",
-        "feature-ablation",
-        "shapley",
-    )
-    attribution_output: Literal["sum", "contrast"] = "sum"
-    attribution_baseline: Literal["zeros", "prior-mean", "noisy-image"] = "noisy-image"
-    attribution_steps: int = 64
-    attribution_shapley_samples: int = 64
-    attribution_redraws: int = 64
-    attribution_metric_images: int = 12
-    dynamics_samples: int = 256
-    placement_images: int = 256
-    placement_levels: int = 41
-    placement_placebos: int = 8
+    output: Literal["x0", "epsilon", "score"] = "x0"
     baseline_images: int = 0
-    spectrum_images: int = 32
-    spectrum_values: int = 8
-    spectrum_iterations: int = 8
-    spectrum_projections: int = 16
-    intervention_images: int = 256
-    detector_samples: int = 1000
-    detector_window: tuple[float, float] = (0.8, 1.0)
-    detector_projections: int = 8
-    detector_renoisings: int = 8
-    two_layer_levels: int = 3
-    two_layer_draws: int = 128
-    two_layer_threshold: float = 0.95
-    two_layer_tolerance: float = 0.1
-    hidden_layers: tuple[str, ...] = ()
-    hidden_levels: int = 7
-    hidden_images: int = 4096
-    hidden_samples: int = 1024
-    hidden_features: int = 1024
-    hidden_controls: int = 3
+    along_samples: int = 256
+    batch_size: int = 128
     seed: int = 0
 
 
@@ -203,6 +155,7 @@ class Config:
     sampler: "SamplerKind" = chosen("sampler", "ddim")
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
+    probes: "Mapping[str, ProbeKind]" = several("probe")
 
     def dataset(self) -> "SymbolImages":
         """Return the world: the images of the grammar's words.
@@ -223,6 +176,25 @@ class Config:
         if self.sampling.weights and self.sampling.weights not in names:
             raise unknown_name("value of sampling.weights", self.sampling.weights, names)
         return self.sampling.weights or names[0]
+
+    def probe_settings(self, name: str) -> "ProbeKind":
+        """Return the settings of the probe called `name`: those given, or its defaults.
+
+        Raises:
+            UsageError: If there is no such probe, naming the nearest.
+        """
+        given = self.probes.get(name)
+        return given if given is not None else cast("ProbeKind", find("probe", name)())
+
+    def with_probe(self, name: str, **changes: Any) -> "Config":
+        """Return the same configuration with other settings of the probe called `name`.
+
+        Raises:
+            UsageError: If there is no such probe, or a setting is out of range.
+        """
+        kind: Any = self.probe_settings(name)
+        changed = dataclasses.replace(kind, **changes)
+        return dataclasses.replace(self, probes={**self.probes, name: changed})
 
     def with_seed(self, seed: int) -> "Config":
         """Return the same configuration with `seed` for everything random in it."""
@@ -367,13 +339,24 @@ def _from_environment(environment: Mapping[str, str]) -> Settings:
             valid = [f"{ENVIRONMENT_PREFIX}{s.upper()}_…" for s in sections]
             raise unknown_name("environment variable", variable, [*valid, *_OPTION_VARIABLES])
         key = rest.removeprefix(f"{section}_")
-        # Of a section that holds several kinds, DIFFPROBE_AVERAGES_EMA_DECAY.
-        path = key.split("_", 1) if section in _SEVERAL else [key]
+        path = _path_in_several(_SEVERAL[section], key) if section in _SEVERAL else [key]
         settings = overlay(settings, {section: _nested(path, _parse_value(value))})
     return settings
 
 
-_SEVERAL = {f.name for f in dataclasses.fields(Config) if f.metadata.get("many")}
+# Section that holds several kinds -> their role.
+_SEVERAL = {
+    f.name: f.metadata["role"] for f in dataclasses.fields(Config) if f.metadata.get("many")
+}
+
+
+def _path_in_several(role: str, key: str) -> list[str]:
+    """Part EMA_DECAY, or HIDDEN_STATES_LEVELS, into the name of a kind and its key."""
+    known = sorted(names(role), key=len, reverse=True)
+    for name in known:
+        if key.startswith(f"{name.replace('-', '_')}_"):
+            return [name, key[len(name) + 1 :]]
+    return key.split("_", 1)
 
 
 def _parse_assignment(assignment: str) -> Settings:

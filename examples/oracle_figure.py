@@ -11,7 +11,8 @@ from diffprobe.foundations.figures import COLORS, LINES, figure
 from diffprobe.foundations.records import interval
 from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser, noise_scheduler
 from diffprobe.models.oracles import image_baselines
-from diffprobe.probes import locality, placement
+from diffprobe.probes.locality import figures, ldr
+from diffprobe.probes.placement import PlacementConfig, place
 
 scheduler = noise_scheduler(NoiseConfig())
 worlds = {
@@ -20,7 +21,7 @@ worlds = {
         DyckConfig(8, 2).build(), Glyphs.font("()[]"), (1, 8)
     ),
 }
-config = ProbeConfig(images=64, levels=21, placement_images=2000)
+common = ProbeConfig(images=64, levels=21)
 
 with figure(Path("docs/figures/oracles"), 7.5, 5.0) as canvas:
     axes = canvas.subplots(2, 2, sharex=True, sharey="row")
@@ -29,9 +30,9 @@ with figure(Path("docs/figures/oracles"), 7.5, 5.0) as canvas:
         oracles: dict[str, Denoiser] = {"bayes": bayes, "product": product}
         oracles |= image_baselines(world, scheduler, FreshWords(world.grammar), n=64)
         for who, oracle in oracles.items():
-            result = locality.measure(oracle, world, config)
-            locality.plot(result, above, label=who, color=COLORS[who], ls=LINES.get(who))
-        placed = placement.measure(product, world, config)
+            result = ldr.measure(oracle, world, common=common)
+            figures.plot(result, above, label=who, color=COLORS[who], ls=LINES.get(who))
+        placed = place.measure(product, world, PlacementConfig(images=2000))
         below.fill_between(placed.log_snr.numpy(), placed.weight.numpy(), color="0.8")
         below.set(xlabel="log-SNR (nats)")
         above.set(title=name, xlabel="", xlim=(-8, 6))

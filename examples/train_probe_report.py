@@ -2,7 +2,7 @@
 
 from diffprobe.config import resolve
 from diffprobe.models import load_denoiser
-from diffprobe.probes import open_subject, run_probes
+from diffprobe.probing import open_subject, run_probes
 from diffprobe.report import report_samples
 from diffprobe.sampling import sample
 from diffprobe.training import train

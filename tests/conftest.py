@@ -24,14 +24,15 @@ TINY = [
     "sampling.steps=4",
     "probe.images=8",
     "probe.levels=4",
-    "probe.projections=2",
-    "probe.dynamics_samples=16",
-    "probe.placement_images=8",
-    "probe.placement_levels=5",
-    "probe.attribution_steps=8",
-    "probe.attribution_shapley_samples=4",
-    "probe.attribution_redraws=4",
-    "probe.attribution_metric_images=2",
+    "probe.grammar_images=8",
+    "probe.grammar_levels=5",
+    "probe.along_samples=16",
+    "probes.placement.images=8",
+    "probes.placement.levels=5",
+    "probes.attribution.integration_steps=8",
+    "probes.attribution.shapley_samples=4",
+    "probes.attribution.redraws=4",
+    "probes.attribution.metric_images=2",
 ]
 
 

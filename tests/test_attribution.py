@@ -18,24 +18,24 @@ from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.ranks import rank_correlation
 from diffprobe.models import Denoiser, noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
-from diffprobe.probes import attribution
-from diffprobe.probes.attribution_methods import (
+from diffprobe.probes.attribution import AttributionConfig, figures, maps
+from diffprobe.probes.attribution.methods import (
     BASELINES,
     METHODS,
     TITLES,
     Question,
     from_every_baseline,
 )
-from diffprobe.probes.cache import Keep
-from diffprobe.probes.noise_levels import noisy_inputs
-from diffprobe.probes.regions import Regions
-from diffprobe.probes.subject import subject_of
+from diffprobe.probes.attribution.truth import Truth
+from diffprobe.probing.cache import Keep
+from diffprobe.probing.noise_levels import noisy_inputs
+from diffprobe.probing.regions import Regions
+from diffprobe.probing.subject import subject_of
 
 SCHEDULER = noise_scheduler(NoiseConfig())
 WORLD = SymbolImages(ParityConfig(4).build(), Glyphs.font("01", (4, 5)), (2, 2))
-CONFIG = ProbeConfig(
-    region=1, attribution_images=4, attribution_steps=64, attribution_shapley_samples=6
-)
+SETTINGS = AttributionConfig(images=4, integration_steps=64, shapley_samples=6)
+COMMON = ProbeConfig(region=1)
 BAYES = BayesDenoiser(WORLD, SCHEDULER)
 
 
@@ -69,27 +69,27 @@ def baseline(name: str, denoiser: Denoiser, t: int) -> Tensor:
     ].expand_as(x_t)
 
 
-def by_name(result: attribution.Attribution) -> dict[str, Tensor]:
+def by_name(result: maps.Attribution) -> dict[str, Tensor]:
     return dict(zip(result.methods, result.maps, strict=True))
 
 
 def test_a_linear_map_is_attributed_in_closed_form() -> None:
     linear = Polynomial()
-    result = attribution.measure(linear, WORLD, CONFIG, t=500)
-    maps, mask = by_name(result), Regions.cells(WORLD).masks[1]
-    assert set(maps) == set(ProbeConfig().attribution_methods)
-    assert set(METHODS) == set(TITLES) == set(maps) | set(from_every_baseline(maps))
+    result = maps.measure(linear, WORLD, SETTINGS, COMMON, t=500)
+    found, mask = by_name(result), Regions.cells(WORLD).masks[1]
+    assert set(found) == set(AttributionConfig().methods)
+    assert set(METHODS) == set(TITLES) == set(found) | set(from_every_baseline(found))
     assert result.maps.shape == (8, 4, 1, 8, 10)
     assert result.cell_sums.shape == (8, 4, 4)
     assert torch.equal(result.x_t, noisy_inputs(linear, WORLD, 4, 500, 0))
     assert torch.equal(result.mask, mask)
     assert result.cells[1] == "cell 1"
     gradient = (mask.flatten().float() @ linear.matrix).reshape(1, 1, 8, 10)
-    assert torch.allclose(maps["saliency"], gradient.abs().expand_as(result.x_t), atol=1e-5)
-    assert torch.allclose(maps["input-x-gradient"], gradient * result.x_t, atol=1e-5)
+    assert torch.allclose(found["saliency"], gradient.abs().expand_as(result.x_t), atol=1e-5)
+    assert torch.allclose(found["input-x-gradient"], gradient * result.x_t, atol=1e-5)
     for name in BASELINES:
         expected = gradient * (result.x_t - baseline(name, linear, 500))
-        assert torch.allclose(maps[f"integrated-gradients-{name}"], expected, atol=1e-4)
+        assert torch.allclose(found[f"integrated-gradients-{name}"], expected, atol=1e-4)
     # All that a cell changes, evenly over its 20 pixels; and for a linear map in any order.
     for method, name in (
         ("occlusion", "zeros"),
@@ -98,7 +98,7 @@ def test_a_linear_map_is_attributed_in_closed_form() -> None:
     ):
         cells = WORLD.cells(gradient * (result.x_t - baseline(name, linear, 500)))
         even = WORLD.image(cells.mean((2, 3, 4), keepdim=True).expand_as(cells))
-        assert torch.allclose(maps[method], even, atol=1e-5)
+        assert torch.allclose(found[method], even, atol=1e-5)
     assert result.cell_error.max() < 1e-5
 
 
@@ -107,9 +107,9 @@ def test_ablation_and_shapley_values_equal_those_by_brute_force(name: str) -> No
     curved = Polynomial(curvature=0.5)
     masks = Regions.cells(WORLD).masks
     x, b = noisy_inputs(curved, WORLD, 4, 500, 0), baseline(name, curved, 500)
-    many = replace(CONFIG, attribution_baseline=name, attribution_shapley_samples=300)
-    result = attribution.measure(
-        curved, WORLD, many, t=500, methods=("feature-ablation", "shapley")
+    many = replace(SETTINGS, baseline=name, shapley_samples=300)
+    result = maps.measure(
+        curved, WORLD, many, COMMON, t=500, methods=("feature-ablation", "shapley")
     )
     ablation, shapley = WORLD.cells(result.maps.flatten(0, 1)).sum((2, 3, 4)).reshape(2, 4, 4)
 
@@ -129,8 +129,8 @@ def test_ablation_and_shapley_values_equal_those_by_brute_force(name: str) -> No
     assert (error > 0).all()
     assert ((shapley - orders).abs() < 4 * error).all()
     # Efficiency: exact in every order, so for any number of them.
-    few = replace(many, attribution_shapley_samples=2)
-    result = attribution.measure(curved, WORLD, few, t=500, methods=("shapley",))
+    few = replace(many, shapley_samples=2)
+    result = maps.measure(curved, WORLD, few, COMMON, t=500, methods=("shapley",))
     assert torch.allclose(result.maps[0].sum((1, 2, 3)), everything - value(()), atol=1e-3)
     assert result.delta.abs().max() < 1e-3
 
@@ -145,10 +145,11 @@ def test_the_shapley_error_is_the_spread_over_repeats() -> None:
         baselines={"zeros": torch.zeros_like(x)},
         owner=masks.int().argmax(0)[None],
         window=None,
-        config=ProbeConfig(attribution_baseline="zeros", attribution_shapley_samples=8),
+        settings=AttributionConfig(baseline="zeros", shapley_samples=8),
+        common=ProbeConfig(),
     )
     repeats = [
-        METHODS["shapley"](replace(question, config=replace(question.config, seed=seed)))
+        METHODS["shapley"](replace(question, common=replace(question.common, seed=seed)))
         for seed in range(200)
     ]
     values = torch.stack([WORLD.cells(maps).sum((2, 3, 4)) for maps, _, _ in repeats])
@@ -159,9 +160,14 @@ def test_the_shapley_error_is_the_spread_over_repeats() -> None:
 def test_integrated_gradients_are_complete_and_their_delta_is_captums() -> None:
     mask = Regions.cells(WORLD).masks[1]
     for steps, smallest, largest in ((64, 0, 1e-4), (1, 1e-2, 10)):
-        settings = replace(CONFIG, attribution_steps=steps)
-        result = attribution.measure(
-            BAYES, WORLD, settings, t=400, methods=[f"integrated-gradients-{b}" for b in BASELINES]
+        settings = replace(SETTINGS, integration_steps=steps)
+        result = maps.measure(
+            BAYES,
+            WORLD,
+            settings,
+            COMMON,
+            t=400,
+            methods=[f"integrated-gradients-{b}" for b in BASELINES],
         )
         for i, name in enumerate(BASELINES):
             ends = [output(BAYES, x, 400, mask) for x in (result.x_t, baseline(name, BAYES, 400))]
@@ -174,17 +180,26 @@ def test_integrated_gradients_are_complete_and_their_delta_is_captums() -> None:
         result.x_t, n_steps=1
     )
     assert torch.allclose(result.maps[0], theirs, atol=1e-5)
-    incomplete = attribution.measure(BAYES, WORLD, CONFIG, t=400, methods=("saliency", "occlusion"))
+    incomplete = maps.measure(
+        BAYES, WORLD, SETTINGS, COMMON, t=400, methods=("saliency", "occlusion")
+    )
     assert incomplete.delta.isnan().all()
     assert incomplete.incompleteness.isnan().all()
 
 
 def test_occlusion_is_ablation_from_zeros_whatever_the_regions() -> None:
-    zeros = replace(CONFIG, attribution_baseline="zeros", region=0)
+    zeros = replace(SETTINGS, baseline="zeros")
+    zeros_common = replace(COMMON, region=0)
     uneven = Regions.of_boxes((1, 8, 10), [(0, 0, 3, 4), (4, 2, 4, 5)])
     for regions in (Regions.cells(WORLD), Regions.grid((1, 8, 10), 3, 3), uneven):
-        result = attribution.measure(
-            BAYES, WORLD, zeros, t=400, regions=regions, methods=("occlusion", "feature-ablation")
+        result = maps.measure(
+            BAYES,
+            WORLD,
+            zeros,
+            zeros_common,
+            t=400,
+            regions=regions,
+            methods=("occlusion", "feature-ablation"),
         )
         assert torch.allclose(*result.maps, atol=1e-6)
         assert result.maps.abs().max() > 0
@@ -199,13 +214,13 @@ def test_occlusion_is_ablation_from_zeros_whatever_the_regions() -> None:
 
 
 def test_the_product_oracle_listens_to_its_own_cell_alone_and_bayes_does_not() -> None:
-    settings = replace(CONFIG, attribution_images=16)
-    product = attribution.measure(ProductDenoiser(WORLD, SCHEDULER), WORLD, settings, t=400)
+    settings = replace(SETTINGS, images=16)
+    product = maps.measure(ProductDenoiser(WORLD, SCHEDULER), WORLD, settings, COMMON, t=400)
     found = product.local_share
     assert torch.allclose(found.value, torch.ones(8).double(), atol=1e-5)
     assert (found.standard_error < 1e-5).all()
     assert torch.allclose(found.low, found.value - 1e-3)  # told to three digits, no further
-    bayes = attribution.measure(BAYES, WORLD, settings, t=400)
+    bayes = maps.measure(BAYES, WORLD, settings, COMMON, t=400)
     share, error = bayes.local_share.value, bayes.local_share.standard_error
     assert (share[[0, 1, 4]] < 0.9).all()
     assert (error > 0).all()
@@ -220,7 +235,7 @@ def test_the_product_oracle_listens_to_its_own_cell_alone_and_bayes_does_not() -
 
 def test_what_is_negligible_is_not_ranked() -> None:
     """Where an output is certain, attributions are rounding errors, and have no order."""
-    result = attribution.measure(Polynomial(), WORLD, CONFIG, t=500)
+    result = maps.measure(Polynomial(), WORLD, SETTINGS, COMMON, t=500)
     sums = result.cell_sums.clone()
     sums[:, 0] *= 1e-8
     dust = replace(result, cell_sums=sums)
@@ -249,7 +264,7 @@ def test_rank_correlation_is_scipys() -> None:
 
 
 def test_chance_is_the_agreement_about_the_own_cell_alone() -> None:
-    result = attribution.measure(Polynomial(), WORLD, CONFIG, t=500, methods=("saliency",))
+    result = maps.measure(Polynomial(), WORLD, SETTINGS, COMMON, t=500, methods=("saliency",))
     first = torch.tensor([9.0, 1, 2, 3])
     orders = torch.tensor([(9.0, *order) for order in itertools.permutations((1, 2, 3))])
     mean = rank_correlation(first, orders).mean().item()
@@ -257,9 +272,9 @@ def test_chance_is_the_agreement_about_the_own_cell_alone() -> None:
 
 
 def test_agreement_is_the_mean_over_images_of_spearmans_correlation() -> None:
-    settings = replace(CONFIG, attribution_images=12)
-    network = attribution.measure(Polynomial(curvature=0.5), WORLD, settings, t=300)
-    bayes = attribution.measure(BAYES, WORLD, settings, t=500)
+    settings = replace(SETTINGS, images=12)
+    network = maps.measure(Polynomial(curvature=0.5), WORLD, settings, COMMON, t=300)
+    bayes = maps.measure(BAYES, WORLD, settings, COMMON, t=500)
     value, error = network.agreement.value, network.agreement.standard_error
     assert torch.allclose(value, value.T)
     assert torch.allclose(value.diagonal(), torch.ones(8).double())
@@ -271,35 +286,36 @@ def test_agreement_is_the_mean_over_images_of_spearmans_correlation() -> None:
     assert error[0, 7] == pytest.approx((expected.std() / 12**0.5).item())
 
     with pytest.raises(UsageError, match="same methods, region and inputs"):
-        attribution.agreement_between(network, bayes)
+        maps.agreement_between(network, bayes)
     with pytest.raises(UsageError, match="same methods, region and inputs"):
-        attribution.excess_share(network, bayes)
-    bayes = attribution.measure(BAYES, WORLD, settings, t=300)
-    itself = attribution.agreement_between(network, network)
+        maps.excess_share(network, bayes)
+    bayes = maps.measure(BAYES, WORLD, settings, COMMON, t=300)
+    itself = maps.agreement_between(network, network)
     assert torch.allclose(itself.value, torch.ones(8).double())
     assert (itself.standard_error < 1e-6).all()
-    excess = attribution.excess_share(network, bayes)
+    excess = maps.excess_share(network, bayes)
     paired = network.shares - bayes.shares
     assert excess.value[4].item() == pytest.approx(paired[4].nanmean().item())
 
 
 def test_images_of_the_same_picture_are_no_new_evidence() -> None:
-    settings = replace(CONFIG, attribution_images=24)
-    result = attribution.measure(BAYES, WORLD, settings, t=400, methods=("saliency", "occlusion"))
+    settings = replace(SETTINGS, images=24)
+    result = maps.measure(BAYES, WORLD, settings, COMMON, t=400, methods=("saliency", "occlusion"))
     told = result.shares[0].isfinite()
     shared = replace(result, sources=torch.arange(24) // 2)
     assert shared.local_share.n[0] == len(shared.sources[told].unique()) < result.local_share.n[0]
     for name in ("local_share", "agreement", "sensitivity", "infidelity"):
         assert (getattr(shared, name).n <= 12).all()
-    assert (attribution.excess_share(shared, shared).n <= 12).all()
-    assert (attribution.agreement_between(shared, shared).n <= 12).all()
+    assert (maps.excess_share(shared, shared).n <= 12).all()
+    assert (maps.agreement_between(shared, shared).n <= 12).all()
 
 
 def test_intervals_of_shares_and_agreement_cover() -> None:
     """What 600 images give on average lies in 95 % of the intervals of 64 drawn from them."""
-    settings = replace(CONFIG, attribution_images=600, attribution_metric_images=0, batch_size=600)
-    pool = attribution.measure(
-        BAYES, WORLD, settings, t=400, methods=("saliency", "feature-ablation")
+    settings = replace(SETTINGS, images=600, metric_images=0)
+    common = replace(COMMON, batch_size=600)
+    pool = maps.measure(
+        BAYES, WORLD, settings, common, t=400, methods=("saliency", "feature-ablation")
     )
     random = torch.Generator().manual_seed(0)
     share, agreement = pool.local_share.value, pool.agreement.value[0, 1]
@@ -317,9 +333,9 @@ def test_contrast_tells_symbols_of_equal_ink_apart() -> None:
     """Exchanging a cell's likeliest glyph for the second changes F by one."""
     brackets = SymbolImages(DyckConfig(4, 1).build(), Glyphs.font("()", (8, 8)), (1, 4))
     product = ProductDenoiser(brackets, SCHEDULER)
-    contrast = replace(CONFIG, attribution_output="contrast")
-    result = attribution.measure(product, brackets, contrast, t=150, methods=("shapley",))
-    clean = attribution.measure(product, brackets, CONFIG, t=150, methods=("shapley",))
+    contrast = replace(SETTINGS, output="contrast")
+    result = maps.measure(product, brackets, contrast, COMMON, t=150, methods=("shapley",))
+    clean = maps.measure(product, brackets, SETTINGS, COMMON, t=150, methods=("shapley",))
     words = result.x0_hat[:, 0, :, 8:16]  # at this level the product oracle is certain
     own, other = brackets.glyphs.images[:, 0, 0], brackets.glyphs.images[:, 0, 0].flip(0)
     distance = (words[:, None] - own).square().mean((2, 3))
@@ -340,18 +356,18 @@ def test_contrast_tells_symbols_of_equal_ink_apart() -> None:
         (None, ImageSet(torch.zeros(2, 1, 8, 10), "zeros")),
     ):
         with pytest.raises(UsageError, match="'contrast' needs the cells of a dataset"):
-            attribution.measure(BAYES, dataset, contrast, t=150, regions=regions)
+            maps.measure(BAYES, dataset, contrast, COMMON, t=150, regions=regions)
 
 
 def test_results_depend_on_the_seed_and_not_on_batches_or_the_global_generator() -> None:
     curved = Polynomial(curvature=0.5)
     before = torch.get_rng_state()
-    first = attribution.measure(curved, WORLD, CONFIG, t=500)
+    first = maps.measure(curved, WORLD, SETTINGS, COMMON, t=500)
     assert torch.equal(torch.get_rng_state(), before)
     torch.rand(1)
-    again = attribution.measure(curved, WORLD, CONFIG, t=500)
+    again = maps.measure(curved, WORLD, SETTINGS, COMMON, t=500)
     assert torch.equal(first.maps, again.maps)
-    small = attribution.measure(curved, WORLD, replace(CONFIG, batch_size=3), t=500)
+    small = maps.measure(curved, WORLD, SETTINGS, replace(COMMON, batch_size=3), t=500)
     assert torch.allclose(first.maps, small.maps, atol=1e-5)
     assert torch.allclose(first.delta, small.delta, atol=1e-4, equal_nan=True)
     assert torch.allclose(first.cell_error, small.cell_error, atol=1e-5)
@@ -361,7 +377,7 @@ def test_results_depend_on_the_seed_and_not_on_batches_or_the_global_generator()
 def test_images_without_a_grammar_are_attributed_from_their_mean() -> None:
     images = ImageSet(torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(1)), "noise")
     linear = Polynomial(192)
-    result = attribution.measure(linear, images, CONFIG, t=300)
+    result = maps.measure(linear, images, SETTINGS, COMMON, t=300)
     assert result.maps.shape == (8, 4, 3, 8, 8)
     assert len(result.cells) == 16
     gradient = (result.mask.flatten().float() @ linear.matrix).reshape(1, 3, 8, 8)
@@ -372,32 +388,33 @@ def test_images_without_a_grammar_are_attributed_from_their_mean() -> None:
 
 
 def test_the_probe_stands_beside_the_optimum(tmp_path: Path) -> None:
-    config = Config(probe=replace(CONFIG, level=400, attribution_steps=8))
+    kind = replace(SETTINGS, integration_steps=8)
+    config = Config(probe=replace(COMMON, level=400))
     subject = subject_of(Polynomial(), WORLD, config)
     keep = Keep(tmp_path / "cache", "attribution", {})
-    results = attribution.probe(subject, keep)
+    results = kind.measure(subject, keep)
     assert list(results) == ["network", "bayes", "truth"]
     assert torch.equal(results["network"].x_t, results["bayes"].x_t)
-    kept = keep("network", attribution.Attribution, lambda: pytest.fail("measured again"))
+    kept = keep("network", maps.Attribution, lambda: pytest.fail("measured again"))
     assert torch.equal(kept.maps, results["network"].maps)
     assert kept.methods == results["network"].methods
-    attribution.draw(results, subject, tmp_path)
+    kind.draw(results, subject, tmp_path)
     for name in ("attribution", "attribution-agreement", "attribution-truth"):
         assert (tmp_path / f"{name}.png").is_file()
         assert (tmp_path / f"{name}.svg").is_file()
-    content = attribution.summary(results)
+    content = kind.summary(results)
     share = results["network"].local_share.value[0].item()
     assert content["local_share"]["network"]["saliency"]["value"] == pytest.approx(share)
     assert content["region"] == "cell 1"
     assert content["region_size"] == 0.25
     assert content["shapley_error"]["network"] < 1e-5 < content["shapley_error"]["bayes"]
-    text = attribution.lines(content, subject)
+    text = kind.lines(content, subject)
     assert f"network {share:.3f}" in text[2]
     assert "network with bayes" in text[2]
     told = content["truth"]["bayes"]
-    assert list(told["methods"]) == list(from_every_baseline(CONFIG.attribution_methods))
+    assert list(told["methods"]) == list(from_every_baseline(SETTINGS.methods))
     truth = results["truth"]
-    again = keep("truth", attribution.Truth, lambda: pytest.fail("measured again"))
+    again = keep("truth", Truth, lambda: pytest.fail("measured again"))
     assert torch.equal(again.effects, truth.effects)
     assert torch.equal(again.controls["random map"], truth.controls["random map"])
     for i, record in enumerate(told["methods"].values()):
@@ -407,72 +424,74 @@ def test_the_probe_stands_beside_the_optimum(tmp_path: Path) -> None:
     assert any(line.startswith("  Shapley from zeros") for line in text)
     # What the suite has measured and what is measured for the truth alone are the same maps.
     bayes = results["bayes"]
-    named = attribution.measure(
-        BAYES, WORLD, config.probe, t=400, methods=("feature-ablation-noisy-image",)
+    named = maps.measure(
+        BAYES, WORLD, kind, config.probe, t=400, methods=("feature-ablation-noisy-image",)
     )
     assert torch.equal(named.cell_sums[0], truth.cell_sums[8])
     assert torch.equal(named.cell_sums[0], bayes.cell_sums[6])
     blocks = subject_of(Polynomial(), WORLD, config, regions=Regions.grid((1, 8, 10), 2, 1))
-    results = attribution.probe(blocks, Keep(None, "attribution", {}))
+    results = kind.measure(blocks, Keep(None, "attribution", {}))
     assert list(results) == ["network", "bayes"]
-    content = attribution.summary(results)
+    content = kind.summary(results)
     assert content["truth"] is None
-    assert "cells of a grammar's images alone" in attribution.lines(content, blocks)[-1]
+    assert "cells of a grammar's images alone" in kind.lines(content, blocks)[-1]
 
     images = ImageSet(torch.zeros(2, 1, 8, 20), "zeros")
-    some = replace(config.probe, attribution_methods=("saliency", "occlusion"))
-    alone = subject_of(Polynomial(160), images, replace(config, probe=some))
-    results = attribution.probe(alone, Keep(None, "attribution", {}))
+    some = replace(kind, methods=("saliency", "occlusion"))
+    alone = subject_of(Polynomial(160), images, config)
+    results = some.measure(alone, Keep(None, "attribution", {}))
     assert list(results) == ["network"]
-    attribution.draw(results, alone, tmp_path)
-    content = attribution.summary(results)
+    kind.draw(results, alone, tmp_path)
+    content = kind.summary(results)
     assert content["network_vs_bayes"] is None
     assert content["shapley_error"] == {"network": None}
-    text = attribution.lines(content, alone)
+    text = kind.lines(content, alone)
     assert len(text) == 2 + 2 + 3 + 1
     assert "cells of a grammar's images alone" in text[-1]
     quiet = replace(results["network"], metrics=results["network"].metrics[:, :0])
-    assert len(attribution.lines(attribution.summary({"network": quiet}), alone)) == 5
+    assert len(kind.lines(kind.summary({"network": quiet}), alone)) == 5
 
 
 def test_a_map_is_drawn_on_a_symmetric_scale_with_its_region_outlined() -> None:
-    result = attribution.measure(Polynomial(), WORLD, CONFIG, t=500)
-    ax = attribution.plot(result, Figure().subplots(), "shapley", index=2)
+    result = maps.measure(Polynomial(), WORLD, SETTINGS, COMMON, t=500)
+    ax = figures.plot(result, Figure().subplots(), "shapley", index=2)
     low, high = ax.images[0].get_clim()
     assert high == -low == pytest.approx(result.maps[-1, 2].abs().max().item())
-    assert attribution.plot(result, Figure().subplots(), "saliency").images[0].get_clim()[0] == 0
+    assert figures.plot(result, Figure().subplots(), "saliency").images[0].get_clim()[0] == 0
     corners = {tuple(point) for edge in ax.collections[0].get_segments() for point in edge}
     assert {(4.5, -0.5), (9.5, -0.5), (4.5, 3.5), (9.5, 3.5)} <= corners
     assert len(ax.collections[0].get_segments()) == 2 * (4 + 5)
     with pytest.raises(UsageError, match="unknown attribution method 'shaply': did you mean"):
-        attribution.plot(result, ax, "shaply")
+        figures.plot(result, ax, "shaply")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"region": 4}, "probe.region=4 is outside 0 … 3"),
-        ({"attribution_images": 1}, "attribution_images must be at least 2"),
-        ({"attribution_steps": 0}, "attribution_steps must be at least 1"),
-        ({"attribution_shapley_samples": 1}, "attribution_shapley_samples must be at least 2"),
-        ({"attribution_redraws": 0}, "attribution_redraws must be at least 1"),
-        ({"attribution_metric_images": -1}, "attribution_metric_images must be at least 0"),
-        ({"attribution_methods": ("saliancy",)}, "'saliancy': did you mean 'saliency'"),
-        ({"attribution_methods": ()}, "names no method"),
-        ({"batch_size": 0}, "the batch size must be at least 1"),
+        ({"images": 1}, "probes.attribution.images must be at least 2"),
+        ({"integration_steps": 0}, "integration_steps must be at least 1"),
+        ({"shapley_samples": 1}, "shapley_samples must be at least 2"),
+        ({"redraws": 0}, "redraws must be at least 1"),
+        ({"metric_images": -1}, "metric_images must be at least 0"),
+        ({"methods": ("saliancy",)}, "'saliancy': did you mean 'saliency'"),
+        ({"methods": ()}, "names no method"),
     ],
 )
 def test_bad_settings_are_refused(change: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        attribution.measure(Polynomial(), WORLD, replace(CONFIG, **change), t=500)
+        maps.measure(Polynomial(), WORLD, replace(SETTINGS, **change), COMMON, t=500)
 
 
 def test_bad_regions_levels_and_outputs_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"probe\.region=4 is outside 0 … 3"):
+        maps.measure(Polynomial(), WORLD, SETTINGS, replace(COMMON, region=4), t=500)
+    with pytest.raises(UsageError, match="the batch size must be at least 1"):
+        maps.measure(Polynomial(), WORLD, SETTINGS, replace(COMMON, batch_size=0), t=500)
     with pytest.raises(UsageError, match=r"the regions are of images \(1, 4, 4\)"):
-        attribution.measure(
-            Polynomial(), WORLD, CONFIG, t=500, regions=Regions.grid((1, 4, 4), 2, 2)
+        maps.measure(
+            Polynomial(), WORLD, SETTINGS, COMMON, t=500, regions=Regions.grid((1, 4, 4), 2, 2)
         )
     with pytest.raises(UsageError, match="outside 0 … 999"):
-        attribution.measure(Polynomial(), WORLD, CONFIG, t=1000)
+        maps.measure(Polynomial(), WORLD, SETTINGS, COMMON, t=1000)
     with pytest.raises(UsageError, match="output at t=500 is not finite"):
-        attribution.measure(Polynomial(curvature=math.nan), WORLD, CONFIG, t=500)
+        maps.measure(Polynomial(curvature=math.nan), WORLD, SETTINGS, COMMON, t=500)

@@ -11,13 +11,14 @@ from diffprobe.datasets import Glyphs, SymbolImages
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.models import Denoiser, noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser
-from diffprobe.probes import attribution
-from diffprobe.probes.attribution_methods import METHODS, Question
-from diffprobe.probes.attribution_metrics import RADIUS, SETS, measure
+from diffprobe.probes.attribution import AttributionConfig, maps
+from diffprobe.probes.attribution.methods import METHODS, Question
+from diffprobe.probes.attribution.metrics import RADIUS, SETS, measure
 
 SCHEDULER = noise_scheduler(NoiseConfig())
 WORLD = SymbolImages(ParityConfig(4).build(), Glyphs.font("01", (4, 5)), (2, 2))
-CONFIG = ProbeConfig(attribution_images=12, attribution_steps=8, attribution_shapley_samples=4)
+SETTINGS = AttributionConfig(images=12, integration_steps=8, shapley_samples=4)
+COMMON = ProbeConfig()
 BAYES = BayesDenoiser(WORLD, SCHEDULER)
 
 
@@ -43,7 +44,8 @@ def asked(n: int, batch_size: int = 128) -> Question:
         baselines={"noisy-image": other, "zeros": torch.zeros_like(x)},
         owner=WORLD.image(cells).long()[0][None],
         window=None,
-        config=replace(CONFIG, batch_size=batch_size),
+        settings=SETTINGS,
+        common=replace(COMMON, batch_size=batch_size),
     )
 
 
@@ -61,7 +63,7 @@ def test_an_additive_output_is_predicted_by_what_its_cells_change() -> None:
 
 def test_infidelity_is_the_mean_over_sets_of_cells() -> None:
     """Of 16 sets, each of the 2^4 possible ones has its chance: the mean over all, within noise."""
-    result = attribution.measure(BAYES, WORLD, CONFIG, t=400, methods=("shapley-zeros",))
+    result = maps.measure(BAYES, WORLD, SETTINGS, COMMON, t=400, methods=("shapley-zeros",))
     found = result.metrics[0, :, :2].double().mean(0)
     cells = WORLD.cells(result.maps[0]).sum((2, 3, 4))
     level = torch.full((12,), 400)
@@ -85,7 +87,9 @@ def test_infidelity_is_the_mean_over_sets_of_cells() -> None:
 def test_sensitivity_is_the_largest_change_of_the_map() -> None:
     """The gradient of x + c x² is 1 + 2 c x: a step of e changes it by 2 c e."""
     for curvature in (0.0, 0.5):
-        result = attribution.measure(Scaled(curvature), WORLD, CONFIG, t=400, methods=("saliency",))
+        result = maps.measure(
+            Scaled(curvature), WORLD, SETTINGS, COMMON, t=400, methods=("saliency",)
+        )
         steady = result.metrics[0, :, 2]
         inside = result.mask[0]
         size = result.maps[0][:, 0, inside].square().sum(1).sqrt()
@@ -111,8 +115,8 @@ def test_batches_and_the_global_generator_change_nothing() -> None:
 
 
 def test_no_images_no_metrics() -> None:
-    off = replace(CONFIG, attribution_metric_images=0)
-    result = attribution.measure(BAYES, WORLD, off, t=400, methods=("saliency", "occlusion"))
+    off = replace(SETTINGS, metric_images=0)
+    result = maps.measure(BAYES, WORLD, off, COMMON, t=400, methods=("saliency", "occlusion"))
     assert result.metrics.shape == (2, 0, 3)
     assert result.infidelity.value.isnan().all()
     assert result.sensitivity.value.isnan().all()

@@ -15,12 +15,12 @@ from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.seeding import generator
 from diffprobe.models import noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
-from diffprobe.probes import attribution
-from diffprobe.probes.attribution_figures import CONTROLS, plot_truth
-from diffprobe.probes.attribution_methods import BASELINES, TITLES
-from diffprobe.probes.attribution_ranks import own_cell_alone, truthfulness
-from diffprobe.probes.attribution_truth import EFFECTS, Truth, conditionals, effects
-from diffprobe.probes.noise_levels import noisy_inputs
+from diffprobe.probes.attribution import AttributionConfig, judging, maps
+from diffprobe.probes.attribution.figures import CONTROLS, plot_truth
+from diffprobe.probes.attribution.methods import BASELINES, TITLES
+from diffprobe.probes.attribution.ranks import own_cell_alone, truthfulness
+from diffprobe.probes.attribution.truth import EFFECTS, Truth, conditionals, effects
+from diffprobe.probing.noise_levels import noisy_inputs
 
 SCHEDULER = noise_scheduler(NoiseConfig())
 BRACKETS = SymbolImages(DyckConfig(8, 1).build(), Glyphs.font("()", (4, 5)), (1, 8))
@@ -218,22 +218,21 @@ def test_the_own_cell_alone_scores_as_guesses_of_the_others_do() -> None:
 
 
 @pytest.fixture(scope="module")
-def judged() -> tuple[attribution.Attribution, Truth]:
-    config = ProbeConfig(
-        region=0, attribution_images=96, attribution_metric_images=0, attribution_shapley_samples=4
-    )
+def judged() -> tuple[maps.Attribution, Truth]:
+    settings = AttributionConfig(images=96, metric_images=0, shapley_samples=4)
+    common = ProbeConfig(region=0)
     oracles = {
         "bayes": BayesDenoiser(BRACKETS, SCHEDULER),
         "product": ProductDenoiser(BRACKETS, SCHEDULER),
     }
     methods = ("occlusion", "feature-ablation", "shapley")
-    config = replace(config, region=1)
-    bayes = attribution.measure(oracles["bayes"], BRACKETS, config, t=300, methods=methods)
-    return bayes, attribution.judge(bayes, BRACKETS, oracles, config)
+    common = replace(common, region=1)
+    bayes = maps.measure(oracles["bayes"], BRACKETS, settings, common, t=300, methods=methods)
+    return bayes, judging.judge(bayes, BRACKETS, oracles, settings, common)
 
 
 def test_the_effect_drawn_again_is_first_and_nulls_score_chance(
-    judged: tuple[attribution.Attribution, Truth],
+    judged: tuple[maps.Attribution, Truth],
 ) -> None:
     _, truth = judged
     assert truth.methods == (
@@ -258,16 +257,15 @@ def test_the_effect_drawn_again_is_first_and_nulls_score_chance(
 
 def test_product_maps_say_nothing_of_other_cells() -> None:
     product = ProductDenoiser(BRACKETS, SCHEDULER)
-    config = ProbeConfig(
-        region=1, attribution_images=12, attribution_metric_images=0, attribution_steps=8
-    )
-    result = attribution.measure(product, BRACKETS, config, t=300)
+    settings = AttributionConfig(images=12, metric_images=0, integration_steps=8)
+    common = ProbeConfig(region=1)
+    result = maps.measure(product, BRACKETS, settings, common, t=300)
     x_t = noisy_inputs(product, BRACKETS, 12, 300, 0)
     truth = torch.rand(len(x_t), 8, generator=torch.Generator().manual_seed(0)).double()
     assert (truthfulness(result.cell_sums, truth, 1, others=True) == 0).all()
 
 
-def test_scores_and_chance_lines_are_drawn(judged: tuple[attribution.Attribution, Truth]) -> None:
+def test_scores_and_chance_lines_are_drawn(judged: tuple[maps.Attribution, Truth]) -> None:
     _, truth = judged
     for others in (True, False):
         ax = plot_truth(truth, Figure().subplots(), others=others)
@@ -286,7 +284,7 @@ def test_scores_and_chance_lines_are_drawn(judged: tuple[attribution.Attribution
     assert 0 < truth.chance(others=False) <= 3 / 9
 
 
-def test_intervals_of_the_scores_cover(judged: tuple[attribution.Attribution, Truth]) -> None:
+def test_intervals_of_the_scores_cover(judged: tuple[maps.Attribution, Truth]) -> None:
     """The mean over a pool lies in 95 % of the intervals of 64 images drawn from it."""
     _, truth = judged
     pool = truth.score()

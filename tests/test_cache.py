@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from diffprobe.foundations.statistics import Rate, wilson
-from diffprobe.probes.cache import Keep, fingerprint
+from diffprobe.probing.cache import Keep, fingerprint
 
 
 @dataclass(frozen=True)

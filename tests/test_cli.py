@@ -51,7 +51,17 @@ def test_help_is_as_it_was(command: str, capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().out == (GOLDEN / f"{command or 'diffprobe'}.txt").read_text()
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["train", "--help"],
+        ["--version"],
+        ["probe", "--help"],
+        ["probe", "--list"],
+        ["probe", "hidden-states", "--help"],
+    ],
+)
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys; from diffprobe.cli import run; code = run(sys.argv[1:]); "
@@ -173,12 +183,14 @@ def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "sampling.steps": 5,
         "probe.images": 4,
         "probe.levels": 3,
-        "probe.placement_images": 4,
-        "probe.placement_levels": 4,
-        "probe.dynamics_samples": 4,
-        "probe.attribution_steps": 4,
-        "probe.attribution_images": 4,
-        "probe.attribution_shapley_samples": 4,
+        "probe.grammar_images": 4,
+        "probe.grammar_levels": 4,
+        "probe.along_samples": 4,
+        "probes.placement.images": 4,
+        "probes.placement.levels": 4,
+        "probes.attribution.integration_steps": 4,
+        "probes.attribution.images": 4,
+        "probes.attribution.shapley_samples": 4,
     }
     settings = [part for k, v in small.items() for part in ("--set", f"{k}={v}")]
     arguments = ["demo", "--out", "demo", "--device", "cpu", *settings]
@@ -298,8 +310,11 @@ def test_dry_runs_do_nothing(own_run: Path, capsys: pytest.CaptureFixture[str]) 
     before = sorted(own_run.rglob("*"))
     assert run(["sample", "--checkpoint", str(own_run), "--eta", "1", "--dry-run"]) == 0
     assert json.loads(capsys.readouterr().out)["sampler"]["eta"] == 1.0
-    assert run(["probe", "--checkpoint", str(own_run), "--variant", "l1", "--dry-run"]) == 0
-    assert json.loads(capsys.readouterr().out)["probe"]["variant"] == "l1"
+    l1 = ["locality", "--variant", "l1"]
+    assert run(["probe", *l1, "--checkpoint", str(own_run), "--dry-run"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert planned["probes"] == ["locality"]
+    assert planned["settings"]["locality"]["variant"] == "l1"
     assert sorted(own_run.rglob("*")) == before
     assert not Path("runs").exists()
 
@@ -365,8 +380,17 @@ USAGE, FAILED = 2, 1
         ("probe --checkpoint {run} --regions absent.png", USAGE, "no mask image at absent.png"),
         ("probe --checkpoint {run} --level 1000", USAGE, "t=1000 is outside 0 … 999"),
         ("probe --checkpoint {run} --images absent", USAGE, "no folder of images at absent"),
-        ("probe --checkpoint {run} --precision -1", USAGE, "precision must not be negative"),
-        ("probe --checkpoint {run} --variant l2", USAGE, "'l2' is not one of"),
+        ("probe locality --checkpoint {run} --precision -1", USAGE, "precision must be at least 0"),
+        ("probe locality --checkpoint {run} --variant l2", USAGE, "'l2' is not one of"),
+        ("probe locality", USAGE, "Missing option '--checkpoint'"),
+        ("probe localty", USAGE, "unknown probe 'localty': did you mean 'locality'?"),
+        ("probe --probe placement locality --checkpoint {run}", USAGE, "not both"),
+        (
+            "probe detectors --window 0.5,x --checkpoint {run}",
+            USAGE,
+            "window must be of type float",
+        ),
+        ("probe --checkpoint {run} --set probes.locality.projection=3", USAGE, "did you mean"),
         ("probe --checkpoint absent", FAILED, "no checkpoint or run folder at absent"),
         ("report absent.npz", USAGE, "no file of samples at absent.npz"),
         ("report {run}", USAGE, "has no samples yet; make some: diffprobe sample"),

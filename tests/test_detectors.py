@@ -18,13 +18,13 @@ from diffprobe.foundations.ranks import auroc
 from diffprobe.foundations.seeding import generator
 from diffprobe.foundations.statistics import holm
 from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser, noise_scheduler
-from diffprobe.probes import detectors
-from diffprobe.probes.cache import Keep
-from diffprobe.probes.detectors import KNOWS, Detectors
-from diffprobe.probes.jacobian import exact_energies
-from diffprobe.probes.regions import Regions
-from diffprobe.probes.sampling_path import Running, Trajectories, symbol_entropy
-from diffprobe.probes.subject import subject_of
+from diffprobe.probes.detectors import DetectorsConfig, figures, scores, words
+from diffprobe.probes.detectors.scores import KNOWS, Detectors
+from diffprobe.probing.cache import Keep
+from diffprobe.probing.jacobian import exact_energies
+from diffprobe.probing.regions import Regions
+from diffprobe.probing.sampling_path import Running, Trajectories, symbol_entropy
+from diffprobe.probing.subject import subject_of
 from diffprobe.sampling import sample
 from diffprobe.sampling.samplers.ddim import DDIMConfig
 
@@ -33,13 +33,8 @@ STRIP = SymbolImages(ParityConfig(4).build(), Glyphs.font("01", (4, 4)), (1, 4))
 BAYES, PRODUCT = BayesDenoiser(STRIP, SCHEDULER), ProductDenoiser(STRIP, SCHEDULER)
 LEVEL = 400
 SAMPLING = SamplingConfig(steps=25, batch_size=40)
-CONFIG = ProbeConfig(
-    detector_samples=60,
-    detector_window=(0.5, 1.0),
-    detector_renoisings=2,
-    placement_images=32,
-    placement_levels=21,
-)
+SETTINGS = DetectorsConfig(samples=60, window=(0.5, 1.0), renoisings=2)
+COMMON = ProbeConfig(grammar_images=32, grammar_levels=21)
 
 
 class Wavering(Denoiser):
@@ -56,14 +51,14 @@ class Wavering(Denoiser):
 
 @pytest.fixture(scope="module")
 def measured() -> Detectors:
-    config = replace(CONFIG, detector_samples=400)
-    return detectors.measure(PRODUCT, STRIP, config, t=LEVEL, sampling=SAMPLING)
+    settings = replace(SETTINGS, samples=400)
+    return scores.measure(PRODUCT, STRIP, settings, COMMON, t=LEVEL, sampling=SAMPLING)
 
 
 def test_scores_are_those_of_the_stored_path() -> None:
     """Everything again, from the whole path kept in memory, sample by sample."""
     mixture = Wavering(SCHEDULER)
-    result = detectors.measure(mixture, STRIP, CONFIG, t=LEVEL, sampling=SAMPLING)
+    result = scores.measure(mixture, STRIP, SETTINGS, COMMON, t=LEVEL, sampling=SAMPLING)
     path: list[list[tuple[int, Tensor, Tensor]]] = [[], []]
     images = sample(
         mixture,
@@ -139,8 +134,8 @@ def brute_odds(x_t: Tensor, t: int) -> Tensor:
 
 
 def test_the_ldr_is_that_of_each_sample() -> None:
-    config = replace(CONFIG, detector_projections=200, detector_samples=40)
-    result = detectors.measure(BAYES, STRIP, config, t=LEVEL, sampling=SAMPLING)
+    settings = replace(SETTINGS, projections=200, samples=40)
+    result = scores.measure(BAYES, STRIP, settings, COMMON, t=LEVEL, sampling=SAMPLING)
     seen: list[Tensor] = []
 
     def watch(index: int, t: Tensor, x_t: Tensor, x0_hat: Tensor) -> None:
@@ -156,8 +151,10 @@ def test_the_ldr_is_that_of_each_sample() -> None:
 
 
 def test_a_detector_finds_what_it_is_made_for() -> None:
-    config = replace(CONFIG, detector_samples=300)
-    result = detectors.measure(Wavering(SCHEDULER), STRIP, config, t=LEVEL, sampling=SAMPLING)
+    settings = replace(SETTINGS, samples=300)
+    result = scores.measure(
+        Wavering(SCHEDULER), STRIP, settings, COMMON, t=LEVEL, sampling=SAMPLING
+    )
     for name in ("trajectory variance", "trajectory variance, worst cell", "distance to Bayes"):
         assert result.auroc[name].low > 0.6, name
     # Odd samples are farther from the product oracle, against what the detector presumes.
@@ -181,14 +178,14 @@ def test_in_samples_of_the_product_oracle_only_the_grammar_finds_anything(
 
 
 def test_samples_of_the_bayes_oracle_leave_nothing_to_detect() -> None:
-    config = replace(CONFIG, detector_samples=50)
+    settings = replace(SETTINGS, samples=50)
     finely = replace(SAMPLING, steps=100)
-    result = detectors.measure(BAYES, STRIP, config, t=LEVEL, sampling=finely)
+    result = scores.measure(BAYES, STRIP, settings, COMMON, t=LEVEL, sampling=finely)
     assert result.invalid.count < 5
     assert all(area.value is None for area in result.auroc.values())
-    content = detectors.summary({"network": result})
-    assert "too few to tell" in detectors.lines(content, subject_of(BAYES, STRIP))[-1]
-    detectors.plot(result, Figure().subplots())
+    content = SETTINGS.summary({"network": result})
+    assert "too few to tell" in words.lines(content["network"])[-1]
+    figures.plot(result, Figure().subplots())
 
 
 def test_renoising_counts_cells_that_are_read_differently() -> None:
@@ -200,7 +197,7 @@ def test_renoising_counts_cells_that_are_read_differently() -> None:
             words[:, 0] ^= int(t[0]) == 20
             return STRIP.render(words) + 0 * x_t
 
-    result = detectors.measure(Flipping(SCHEDULER), STRIP, CONFIG, t=20, sampling=SAMPLING)
+    result = scores.measure(Flipping(SCHEDULER), STRIP, SETTINGS, COMMON, t=20, sampling=SAMPLING)
     assert result.scores["re-noising"].tolist() == pytest.approx([0.25] * 60, abs=1e-9)
 
 
@@ -236,15 +233,17 @@ def test_running_moments_are_those_of_the_whole() -> None:
 
 def test_batches_do_not_change_scores_that_draw_nothing() -> None:
     """The noise of a batch depends on its size: the sampler's batches are the same, ours differ."""
-    once = detectors.measure(BAYES, STRIP, CONFIG, t=LEVEL, sampling=SAMPLING)
-    small = replace(CONFIG, batch_size=7)
-    again = detectors.measure(BAYES, STRIP, small, t=LEVEL, sampling=SAMPLING)
+    once = scores.measure(BAYES, STRIP, SETTINGS, COMMON, t=LEVEL, sampling=SAMPLING)
+    small_common = replace(COMMON, batch_size=7)
+    again = scores.measure(BAYES, STRIP, SETTINGS, small_common, t=LEVEL, sampling=SAMPLING)
     for name in set(KNOWS) - {"LDR", "re-noising"}:
         assert torch.equal(once.scores[name], again.scores[name]), name
 
 
 def test_the_probe_of_a_subject(tmp_path: Path, measured: Detectors) -> None:
-    config = Config(probe=replace(CONFIG, level=LEVEL), sampling=SAMPLING)
+    config = Config(
+        probe=replace(COMMON, level=LEVEL), probes={"detectors": SETTINGS}, sampling=SAMPLING
+    )
     subject = subject_of(Wavering(SCHEDULER), STRIP, config)
     kept: list[str] = []
 
@@ -253,23 +252,23 @@ def test_the_probe_of_a_subject(tmp_path: Path, measured: Detectors) -> None:
         assert cls is Detectors
         return compute()
 
-    results = detectors.probe(subject, keep)
+    results = SETTINGS.measure(subject, keep)
     assert kept == list(results) == ["network", "product"]
-    detectors.draw(results, subject, tmp_path)
+    SETTINGS.draw(results, subject, tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {
         f"{name}.{ending}" for name in ("detectors", "detector-scores") for ending in ("png", "svg")
     }
-    content = detectors.summary(results)
+    content = SETTINGS.summary(results)
     network = content["network"]
     assert network["invalid"].n == int(results["network"].legible.sum())
     area = network["auroc"]["trajectory variance"]
     assert area.positives + area.negatives == network["invalid"].n
-    text = "\n".join(detectors.lines(content, subject))
+    text = "\n".join(SETTINGS.lines(content, subject))
     assert str(area) in text
     assert "better than chance" in text
     assert "over 0.5 to 1 of the path: not the default" in text
     usual = {**content, "network": {**network, "window_is_default": True}}
-    assert "over 0.5 to 1 of the path: the default" in "\n".join(detectors.lines(usual, subject))
+    assert "over 0.5 to 1 of the path: the default" in "\n".join(SETTINGS.lines(usual, subject))
 
 
 def test_verdicts_follow_the_p_that_is_corrected_for_the_table() -> None:
@@ -297,12 +296,10 @@ def test_verdicts_follow_the_p_that_is_corrected_for_the_table() -> None:
         raw = [area.p for area in result.auroc.values()]
         assert result.auroc["trajectory variance"].p == min(raw) < 0.05
         assert list(result.corrected.values()) == holm(raw)
-        content = detectors.summary({"network": result})
+        content = SETTINGS.summary({"network": result})
         assert content["network"]["p_corrected"] == result.corrected
         (line,) = (
-            line
-            for line in detectors.lines(content, subject_of(BAYES, STRIP))
-            if "  trajectory variance  " in line
+            line for line in words.lines(content["network"]) if "  trajectory variance  " in line
         )
         assert f"{told}, p = {8 * min(raw):.2g}" in line
 
@@ -338,50 +335,55 @@ def test_what_is_kept_is_what_was_measured(tmp_path: Path, measured: Detectors) 
 
 
 def test_the_best_detector_knows_no_grammar(measured: Detectors) -> None:
-    chosen = detectors.best(measured)
+    chosen = scores.best(measured)
     assert KNOWS[chosen] != "grammar"
     values = [a.value or 0 for n, a in measured.auroc.items() if KNOWS[n] != "grammar"]
     assert measured.auroc[chosen].value == max(values)
 
 
 def test_figures_show_every_detector_and_the_control(measured: Detectors) -> None:
-    ax = detectors.plot(measured, Figure().subplots(), measured)
+    ax = figures.plot(measured, Figure().subplots(), measured)
     assert [label.get_text() for label in ax.get_yticklabels()] == list(KNOWS)
     points = [line for line in ax.lines if line.get_marker() == "o"]
     assert len(points) == 2 * len(KNOWS)
     assert points[0].get_xdata()[0] == measured.auroc["trajectory variance"].value
-    scores = detectors.plot_scores(measured, "symbol entropy", Figure().subplots())
-    assert len(scores.lines) == 2
+    shown = figures.plot_scores(measured, "symbol entropy", Figure().subplots())
+    assert len(shown.lines) == 2
     with pytest.raises(UsageError, match="did you mean 'symbol entropy'"):
-        detectors.plot_scores(measured, "symbol entrophy", Figure().subplots())
+        figures.plot_scores(measured, "symbol entrophy", Figure().subplots())
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"detector_samples": 0}, "detector_samples must be at least 1"),
-        ({"detector_renoisings": 0}, "detector_renoisings must be at least 1"),
-        ({"detector_projections": 0}, "detector_projections must be at least 1"),
-        ({"detector_window": (0.8, 0.2)}, "detector_window must be two shares"),
-        ({"detector_window": (0.50, 0.55)}, "takes 1 steps in probe.detector_window"),
+        ({"samples": 0}, "detectors.samples must be at least 1"),
+        ({"renoisings": 0}, "renoisings must be at least 1"),
+        ({"projections": 0}, "projections must be at least 1"),
+        ({"window": (0.8, 0.2)}, "detectors.window must be two shares"),
     ],
 )
 def test_numbers_out_of_range_are_refused(changes: dict[str, object], message: str) -> None:
-    config = replace(CONFIG, **changes)
     with pytest.raises(UsageError, match=message):
-        detectors.measure(PRODUCT, STRIP, config, t=LEVEL, sampling=SAMPLING)
+        DetectorsConfig(**changes)
 
 
 def test_levels_and_samplers_that_miss_the_grammar_are_refused() -> None:
     with pytest.raises(UsageError, match="t=1000 is outside"):
-        detectors.measure(PRODUCT, STRIP, CONFIG, t=1000, sampling=SAMPLING)
-    coarse, everywhere = replace(SAMPLING, steps=3), replace(CONFIG, detector_window=(0, 1))
+        scores.measure(PRODUCT, STRIP, SETTINGS, COMMON, t=1000, sampling=SAMPLING)
+    narrow = replace(SETTINGS, window=(0.50, 0.55))
+    with pytest.raises(UsageError, match=r"takes 1 steps in probes\.detectors\.window"):
+        scores.measure(PRODUCT, STRIP, narrow, COMMON, t=LEVEL, sampling=SAMPLING)
+    coarse, everywhere = replace(SAMPLING, steps=3), replace(SETTINGS, window=(0, 1))
     with pytest.raises(UsageError, match="0 steps where the grammar lives"):
-        detectors.measure(PRODUCT, STRIP, everywhere, t=LEVEL, sampling=coarse)
+        scores.measure(PRODUCT, STRIP, everywhere, COMMON, t=LEVEL, sampling=coarse)
 
 
 def test_a_subject_without_a_grammar_is_refused() -> None:
-    subject = subject_of(PRODUCT, STRIP, Config(probe=replace(CONFIG, level=LEVEL)))
+    subject = subject_of(
+        PRODUCT, STRIP, Config(probe=replace(COMMON, level=LEVEL), probes={"detectors": SETTINGS})
+    )
+    assert SETTINGS.unfit(subject) is None
     object.__setattr__(subject, "images", None)
+    assert "no grammar is known" in str(SETTINGS.unfit(subject))
     with pytest.raises(UsageError, match="no grammar is known"):
-        detectors.probe(subject, lambda *_: None)
+        SETTINGS.measure(subject, lambda *_: None)

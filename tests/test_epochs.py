@@ -21,7 +21,7 @@ from diffprobe.datasets.streams.mixture import MixtureStreamConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models import BayesDenoiser, noise_scheduler
 from diffprobe.models.oracles import training_oracle
-from diffprobe.probes.placement import placebos
+from diffprobe.probes.placement.draws import placebos
 from diffprobe.training import train
 
 PARITY = ParityConfig(6).build()

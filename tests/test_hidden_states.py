@@ -25,18 +25,25 @@ from diffprobe.models.denoiser import FunctionDenoiser, NetworkDenoiser
 from diffprobe.models.modules.mlp import MLP
 from diffprobe.models.modules.transformer import StripTransformer
 from diffprobe.models.networks.unet import UNetConfig
-from diffprobe.probes import hidden_states, linear_probe
-from diffprobe.probes.activations import activations, default_layers, hashed
-from diffprobe.probes.cache import Keep
-from diffprobe.probes.hidden_states import HiddenStates
-from diffprobe.probes.layer_probes import over_words
-from diffprobe.probes.subject import subject_of
-from diffprobe.probes.untrained import untrained
+from diffprobe.probes.hidden_states import (
+    HiddenStatesConfig,
+    figures,
+    linear_probe,
+    questions,
+    words,
+)
+from diffprobe.probes.hidden_states.activations import activations, default_layers, hashed
+from diffprobe.probes.hidden_states.layer_probes import over_words
+from diffprobe.probes.hidden_states.questions import HiddenStates
+from diffprobe.probing.cache import Keep
+from diffprobe.probing.subject import subject_of
+from diffprobe.probing.untrained import untrained
 
 SCHEDULER = noise_scheduler(NoiseConfig(prediction_type="sample"))
 PAIR = hypercube(ParityConfig(2).build())
 SIGNS = hypercube(ParityConfig(5).build())
-CONFIG = ProbeConfig(hidden_levels=5, hidden_images=1000, hidden_samples=400)
+SETTINGS = HiddenStatesConfig(levels=5, images=1000, samples=400)
+COMMON = ProbeConfig()
 SAMPLING = SamplingConfig(steps=10, batch_size=150)
 
 
@@ -72,13 +79,13 @@ def knowing() -> NetworkDenoiser:
     return NetworkDenoiser(network, SCHEDULER)
 
 
-KNOWN = replace(CONFIG, hidden_layers=("features",))
+KNOWN = replace(SETTINGS, layers=("features",))
 # Noise, next to no doubt about any word, and none.
 LEVELS = torch.tensor([999, 100, 0])
 
 
 def found(result: HiddenStates) -> dict[str, Any]:
-    content: dict[str, Any] = hidden_states.summary({result.question: result})[result.question]
+    content: dict[str, Any] = words.summary({result.question: result})[result.question]
     return content
 
 
@@ -86,7 +93,7 @@ def found(result: HiddenStates) -> dict[str, Any]:
 
 
 def test_a_layer_that_computes_the_parity_is_found_on_unseen_words() -> None:
-    result = hidden_states.measure(knowing(), SIGNS, KNOWN)
+    result = questions.measure(knowing(), SIGNS, KNOWN, COMMON)
     pixels, hidden, output = result.accuracy.value
     assert result.layers == ("x_t", "features", "x0_hat")
     assert result.words == 16
@@ -96,7 +103,7 @@ def test_a_layer_that_computes_the_parity_is_found_on_unseen_words() -> None:
     assert max(pixels.max(), output.max()) < 0.6
     assert result.best == (1, len(result.t) - 2)
     content = found(result)
-    told = hidden_states.verdict(content)
+    told = words.verdict(content)
     assert told == "above the untrained network, and generalises to unseen words"
     assert content["difference"]["low"] > 0.2
     assert content["untrained_networks"] == 3
@@ -113,7 +120,7 @@ def random_features() -> HiddenStates:
     torch.manual_seed(0)
     world = hypercube(ParityConfig(6).build())
     network = NetworkDenoiser(MLP(world.image_shape, 256, 4), SCHEDULER)
-    return hidden_states.measure(network, world, CONFIG, levels=LEVELS)
+    return questions.measure(network, world, SETTINGS, COMMON, levels=LEVELS)
 
 
 def test_an_untrained_network_knows_nothing(random_features: HiddenStates) -> None:
@@ -122,7 +129,7 @@ def test_an_untrained_network_knows_nothing(random_features: HiddenStates) -> No
     assert content["shared"]["low"] > 0.6
     assert content["accuracy"]["value"] < 0.6
     assert content["difference"]["low"] < 0 < content["difference"]["high"]
-    assert hidden_states.verdict(content) == "no more than an untrained network"
+    assert words.verdict(content) == "no more than an untrained network"
 
 
 def test_what_knows_words_alone_has_no_selectivity(random_features: HiddenStates) -> None:
@@ -148,12 +155,12 @@ def test_a_network_that_cannot_be_built_anew_is_said_to_have_no_control() -> Non
             return function(x_t, t)
 
     denoiser = FunctionDenoiser(Plain(), SCHEDULER)
-    config = replace(KNOWN, hidden_layers=("function.inner.features",))
-    content = found(hidden_states.measure(denoiser, SIGNS, config, levels=LEVELS))
+    settings = replace(KNOWN, layers=("function.inner.features",))
+    content = found(questions.measure(denoiser, SIGNS, settings, COMMON, levels=LEVELS))
     assert content["untrained_range"] is None
-    told = hidden_states.verdict(content)
+    told = words.verdict(content)
     assert told == "above one half, and no untrained network to compare with"
-    text = "\n".join(hidden_states.lines({"word": content}, subject_of(denoiser, SIGNS)))
+    text = "\n".join(words.lines({"word": content}))
     assert "no network to build anew" in text
 
 
@@ -177,12 +184,12 @@ def test_verdicts_stand_against_the_controls(change: dict[str, Any], told: str) 
         "untrained_range": [0.5, 0.6],
         "chance": 0.5,
     }
-    assert hidden_states.verdict(content | change) == told
+    assert words.verdict(content | change) == told
 
 
 def test_the_layer_foretells_the_sample_from_pure_noise_on() -> None:
     """Without a grammar each pixel keeps the sign it starts with."""
-    result = hidden_states.measure_samples(knowing(), SIGNS, KNOWN, SAMPLING)
+    result = questions.measure_samples(knowing(), SIGNS, KNOWN, COMMON, SAMPLING)
     pixels, hidden, _ = result.accuracy.value
     assert result.t[0] == 999
     assert set(result.t.tolist()) <= set(range(99, 1000, 100))
@@ -201,8 +208,8 @@ def test_what_is_asked_of_samples_is_their_own_end(monkeypatch: pytest.MonkeyPat
     def asked(question: str, _: object, inputs: object, words: Tensor, labels: Tensor, *__: object):  # type: ignore[no-untyped-def]
         seen.update(inputs=inputs, words=words, labels=labels)
 
-    monkeypatch.setattr(hidden_states, "_ask", asked)
-    hidden_states.measure_samples(knowing(), SIGNS, KNOWN, SAMPLING)
+    monkeypatch.setattr(questions, "ask", asked)
+    questions.measure_samples(knowing(), SIGNS, KNOWN, COMMON, SAMPLING)
     assert seen["labels"].double().mean() == 0.5
     assert torch.equal(SIGNS.grammar.contains(seen["words"]), seen["labels"])
     signs = seen["words"] * 2 - 1
@@ -212,7 +219,7 @@ def test_what_is_asked_of_samples_is_their_own_end(monkeypatch: pytest.MonkeyPat
 
 
 def test_levels_run_from_noise_to_image_through_where_it_is_decided() -> None:
-    result = hidden_states.measure(knowing(), SIGNS, replace(KNOWN, hidden_levels=6))
+    result = questions.measure(knowing(), SIGNS, replace(KNOWN, levels=6), COMMON)
     assert (result.t[0], result.t[-1]) == (999, 0)
     assert (result.t.diff() < 0).all()
     assert result.optimum.value[1] == pytest.approx(0.55, abs=0.07)
@@ -222,7 +229,9 @@ def test_levels_run_from_noise_to_image_through_where_it_is_decided() -> None:
 
 
 def test_too_few_words_give_no_number() -> None:
-    few = hidden_states.measure(knowing(), hypercube(ParityConfig(4).build()), KNOWN, levels=LEVELS)
+    few = questions.measure(
+        knowing(), hypercube(ParityConfig(4).build()), KNOWN, COMMON, levels=LEVELS
+    )
     assert few.lacking.startswith("8 valid and 8 invalid words, and 10 of either are needed")
 
     class Blank(MLP):
@@ -231,18 +240,18 @@ def test_too_few_words_give_no_number() -> None:
             return UNet2DOutput(sample=torch.zeros_like(sample))
 
     blank = NetworkDenoiser(Blank(PAIR.image_shape, 4, 4), SCHEDULER)
-    result = hidden_states.measure_samples(blank, PAIR, CONFIG, SAMPLING)
+    result = questions.measure_samples(blank, PAIR, SETTINGS, COMMON, SAMPLING)
     assert result.accuracy.value.isnan().all()
     content = found(result)
     assert math.isnan(content["accuracy"]["value"])
-    told = "\n".join(hidden_states.lines({"sample": content}, subject_of(blank, PAIR)))
+    told = "\n".join(words.lines({"sample": content}, subject_of(blank, PAIR)))
     assert "undefined: 0 valid and 0 invalid words" in told
-    ax = hidden_states.plot(result, Figure().subplots())
+    ax = figures.plot(result, Figure().subplots())
     assert ax.texts[0].get_text() == "undefined: too few words"
 
 
 def test_the_best_layer_is_chosen_on_the_validation_part() -> None:
-    result = hidden_states.measure(knowing(), SIGNS, KNOWN, levels=LEVELS)
+    result = questions.measure(knowing(), SIGNS, KNOWN, COMMON, levels=LEVELS)
     shown = torch.tensor([[0.9, 0.9, 0.9], [0.6, 0.5, 0.9], [0.5, 0.7, 0.5], [0.9, 0.9, 0.9]])
     value = torch.tensor([[0.5] * 3, [0.8] * 3, [0.652] * 3, [0.5] * 3]).double()
     result = replace(
@@ -259,7 +268,7 @@ def test_the_best_layer_is_chosen_on_the_validation_part() -> None:
 
 
 def test_the_figure_shows_the_controls(random_features: HiddenStates) -> None:
-    ax = hidden_states.plot(random_features, Figure().subplots())
+    ax = figures.plot(random_features, Figure().subplots())
     band = ax.collections[0].get_paths()[0].vertices
     each = random_features.untrained_each.value
     assert band[:, 1].min() == pytest.approx(float(each.min()))
@@ -479,42 +488,44 @@ def test_penalties_that_only_get_worse_are_not_tried(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hidden_levels": 2}, "hidden_levels must be at least 3"),
-        ({"hidden_images": 4}, "hidden_images must be at least 20"),
-        ({"hidden_controls": 0}, "hidden_controls must be at least 1"),
-        ({"hidden_layers": ("blocks.9",)}, "unknown layer 'blocks.9'"),
+        ({"levels": 2}, "hidden-states.levels must be at least 3"),
+        ({"images": 4}, "hidden-states.images must be at least 20"),
+        ({"controls": 0}, "hidden-states.controls must be at least 1"),
     ],
 )
 def test_settings_out_of_range_are_refused(change: dict[str, int], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        hidden_states.measure(knowing(), SIGNS, replace(CONFIG, **change))  # type: ignore[arg-type]
+        HiddenStatesConfig(**change)  # type: ignore[arg-type]
+
+
+def test_an_unknown_layer_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"unknown layer 'blocks\.9'"):
+        questions.measure(knowing(), SIGNS, replace(SETTINGS, layers=("blocks.9",)), COMMON)
 
 
 def test_a_language_of_all_words_has_nothing_to_tell() -> None:
     free = hypercube(WordList(torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])))
     with pytest.raises(UsageError, match="no invalid words"):
-        hidden_states.measure(knowing(), free, KNOWN)
+        questions.measure(knowing(), free, KNOWN, COMMON)
 
 
 def test_a_run_is_asked_both_questions(tiny_run: Path, tiny_config: Config, tmp_path: Path) -> None:
-    probe = replace(
-        tiny_config.probe, hidden_levels=3, hidden_images=400, hidden_samples=200, hidden_controls=2
-    )
-    config = replace(tiny_config, probe=probe)
+    kind = HiddenStatesConfig(levels=3, images=400, samples=200, controls=2)
+    config = tiny_config
     network: Denoiser = load_denoiser(tiny_run)
     subject = subject_of(network, config.dataset(), config, architecture="transformer")
     keep = Keep(tmp_path / "cache", "hidden-states", {})
-    results = hidden_states.probe(subject, keep)
+    results = kind.measure(subject, keep)
     assert results["word"].layers == ("x_t", "blocks.0", "x0_hat")
     assert results["word"].accuracy.value.shape == (3, 3)
-    text = "\n".join(hidden_states.lines(hidden_states.summary(results), subject))
+    text = "\n".join(kind.lines(kind.summary(results), subject))
     assert "undefined: 8 valid and 8 invalid words" in text
-    hidden_states.draw(results, subject, tmp_path)
+    kind.draw(results, subject, tmp_path)
     assert (tmp_path / "hidden-states.png").stat().st_size > 10_000
-    again = hidden_states.probe(subject, keep)
+    again = kind.measure(subject, keep)
     assert plain(again["word"]) == plain(results["word"])
     with pytest.raises(UsageError, match="none is known"):
-        hidden_states.probe(replace(subject, images=None), Keep(None, "hidden-states", {}))  # type: ignore[arg-type]
+        kind.measure(replace(subject, images=None), Keep(None, "hidden-states", {}))  # type: ignore[arg-type]
 
 
 def test_results_and_their_intervals_are_kept(
@@ -525,9 +536,7 @@ def test_results_and_their_intervals_are_kept(
     kept = keep("word", HiddenStates, lambda: pytest.fail("measured again"))
     assert plain(kept) == plain(random_features)
     content = found(kept)
-    text = "\n".join(
-        hidden_states.lines({"word": content}, None)  # type: ignore[arg-type]
-    )
+    text = "\n".join(words.lines({"word": content}))
     assert "the same network untrained: " in text
     assert "over 3 seeds" in text
     assert "selectivity" in text

@@ -11,7 +11,7 @@ from diffprobe.models.networks.mlp import MLPConfig
 from diffprobe.models.networks.transformer import TransformerConfig
 from diffprobe.models.networks.unet import UNetConfig
 from diffprobe.models.oracles import BayesDenoiser
-from diffprobe.probes.jacobian import (
+from diffprobe.probing.jacobian import (
     Linearisation,
     batches,
     estimated_energies,
@@ -20,7 +20,7 @@ from diffprobe.probes.jacobian import (
     pixel_energies,
     reverse_passes,
 )
-from diffprobe.probes.regions import Regions
+from diffprobe.probing.regions import Regions
 
 WORLD = SymbolImages(ParityConfig(4).build(), Glyphs.font("01", (4, 4)), (2, 2))
 REGIONS = Regions.cells(WORLD)

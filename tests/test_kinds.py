@@ -203,6 +203,10 @@ def test_a_package_outside_brings_its_own(site: Path, tmp_path: Path) -> None:
     for weights in ("tail", "raw"):
         diffprobe(site, tmp_path, "sample", "--checkpoint", "run", "--weights", weights)
     report = json.loads(diffprobe(site, tmp_path, "report", "run", "--json"))
+    options = ["--checkpoint", "run", "--n", "16", "--json"]
+    probed = json.loads(diffprobe(site, tmp_path, "probe", "gain", *options))
+    assert probed["probes"]["gain"]["network"]["gain"]["n"] == 16
+    assert (tmp_path / "run" / "probes" / "step-000012" / "gain.json").is_file()
     assert list(report["violations"]) == [f"ones at {i} and {i + 1}" for i in range(3)]
 
 

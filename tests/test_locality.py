@@ -12,17 +12,18 @@ from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models import Denoiser, noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
-from diffprobe.probes import locality
-from diffprobe.probes.cache import Keep
-from diffprobe.probes.jacobian import exact_jacobian
-from diffprobe.probes.noise_levels import noisy_inputs
-from diffprobe.probes.ratio import jackknife, local_dependency_ratios
-from diffprobe.probes.regions import Regions
-from diffprobe.probes.subject import subject_of
+from diffprobe.probes.locality import LocalityConfig, beside, figures, ldr
+from diffprobe.probing.cache import Keep
+from diffprobe.probing.jacobian import exact_jacobian
+from diffprobe.probing.noise_levels import noisy_inputs
+from diffprobe.probing.ratio import jackknife, local_dependency_ratios
+from diffprobe.probing.regions import Regions
+from diffprobe.probing.subject import subject_of
 
 SCHEDULER = noise_scheduler(NoiseConfig())
 WORLD = hypercube(ParityConfig(4).build())
-CONFIG = ProbeConfig(images=40, levels=5, projections=0, batch_size=16)
+SETTINGS = LocalityConfig(projections=0)
+COMMON = ProbeConfig(images=40, levels=5, batch_size=16)
 
 
 class Linear(Denoiser):
@@ -50,7 +51,7 @@ MATRIX = torch.tensor(
     ],
 )
 def test_a_linear_map_has_the_ratio_of_its_matrix(variant: str, expected: float) -> None:
-    result = locality.measure(Linear(MATRIX), WORLD, replace(CONFIG, variant=variant))
+    result = ldr.measure(Linear(MATRIX), WORLD, replace(SETTINGS, variant=variant), COMMON)
     assert result.settings["variant"] == variant
     assert result.ldr.value.tolist() == pytest.approx([expected] * 5)
     assert result.pooled.value.tolist() == pytest.approx([expected] * 5)
@@ -68,9 +69,12 @@ def test_projections_agree_with_the_exact_ratio_within_their_error() -> None:
     )
     levels = torch.tensor([700, 500, 300])
     for seed in range(3):
-        exact = locality.measure(bayes, bayes.dataset, replace(CONFIG, seed=seed), levels=levels)
-        config = replace(CONFIG, projections=4, seed=seed)
-        random = locality.measure(bayes, bayes.dataset, config, levels=levels)
+        exact = ldr.measure(
+            bayes, bayes.dataset, SETTINGS, replace(COMMON, seed=seed), levels=levels
+        )
+        settings = replace(SETTINGS, projections=4)
+        common = replace(COMMON, seed=seed)
+        random = ldr.measure(bayes, bayes.dataset, settings, common, levels=levels)
         off = (random.ldr.value - exact.ldr.value).abs()
         assert (off < 5 * random.ldr.standard_error + 1e-3).all(), seed
 
@@ -95,12 +99,12 @@ def test_the_jackknife_takes_the_bias_of_projections_away() -> None:
 def test_projections_tell_the_same_ratio_as_the_exact_jacobian_on_average() -> None:
     world = SymbolImages(ParityConfig(4).build(), Glyphs.font("01", (4, 4)), (1, 4))
     bayes = BayesDenoiser(world, SCHEDULER)
-    config = replace(CONFIG, images=4000, batch_size=4000)
+    common = replace(COMMON, images=4000, batch_size=4000)
     levels = torch.tensor([480])
     for variant in ("squared", "frobenius"):
-        exact = locality.measure(bayes, world, replace(config, variant=variant), levels=levels)
-        random = locality.measure(
-            bayes, world, replace(config, variant=variant, projections=2), levels=levels
+        exact = ldr.measure(bayes, world, replace(SETTINGS, variant=variant), common, levels=levels)
+        random = ldr.measure(
+            bayes, world, replace(SETTINGS, variant=variant, projections=2), common, levels=levels
         )
         difference = random.ratios[0] - exact.ratios[0]
         error = (difference.std() / len(difference) ** 0.5).item()
@@ -112,9 +116,10 @@ def test_reference_values_of_the_optimum_for_four_signs() -> None:
     """The design's values, pooled: a raw LDR near 1 is no sign of a local network."""
     scheduler = noise_scheduler(NoiseConfig())
     scheduler.alphas_cumprod = torch.tensor([0.05, 0.4, 0.6, 0.8, 0.9])
-    config = ProbeConfig(images=2000, projections=0, batch_size=2000)
+    settings = LocalityConfig(projections=0)
+    common = ProbeConfig(images=2000, batch_size=2000)
     bayes = BayesDenoiser(WORLD, scheduler)
-    result = locality.measure(bayes, WORLD, config, levels=torch.arange(5))
+    result = ldr.measure(bayes, WORLD, settings, common, levels=torch.arange(5))
     reference = torch.tensor([0.993, 0.769, 0.645, 0.522, 0.500], dtype=torch.float64)
     assert ((result.pooled.value - reference).abs() < 0.02).all(), result.pooled.value
 
@@ -123,10 +128,12 @@ def test_reference_values_of_the_optimum_for_four_signs() -> None:
 def test_intervals_cover_the_ratio_of_the_optimum(t: int) -> None:
     """A sample of the coverage benchmark: the truth from 20,000 inputs, 200 measurements of 40."""
     bayes, levels = BayesDenoiser(WORLD, SCHEDULER), torch.tensor([t])
-    many = replace(CONFIG, images=20_000, batch_size=20_000, seed=999)
-    truth = locality.measure(bayes, WORLD, many, levels=levels).ldr.value
+    many_common = replace(COMMON, images=20_000, batch_size=20_000, seed=999)
+    truth = ldr.measure(bayes, WORLD, SETTINGS, many_common, levels=levels).ldr.value
     hits = [
-        locality.measure(bayes, WORLD, replace(CONFIG, seed=s), levels=levels).ldr.contains(truth)
+        ldr.measure(bayes, WORLD, SETTINGS, replace(COMMON, seed=s), levels=levels).ldr.contains(
+            truth
+        )
         for s in range(200)
     ]
     assert torch.cat(hits).double().mean() > 0.91
@@ -135,8 +142,8 @@ def test_intervals_cover_the_ratio_of_the_optimum(t: int) -> None:
 def test_a_pooled_ratio_ruled_by_few_inputs_has_no_interval() -> None:
     """At low noise nearly all words are certain, and the others carry all the energy."""
     bayes = BayesDenoiser(WORLD, SCHEDULER)
-    config = replace(CONFIG, images=128, batch_size=128)
-    result = locality.measure(bayes, WORLD, config, levels=torch.tensor([500, 180]))
+    common = replace(COMMON, images=128, batch_size=128)
+    result = ldr.measure(bayes, WORLD, SETTINGS, common, levels=torch.tensor([500, 180]))
     assert result.effective[0] > 100
     assert result.pooled.low[0].isfinite()
     assert result.effective[1] < 40
@@ -146,21 +153,21 @@ def test_a_pooled_ratio_ruled_by_few_inputs_has_no_interval() -> None:
 
 
 def test_the_product_oracle_is_perfectly_local() -> None:
-    result = locality.measure(ProductDenoiser(WORLD, SCHEDULER), WORLD, CONFIG)
-    ldr = result.ldr.value
-    known = ldr.isfinite()
+    result = ldr.measure(ProductDenoiser(WORLD, SCHEDULER), WORLD, SETTINGS, COMMON)
+    ratio = result.ldr.value
+    known = ratio.isfinite()
     assert known.any()
-    assert torch.allclose(ldr[known], torch.ones_like(ldr[known]))
+    assert torch.allclose(ratio[known], torch.ones_like(ratio[known]))
 
 
 def test_the_excess_is_paired() -> None:
-    bayes = locality.measure(BayesDenoiser(WORLD, SCHEDULER), WORLD, CONFIG)
-    product = locality.measure(ProductDenoiser(WORLD, SCHEDULER), WORLD, CONFIG)
-    gap = locality.excess(product, bayes)
+    bayes = ldr.measure(BayesDenoiser(WORLD, SCHEDULER), WORLD, SETTINGS, COMMON)
+    product = ldr.measure(ProductDenoiser(WORLD, SCHEDULER), WORLD, SETTINGS, COMMON)
+    gap = ldr.excess(product, bayes)
     known = gap.value.isfinite()
     assert known.any()
     assert (gap.value[known] > -1e-9).all()
-    nothing = locality.excess(bayes, bayes)
+    nothing = ldr.excess(bayes, bayes)
     assert (nothing.value[known] == 0).all()
     assert (nothing.standard_error[gap.low.isfinite()] == 0).all()
     # The product oracle's own ratio does not vary, so all error is the Bayes oracle's.
@@ -169,13 +176,13 @@ def test_the_excess_is_paired() -> None:
     torch.testing.assert_close(
         gap.standard_error[alike], bayes.ldr.standard_error[alike], equal_nan=True
     )
-    other = locality.measure(Linear(MATRIX), WORLD, replace(CONFIG, seed=1))
+    other = ldr.measure(Linear(MATRIX), WORLD, SETTINGS, replace(COMMON, seed=1))
     with pytest.raises(UsageError, match="same levels and settings"):
-        locality.excess(other, bayes)
+        ldr.excess(other, bayes)
 
 
 def test_what_depends_on_nothing_has_no_ratio() -> None:
-    result = locality.measure(Linear(torch.zeros(4, 4)), WORLD, CONFIG)
+    result = ldr.measure(Linear(torch.zeros(4, 4)), WORLD, SETTINGS, COMMON)
     assert result.ldr.value.isnan().all()
     assert result.ldr.n.eq(0).all()
     assert result.pooled.value.isnan().all()
@@ -184,18 +191,18 @@ def test_what_depends_on_nothing_has_no_ratio() -> None:
 
 def test_inputs_on_which_the_optimum_depends_on_nothing_are_left_out_for_all() -> None:
     bayes = BayesDenoiser(WORLD, SCHEDULER)
-    config = replace(CONFIG, images=200, batch_size=200)
+    common = replace(COMMON, images=200, batch_size=200)
     levels = torch.tensor([150])
     results = {
-        name: locality.measure(denoiser, WORLD, config, levels=levels)
+        name: ldr.measure(denoiser, WORLD, SETTINGS, common, levels=levels)
         for name, denoiser in (("network", Linear(MATRIX)), ("bayes", bayes))
     }
     told = int(results["bayes"].ldr.n)
     assert 10 < told < 200
     assert results["network"].ldr.n == 200
-    compared = locality.beside_the_optimum(results)
+    compared = beside.beside_the_optimum(results)
     assert compared["network"].ldr.n == told
-    gap = locality.excess(compared["network"], compared["bayes"])
+    gap = ldr.excess(compared["network"], compared["bayes"])
     difference = compared["network"].ldr.value - compared["bayes"].ldr.value
     assert torch.allclose(gap.value, difference)
 
@@ -205,7 +212,7 @@ def test_the_jacobian_of_noise_and_score(space: str) -> None:
     """eps_hat = (x - alpha A x) / sigma, the score -eps_hat / sigma: two linear maps again."""
     levels = torch.tensor([800, 300])
     linear = Linear(MATRIX)
-    result = locality.measure(linear, WORLD, replace(CONFIG, output=space), levels=levels)
+    result = ldr.measure(linear, WORLD, SETTINGS, replace(COMMON, output=space), levels=levels)
     assert result.settings["output"] == space
     for i, t in enumerate(levels):
         alpha, sigma = (a.item() for a in linear.alpha_sigma(t[None], torch.float64))
@@ -216,7 +223,7 @@ def test_the_jacobian_of_noise_and_score(space: str) -> None:
 
 
 def test_dependence_decays_with_the_distance_of_regions() -> None:
-    result = locality.measure(Linear(MATRIX), WORLD, CONFIG)
+    result = ldr.measure(Linear(MATRIX), WORLD, SETTINGS, COMMON)
     squares = MATRIX.square()
     own = squares.diagonal().mean()
     expected = [
@@ -226,13 +233,13 @@ def test_dependence_decays_with_the_distance_of_regions() -> None:
     decay = result.decay.value[2].tolist()
     assert decay == pytest.approx([1.0, *map(float, expected[1:])], rel=1e-5)
     assert result.decay.standard_error.abs().max() < 1e-5
-    nothing = locality.measure(Linear(torch.zeros(4, 4)), WORLD, CONFIG)
+    nothing = ldr.measure(Linear(torch.zeros(4, 4)), WORLD, SETTINGS, COMMON)
     assert nothing.decay.value.isnan().all()
 
 
 def test_regions_of_ones_own() -> None:
     pair = Regions.of_boxes((1, 1, 4), [(0, 0, 1, 2), (0, 2, 1, 2)])
-    result = locality.measure(Linear(MATRIX), WORLD, CONFIG, regions=pair)
+    result = ldr.measure(Linear(MATRIX), WORLD, SETTINGS, COMMON, regions=pair)
     blocks = MATRIX.square().reshape(2, 2, 2, 2).sum((1, 3))
     assert torch.allclose(result.dependence, blocks.double().expand(5, 2, 2))
     assert result.ldr.value[0].item() == pytest.approx((blocks.trace() / blocks.sum()).item())
@@ -244,8 +251,9 @@ def test_what_regions_leave_out_counts(projections: int) -> None:
     world = SymbolImages(ParityConfig(4).build(), Glyphs.font("01", (4, 4)), (1, 4))
     bayes = BayesDenoiser(world, SCHEDULER)
     box = Regions.of_boxes(world.image_shape, [(0, 0, 4, 4)])
-    config = replace(CONFIG, projections=projections, images=400, batch_size=400)
-    result = locality.measure(bayes, world, config, regions=box, levels=torch.tensor([380]))
+    settings = replace(SETTINGS, projections=projections)
+    common = replace(COMMON, images=400, batch_size=400)
+    result = ldr.measure(bayes, world, settings, common, regions=box, levels=torch.tensor([380]))
     assert result.parts == ("box 0", "rest")
     assert result.shares.value.shape == (1, 1, 2)
     x_t = noisy_inputs(bayes, world, 400, 380, 0)
@@ -265,21 +273,26 @@ def test_regions_that_overlap_are_refused() -> None:
 
 def test_a_precision_adds_inputs_where_they_are_needed() -> None:
     bayes = BayesDenoiser(WORLD, SCHEDULER)
-    config = replace(CONFIG, precision=0.005, precision_images=1000)
+    settings = replace(SETTINGS, precision=0.005, precision_images=1000)
     levels = torch.tensor([900, 400])
-    result = locality.measure(bayes, WORLD, config, levels=levels)
+    result = ldr.measure(bayes, WORLD, settings, COMMON, levels=levels)
     assert result.inputs[0] == 40  # nearly constant there: the first block is enough
     assert 40 < result.inputs[1] < 1000
     assert (result.ldr.standard_error < 1.3 * 0.005).all()
     # A smaller error is not reached: everything allowed is spent, and the error says so.
-    spent = locality.measure(bayes, WORLD, replace(config, precision=1e-4), levels=levels[1:])
+    spent = ldr.measure(bayes, WORLD, replace(settings, precision=1e-4), COMMON, levels=levels[1:])
     assert spent.inputs.item() == 1000
     assert spent.ldr.standard_error.item() > 1e-4
     # The optimum of another denoiser's inputs, for the excess.
-    product = locality.measure(
-        ProductDenoiser(WORLD, SCHEDULER), WORLD, config, levels=levels, inputs=result.inputs
+    product = ldr.measure(
+        ProductDenoiser(WORLD, SCHEDULER),
+        WORLD,
+        settings,
+        COMMON,
+        levels=levels,
+        inputs=result.inputs,
     )
-    gap = locality.excess(product, result)
+    gap = ldr.excess(product, result)
     assert torch.equal(product.inputs, result.inputs)
     assert torch.allclose(gap.value, 1 - result.ldr.value)
     assert torch.allclose(gap.standard_error, result.ldr.standard_error, atol=1e-9)
@@ -287,21 +300,22 @@ def test_a_precision_adds_inputs_where_they_are_needed() -> None:
 
 def test_a_precision_is_that_of_the_difference_too(tmp_path: Path) -> None:
     """A local network's ratio does not vary; the optimum's, and so the excess, does."""
-    config = Config(probe=replace(CONFIG, precision=0.005, precision_images=2000, level=400))
+    settings = replace(SETTINGS, precision=0.005, precision_images=2000)
+    config = Config(probe=replace(COMMON, level=400))
     subject = subject_of(ProductDenoiser(WORLD, SCHEDULER), WORLD, config)
-    results = locality.probe(subject, Keep(tmp_path, "locality", {}))
+    results = settings.measure(subject, Keep(tmp_path, "locality", {}))
     network = results["network"]
     level = network.at(400)
     assert network.inputs[level] > 40
     assert torch.equal(network.inputs, results["bayes"].inputs)
-    gap = locality.excess(network, results["bayes"])
+    gap = ldr.excess(network, results["bayes"])
     assert gap.standard_error[level] < 1.3 * 0.005
 
 
 def test_images_without_a_grammar_will_do() -> None:
     random = torch.Generator().manual_seed(0)
     images = ImageSet(torch.randn(8, 1, 1, 4, generator=random), "noise")
-    result = locality.measure(Linear(MATRIX), images, CONFIG)
+    result = ldr.measure(Linear(MATRIX), images, SETTINGS, COMMON)
     assert result.ldr.value.tolist() == pytest.approx([15 / 23] * 5)
     assert result.ldr.n.tolist() == [8] * 5  # eight pictures make no interval
     assert result.ldr.low.isnan().all()
@@ -319,9 +333,13 @@ def test_pictures_used_more_than_once_count_once() -> None:
     random = torch.Generator().manual_seed(0)
     pictures = torch.randn(20, 1, 1, 4, generator=random)
     pictures[..., 0] = 1e4 * torch.rand(20, 1, 1, generator=random)
-    config = replace(CONFIG, images=128, batch_size=128)
-    result = locality.measure(
-        ByPicture(SCHEDULER), ImageSet(pictures, "pictures"), config, levels=torch.tensor([100])
+    common = replace(COMMON, images=128, batch_size=128)
+    result = ldr.measure(
+        ByPicture(SCHEDULER),
+        ImageSet(pictures, "pictures"),
+        SETTINGS,
+        common,
+        levels=torch.tensor([100]),
     )
     assert result.ldr.n.item() == 20
     by_picture = torch.stack([result.ratios[0][result.sources == i].mean() for i in range(20)])
@@ -332,7 +350,7 @@ def test_pictures_used_more_than_once_count_once() -> None:
 
 
 def test_levels_are_spread_in_log_snr_and_others_included() -> None:
-    result = locality.measure(Linear(MATRIX), WORLD, CONFIG, include=(123,))
+    result = ldr.measure(Linear(MATRIX), WORLD, SETTINGS, COMMON, include=(123,))
     assert len(result.t) == 6
     assert 123 in result.t.tolist()
     assert (result.t.diff() < 0).all()
@@ -343,18 +361,18 @@ def test_levels_are_spread_in_log_snr_and_others_included() -> None:
 
 
 def test_figures_show_the_numbers() -> None:
-    bayes = locality.measure(BayesDenoiser(WORLD, SCHEDULER), WORLD, CONFIG)
+    bayes = ldr.measure(BayesDenoiser(WORLD, SCHEDULER), WORLD, SETTINGS, COMMON)
     figure = Figure()
     above, below, right = figure.subplots(3)
-    (line,) = locality.plot(bayes, above).lines
+    (line,) = figures.plot(bayes, above).lines
     assert line.get_xdata().tolist() == bayes.log_snr.tolist()
     told = bayes.ldr.value.where(bayes.ldr.low.isfinite(), torch.nan)
     assert told.isfinite().any()
     assert line.get_ydata().tolist() == pytest.approx(told.tolist(), nan_ok=True)
     assert above.get_ylabel() == "LDR (squared)"
-    locality.plot_excess(bayes.log_snr, locality.excess(bayes, bayes), below)
-    image = locality.plot_dependence(bayes, right, 1).images[0]
-    locality.plot_decay(bayes, Figure().subplots(), 1)
+    figures.plot_excess(bayes.log_snr, ldr.excess(bayes, bayes), below)
+    image = figures.plot_dependence(bayes, right, 1).images[0]
+    figures.plot_decay(bayes, Figure().subplots(), 1)
     share = bayes.shares.value[1] / bayes.shares.value[1].sum(1, keepdim=True)
     assert torch.allclose(torch.as_tensor(image.get_array()), share)
 
@@ -363,13 +381,24 @@ def test_figures_show_the_numbers() -> None:
     ("change", "message"),
     [
         ({"images": 1}, "probe.images must be at least 2"),
-        ({"precision": -0.1}, "probe.precision must not be negative"),
         ({"levels": 0}, "noise levels must be at least 1"),
         ({"batch_size": 0}, "batch size must be at least 1"),
-        ({"projections": -1}, "projections must be at least 1"),
-        ({"projections": 1}, "projections must be at least 2"),
     ],
 )
 def test_bad_settings_are_refused(change: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        locality.measure(Linear(MATRIX), WORLD, replace(CONFIG, **change))
+        ldr.measure(Linear(MATRIX), WORLD, SETTINGS, replace(COMMON, **change))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"precision": -0.1}, "probes.locality.precision must be at least 0, not -0.1"),
+        ({"projections": -1}, "probes.locality.projections must be at least 0, not -1"),
+        ({"projections": 1}, "projections must be at least 2"),
+        ({"precision_images": 0}, "precision_images must be at least 1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(change: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        LocalityConfig(**change)

@@ -7,7 +7,12 @@ from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models import noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
-from diffprobe.probes.noise_levels import clean_inputs, noisy_inputs, spread_levels, symbols_form_at
+from diffprobe.probing.noise_levels import (
+    clean_inputs,
+    noisy_inputs,
+    spread_levels,
+    symbols_form_at,
+)
 
 SCHEDULER = noise_scheduler(NoiseConfig())
 WORLD = hypercube(ParityConfig(4).build())

@@ -12,11 +12,13 @@ from pipelines import KINDS
 from diffprobe.cli import run
 from diffprobe.config import Config, ProbeConfig, SamplingConfig
 from diffprobe.foundations.errors import UsageError
-from diffprobe.probes import open_subject, run_probes
-from diffprobe.probes.jacobian import exact_energies
+from diffprobe.probes.attribution import AttributionConfig
+from diffprobe.probing import open_subject, run_probes
+from diffprobe.probing.jacobian import exact_energies
 
 CONFIG = Config(
-    probe=ProbeConfig(images=4, levels=3, projections=2, batch_size=4, attribution_images=3),
+    probe=ProbeConfig(images=4, levels=3, batch_size=4),
+    probes={"attribution": AttributionConfig(images=3)},
     sampling=SamplingConfig(steps=3, batch_size=4),
 )
 SIZES = {"flux": (12, 8)}
@@ -114,7 +116,7 @@ def test_the_command_line_says_what_is_missing(
     assert "give one, or precomputed embeddings" in capsys.readouterr().err
     assert run([*sd, "--embeddings", "absent.safetensors"]) == 2
     assert "absent.safetensors" in capsys.readouterr().err
-    small = ["probe.images=4", "probe.levels=2", "sampling.steps=2", "probe.projections=2"]
+    small = ["probe.images=4", "probe.levels=2", "sampling.steps=2"]
     settings = [part for s in small for part in ("--set", s)]
     arguments = ["--class-label", "1", "--regions", "2x2", "--device", "cpu", *settings]
     assert run([*dit[:-1], str(tmp_path / "out"), *arguments]) == 0

@@ -80,7 +80,7 @@ def test_the_example_runs_and_is_short(installed: Path, tmp_path: Path) -> None:
     small = text.replace("training.steps=600", "training.steps=20").replace(
         '"sampling.n=500"',
         '"sampling.n=20", "sampling.steps=5", "probe.images=4", "probe.levels=3", '
-        '"probe.placement_images=4"',
+        '"probe.grammar_images=4", "probes.placement.images=4"',
     )
     assert small.count("training.steps=20") == 1
     (tmp_path / "example.py").write_text(small)

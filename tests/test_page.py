@@ -24,7 +24,7 @@ from diffprobe.datasets.stream import FiniteWords
 from diffprobe.evaluation.verdicts import Verdicts, judge
 from diffprobe.foundations.records import interval, write_record
 from diffprobe.foundations.statistics import wilson
-from diffprobe.probes import open_subject, run_probes
+from diffprobe.probing import open_subject, run_probes
 from diffprobe.report import Report, report_samples
 from diffprobe.report.page import Gallery, explorer, explorer_data, gallery, render
 

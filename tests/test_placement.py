@@ -17,13 +17,14 @@ from diffprobe.foundations import intervals
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models import Denoiser, noise_scheduler
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser, training_oracle
-from diffprobe.probes import placement
+from diffprobe.probes.placement import PlacementConfig, draws, figures, place, words
 
 # Wide in log-SNR, so that the integrals have no tails outside.
 SCHEDULER = noise_scheduler(NoiseConfig())
 SCHEDULER.alphas_cumprod = torch.linspace(7, -7, 400, dtype=torch.float64).sigmoid()
 WORLD = hypercube(ParityConfig(4).build())
-CONFIG = ProbeConfig(placement_images=128, placement_levels=15)
+SETTINGS = PlacementConfig(images=128, levels=15)
+COMMON = ProbeConfig()
 STREAM = FiniteWords(WORLD.grammar, 3)
 
 
@@ -71,7 +72,7 @@ def known_nulls(world: SymbolImages) -> dict[str, Denoiser]:
 def test_known_mixtures_are_placed_exactly(gamma: float) -> None:
     product, bayes, _ = oracles()
     mixture = Mixture([(1 - gamma, product), (gamma, bayes)])
-    result = placement.measure(mixture, WORLD, CONFIG, stream=STREAM)
+    result = place.measure(mixture, WORLD, SETTINGS, COMMON, stream=STREAM)
     assert result.mean_gamma.value.item() == pytest.approx(gamma, abs=1e-6)
     assert result.mean_scale.value.item() == pytest.approx(1, abs=1e-6)
     assert result.mean_mu_raw is not None
@@ -98,10 +99,11 @@ def test_who_knows_nothing_has_neither_gamma_nor_mu(name: str) -> None:
     """Over seeds of draws and training sets; mu alone is what locality and miscalibration make."""
     denoiser = known_nulls(WORLD)[name]
     runs = [
-        placement.measure(
+        place.measure(
             denoiser,
             WORLD,
-            replace(CONFIG, placement_images=256, seed=seed),
+            replace(SETTINGS, images=256),
+            replace(COMMON, seed=seed),
             stream=FiniteWords(WORLD.grammar, 3, 100 * seed),
         )
         for seed in range(5)
@@ -131,15 +133,15 @@ def test_mu_alone_finds_memory_where_there_is_none() -> None:
         def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
             return bayes(x_t, (t + 60).clamp(max=self.timesteps - 1))
 
-    config = replace(CONFIG, placement_images=256)
-    result = placement.measure(Blurred(SCHEDULER), WORLD, config, stream=STREAM)
+    settings = replace(SETTINGS, images=256)
+    result = place.measure(Blurred(SCHEDULER), WORLD, settings, COMMON, stream=STREAM)
     assert result.mean_mu is not None
     assert result.mean_mu_raw is not None
     assert result.mean_mu_placebo is not None
     assert not result.mean_mu_raw.contains(0.0)
     assert not result.mean_mu_placebo.contains(0.0)
     assert result.mean_mu.contains(0.0)
-    assert result.mean_mu.n == CONFIG.placement_placebos
+    assert result.mean_mu.n == SETTINGS.placebos
 
 
 def test_what_is_recalled_counts_where_the_grammar_lives() -> None:
@@ -151,7 +153,7 @@ def test_what_is_recalled_counts_where_the_grammar_lives() -> None:
             late = (self.log_snr(t) > 5).reshape(-1, 1, 1, 1)
             return torch.where(late, bayes(x_t, t), empirical(x_t, t))
 
-    result = placement.measure(Recalling(SCHEDULER), WORLD, CONFIG, stream=STREAM)
+    result = place.measure(Recalling(SCHEDULER), WORLD, SETTINGS, COMMON, stream=STREAM)
     assert result.mean_mu is not None
     assert result.mean_mu_raw is not None
     assert result.mean_mu_raw.value.item() == pytest.approx(1, abs=1e-6)
@@ -163,38 +165,38 @@ def test_what_is_recalled_counts_where_the_grammar_lives() -> None:
 def test_a_share_of_the_training_set_is_found(mu: float) -> None:
     product, bayes, empirical = oracles()
     mixture = Mixture([(0.5, product), (0.5 - mu, bayes), (mu, empirical)])
-    result = placement.measure(mixture, WORLD, replace(CONFIG, placement_images=256), stream=STREAM)
+    result = place.measure(mixture, WORLD, replace(SETTINGS, images=256), COMMON, stream=STREAM)
     assert result.mean_mu is not None
     assert result.mean_mu.contains(mu)
     assert not result.mean_mu.contains(0.0)
 
 
 def test_placebos_are_other_sets_drawn_alike() -> None:
-    others = placement.placebos(STREAM, 8)
+    others = draws.placebos(STREAM, 8)
     sets = [each.training for each in (STREAM, *others)]
     assert len(sets) == 9
     assert len({tuple(sorted(map(tuple, s.tolist()))) for s in sets if s is not None}) == 9
     # Seven words of eight: there are seven other sets, as a training set of one word has.
-    assert len(placement.placebos(FiniteWords(WORLD.grammar, 7), 10)) == 7
+    assert len(draws.placebos(FiniteWords(WORLD.grammar, 7), 10)) == 7
     two = SymbolImages(WordList(torch.tensor([[0, 0], [1, 1]])), WORLD.glyphs, (1, 2))
-    assert len(placement.placebos(FiniteWords(two.grammar, 1), 8)) == 1
-    result = placement.measure(
-        ProductDenoiser(two, SCHEDULER), two, CONFIG, stream=FiniteWords(two.grammar, 1)
+    assert len(draws.placebos(FiniteWords(two.grammar, 1), 8)) == 1
+    result = place.measure(
+        ProductDenoiser(two, SCHEDULER), two, SETTINGS, COMMON, stream=FiniteWords(two.grammar, 1)
     )
     assert result.mean_mu is None  # a single other set has no spread
 
 
 def test_where_all_words_are_valid_gamma_is_undefined() -> None:
     world = hypercube(ModularSumConfig(3, 2, 1).build())
-    result = placement.measure(ProductDenoiser(world, SCHEDULER), world, CONFIG)
+    result = place.measure(ProductDenoiser(world, SCHEDULER), world, SETTINGS, COMMON)
     assert result.mean_gamma.value.isnan()
     assert result.mean_gamma.low.isnan()
     assert result.gamma.value.isnan().all()
     assert "no grammar to use" in result.undefined
-    text = "\n".join(placement.lines(result.summary()))
+    text = "\n".join(words.lines(result.summary()))
     assert "gamma         undefined" in text
     assert "0.000 ± 0.000" not in text
-    ax = placement.plot(result, Figure().subplots())
+    ax = figures.plot(result, Figure().subplots())
     assert "undefined" in ax.get_title()
 
 
@@ -203,7 +205,7 @@ def test_where_the_grammar_is_worth_nothing_gamma_is_undefined() -> None:
     scheduler = noise_scheduler(NoiseConfig())
     scheduler.alphas_cumprod = torch.linspace(-12, -16, 400, dtype=torch.float64).sigmoid()
     denoiser = ProductDenoiser(WORLD, scheduler)
-    result = placement.measure(denoiser, WORLD, CONFIG, levels=levels, stream=STREAM)
+    result = place.measure(denoiser, WORLD, SETTINGS, COMMON, levels=levels, stream=STREAM)
     assert result.mean_gamma.value.isnan()
     assert result.mean_mu is None
     assert "nats per unit log-SNR" in result.undefined
@@ -213,7 +215,7 @@ def test_where_the_grammar_is_worth_nothing_gamma_is_undefined() -> None:
 def test_an_error_beside_the_axis_is_unexplained() -> None:
     product, bayes, _ = oracles()
     mixture = Mixture([(0.5, product), (0.5, bayes)], constant=0.2)
-    result = placement.measure(mixture, WORLD, replace(CONFIG, placement_images=512))
+    result = place.measure(mixture, WORLD, replace(SETTINGS, images=512), COMMON)
     assert result.mean_gamma.contains(0.5)
     assert result.missed_nats.low > result.missed_along_nats.high
     assert result.to_product_nats.value > 0.25 * result.total_correlation
@@ -231,8 +233,9 @@ def test_an_error_beside_the_axis_is_unexplained() -> None:
 def test_the_integral_is_the_total_correlation_within_one_per_cent(grammar: Grammar) -> None:
     """I-MMSE (Guo, Shamai & Verdú, arXiv:cs/0412108)."""
     world = hypercube(grammar)
-    config = ProbeConfig(placement_images=30_000, placement_levels=30, batch_size=20_000)
-    result = placement.measure(ProductDenoiser(world, SCHEDULER), world, config)
+    settings = PlacementConfig(images=30_000, levels=30)
+    common = ProbeConfig(batch_size=20_000)
+    result = place.measure(ProductDenoiser(world, SCHEDULER), world, settings, common)
     exact = grammar.total_correlation()
     found = result.grammar_nats
     assert found.value.item() == pytest.approx(exact, rel=0.01)
@@ -241,8 +244,9 @@ def test_the_integral_is_the_total_correlation_within_one_per_cent(grammar: Gram
 
 def test_the_integral_of_drawn_symbols_with_variants() -> None:
     world = SymbolImages(ModularSumConfig(3, 3, 3).build(), Glyphs.font("abc", (4, 4), 2), (1, 3))
-    config = ProbeConfig(placement_images=2000, placement_levels=60, batch_size=1000)
-    result = placement.measure(ProductDenoiser(world, SCHEDULER), world, config)
+    settings = PlacementConfig(images=2000, levels=60)
+    common = ProbeConfig(batch_size=1000)
+    result = place.measure(ProductDenoiser(world, SCHEDULER), world, settings, common)
     value, error = result.grammar_nats.value.item(), result.grammar_nats.standard_error.item()
     assert value == pytest.approx(world.grammar.total_correlation(), abs=4 * error)
     assert error < 0.06
@@ -271,9 +275,10 @@ def test_intervals_cover_in_repetitions() -> None:
         "grammar_nats",
     ]
 
-    def measured(n: int, seed: int) -> placement.Placement:
-        config = replace(CONFIG, placement_images=n, batch_size=20_000, seed=seed)
-        return placement.measure(fading, WORLD, config)
+    def measured(n: int, seed: int) -> place.Placement:
+        settings = replace(SETTINGS, images=n)
+        common = replace(COMMON, batch_size=20_000, seed=seed)
+        return place.measure(fading, WORLD, settings, common)
 
     truth = measured(12_000, 1000)
     runs = [measured(256, seed) for seed in range(50)]
@@ -291,16 +296,16 @@ def test_intervals_cover_in_repetitions() -> None:
 def test_levels_can_be_chosen_and_are_drawn() -> None:
     _, _, empirical = oracles()
     levels = torch.tensor([300, 200, 100])
-    result = placement.measure(empirical, WORLD, CONFIG, stream=STREAM, levels=levels)
+    result = place.measure(empirical, WORLD, SETTINGS, COMMON, stream=STREAM, levels=levels)
     assert result.t.tolist() == [300, 200, 100]
-    ax = placement.plot(result, Figure().subplots())
+    ax = figures.plot(result, Figure().subplots())
     labels = [str(line.get_label()) for line in ax.lines]
     assert labels[:2] == ["gamma, network", "mu above placebos"]
     assert {"optimal", "local"} <= set(labels)
     summary = result.summary()
     assert set(summary["gamma"]) == {"value", "standard_error", "low", "high", "n"}
     assert summary["mu_raw"]["value"] == pytest.approx(1)
-    assert len(placement.lines(summary)) == 7
+    assert len(words.lines(summary)) == 7
     # The band is the interval, which need not be symmetric.
     band = ax.collections[0].get_paths()[0].vertices
     low, high = result.gamma.low, result.gamma.high
@@ -310,14 +315,14 @@ def test_levels_can_be_chosen_and_are_drawn() -> None:
 
 
 def test_few_draws_have_no_interval() -> None:
-    result = placement.measure(oracles()[1], WORLD, replace(CONFIG, placement_images=8))
+    result = place.measure(oracles()[1], WORLD, replace(SETTINGS, images=8), COMMON)
     assert result.mean_gamma.value.item() == pytest.approx(1, abs=1e-6)
     assert result.mean_gamma.low.isnan()
-    assert "no interval" in placement.lines(result.summary())[0]
+    assert "no interval" in words.lines(result.summary())[0]
 
 
 def test_too_few_are_refused() -> None:
-    with pytest.raises(UsageError, match="placement_placebos must be at least 2"):
-        placement.measure(oracles()[0], WORLD, replace(CONFIG, placement_placebos=1))
-    with pytest.raises(UsageError, match="placement_images must be at least 3"):
-        placement.measure(oracles()[0], WORLD, replace(CONFIG, placement_images=2))
+    with pytest.raises(UsageError, match=r"probes\.placement\.placebos must be at least 2"):
+        PlacementConfig(placebos=1)
+    with pytest.raises(UsageError, match=r"probes\.placement\.images must be at least 3"):
+        PlacementConfig(images=2)

@@ -8,7 +8,7 @@ from PIL import Image
 from diffprobe.datasets import Glyphs, ImageSet, SymbolImages
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
-from diffprobe.probes.regions import Regions, default_regions, parse_regions
+from diffprobe.probing.regions import Regions, default_regions, parse_regions
 
 WORLD = SymbolImages(ParityConfig(6).build(), Glyphs.font("01", (5, 4)), (2, 3))
 

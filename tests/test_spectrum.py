@@ -5,21 +5,19 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from diffprobe.config import NoiseConfig, ProbeConfig
+from diffprobe.config import NoiseConfig
 from diffprobe.datasets import Glyphs, SymbolImages, hypercube
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models import Denoiser, NetworkDenoiser, noise_scheduler
 from diffprobe.models.networks.transformer import TransformerConfig
 from diffprobe.models.oracles import BayesDenoiser
-from diffprobe.probes import spectrum
-from diffprobe.probes.jacobian import exact_jacobian
+from diffprobe.probes.spectrum import SpectrumConfig, figures, singular_values
+from diffprobe.probing.jacobian import exact_jacobian
 
 SCHEDULER = noise_scheduler(NoiseConfig(prediction_type="v_prediction"))
 WORLD = SymbolImages(ParityConfig(4).build(), Glyphs.font("01", (4, 4)), (2, 2))
-CONFIG = ProbeConfig(
-    spectrum_images=3, spectrum_values=4, spectrum_iterations=30, spectrum_projections=400
-)
+SETTINGS = SpectrumConfig(images=3, values=4, iterations=30, projections=400)
 
 
 class Linear(Denoiser):
@@ -42,7 +40,7 @@ def transformer() -> Denoiser:
 
 @pytest.mark.parametrize("denoiser", [transformer(), BayesDenoiser(WORLD, SCHEDULER)])
 def test_the_top_of_the_spectrum_is_that_of_the_matrix(denoiser: Denoiser) -> None:
-    result = spectrum.measure(denoiser, WORLD, CONFIG, t=400)
+    result = singular_values.measure(denoiser, WORLD, SETTINGS, t=400)
     matrix = exact_jacobian(denoiser, result.x_t, 400).double()
     left, values, _ = torch.linalg.svd(matrix)
     assert result.values.shape == (3, 4)
@@ -64,10 +62,10 @@ def test_the_top_of_the_spectrum_is_that_of_the_matrix(denoiser: Denoiser) -> No
 def test_moments_are_those_of_the_matrix() -> None:
     random = torch.Generator().manual_seed(1)
     matrix = torch.randn(4, 4, generator=random)
-    result = spectrum.measure(
+    result = singular_values.measure(
         Linear(matrix),
         hypercube(ParityConfig(4).build()),
-        replace(CONFIG, spectrum_projections=4000),
+        replace(SETTINGS, projections=4000),
         t=400,
     )
     squares = torch.linalg.svdvals(matrix).square()
@@ -86,11 +84,11 @@ def test_ratios_of_few_projections_are_unbiased() -> None:
     random = torch.Generator().manual_seed(1)
     matrix = torch.randn(4, 4, generator=random)
     world = hypercube(ParityConfig(4).build())
-    config = replace(CONFIG, spectrum_images=4000, spectrum_iterations=1)
-    exact = spectrum.measure(
-        Linear(matrix), world, replace(config, spectrum_images=4, spectrum_projections=8000), t=400
+    settings = replace(SETTINGS, images=4000, iterations=1)
+    exact = singular_values.measure(
+        Linear(matrix), world, replace(settings, images=4, projections=8000), t=400
     )
-    few = spectrum.measure(Linear(matrix), world, replace(config, spectrum_projections=8), t=400)
+    few = singular_values.measure(Linear(matrix), world, replace(settings, projections=8), t=400)
     for name in ("asymmetry", "effective_rank"):
         truth = getattr(exact, name).mean().item()
         mean = few.mean(name)
@@ -98,18 +96,20 @@ def test_ratios_of_few_projections_are_unbiased() -> None:
 
 
 def test_the_optimum_is_symmetric_and_a_rotation_is_not() -> None:
-    bayes = spectrum.measure(BayesDenoiser(WORLD, SCHEDULER), WORLD, CONFIG, t=500)
+    bayes = singular_values.measure(BayesDenoiser(WORLD, SCHEDULER), WORLD, SETTINGS, t=500)
     assert bayes.asymmetry.max() < 1e-8
     turn = torch.tensor([[0.0, -1.0, 0, 0], [1, 0, 0, 0], [0, 0, 0, -1], [0, 0, 1, 0]])
-    rotation = spectrum.measure(Linear(turn), hypercube(ParityConfig(4).build()), CONFIG, t=500)
+    rotation = singular_values.measure(
+        Linear(turn), hypercube(ParityConfig(4).build()), SETTINGS, t=500
+    )
     assert rotation.asymmetry.tolist() == pytest.approx([1.0] * 3, abs=1e-5)
     assert rotation.effective_rank.tolist() == pytest.approx([4.0] * 3, rel=1e-4)
     assert rotation.values.flatten().tolist() == pytest.approx([1.0] * 12, rel=1e-4)
 
 
 def test_what_depends_on_nothing_has_no_rank() -> None:
-    result = spectrum.measure(
-        Linear(torch.zeros(4, 4)), hypercube(ParityConfig(4).build()), CONFIG, t=500
+    result = singular_values.measure(
+        Linear(torch.zeros(4, 4)), hypercube(ParityConfig(4).build()), SETTINGS, t=500
     )
     assert (result.values == 0).all()
     assert result.effective_rank.isnan().all()
@@ -119,12 +119,12 @@ def test_what_depends_on_nothing_has_no_rank() -> None:
 def test_bad_settings_are_refused_and_the_figure_shows_the_values() -> None:
     linear, world = Linear(torch.eye(4)), hypercube(ParityConfig(4).build())
     for change, message in (
-        ({"spectrum_values": 5}, "must lie in 1 … 4"),
-        ({"spectrum_images": 1}, "spectrum_images must be at least 2"),
-        ({"spectrum_projections": 1}, "spectrum_projections must be at least 2"),
+        ({"values": 5}, "must lie in 1 … 4"),
+        ({"images": 1}, "images must be at least 2"),
+        ({"projections": 1}, "projections must be at least 2"),
     ):
         with pytest.raises(UsageError, match=message):
-            spectrum.measure(linear, world, replace(CONFIG, **change), t=1)
-    result = spectrum.measure(linear, world, CONFIG, t=500)
-    (line,) = spectrum.plot(result, Figure().subplots()).lines
+            singular_values.measure(linear, world, replace(SETTINGS, **change), t=1)
+    result = singular_values.measure(linear, world, SETTINGS, t=500)
+    (line,) = figures.plot(result, Figure().subplots()).lines
     assert line.get_ydata().tolist() == pytest.approx([1.0] * 4, rel=1e-4)

@@ -15,11 +15,10 @@ from diffprobe.datasets import SymbolImages
 from diffprobe.datasets.streams.finite import FiniteConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.records import read_record
-from diffprobe.foundations.statistics import wilson
 from diffprobe.models import FunctionDenoiser, list_checkpoints
-from diffprobe.probes import ProbeResults, locality, open_subject, run_probes, subject_of
-from diffprobe.probes.locality import beside_the_optimum
-from diffprobe.probes.trends import network_estimates
+from diffprobe.probes.locality import beside, ldr
+from diffprobe.probes.locality.beside import beside_the_optimum
+from diffprobe.probing import ProbeResults, open_subject, run_probes, subject_of
 from diffprobe.training import train
 
 
@@ -96,18 +95,19 @@ def test_the_headline_is_told_in_words(results: ProbeResults) -> None:
 
 
 def test_dynamics_go_along_all_checkpoints(results: ProbeResults, tiny_run: Path) -> None:
-    found = results.dynamics
+    found = results.along
     assert found is not None
-    assert [m.step for m in found.moments] == [c.step for c in list_checkpoints(tiny_run)]
+    rows = results.summary()["dynamics"]
+    assert [row["step"] for row in rows] == [c.step for c in list_checkpoints(tiny_run)]
     assert found.t == results.subject.level
-    assert all(m.legible.n == 16 for m in found.moments)
-    assert all(m.mu is None for m in found.moments)
+    assert all(row["legible"].n == 16 for row in rows)
+    assert all(row["mu"] is None for row in rows)
+    assert results.summary()["along"] == {}  # nobody asked for a probe by name
     # The last checkpoint was measured twice, on the same inputs.
     network = beside_the_optimum(results.results["locality"])["network"]
-    assert found.moments[-1].ldr.value.item() == pytest.approx(
+    assert rows[-1]["ldr"]["value"] == pytest.approx(
         network.ldr.value[network.at(found.t)].item(), nan_ok=True
     )
-    rows = results.summary()["dynamics"]
     assert {"gamma", "scale", "unexplained", "missed_along_nats", "to_product_nats"} <= set(rows[0])
 
 
@@ -122,42 +122,56 @@ def test_a_finite_training_set_brings_the_empirical_oracle(
     assert set(results.results["locality"]) == {"network", *oracles}
     assert results.results["placement"]["network"].mean_mu is not None
     assert results.folder == run.path / "probes" / "step-000030"
+    assert results.along is not None
+    along = results.along.summaries()
+    assert set(along) == {"locality", "placement"}
     # Probes that are named go along training themselves, the last time from what was kept.
-    assert [m["step"] for m in results.along["placement"]] == [
-        c.step for c in list_checkpoints(run.path)
-    ]
+    assert [m["step"] for m in along["placement"]] == [c.step for c in list_checkpoints(run.path)]
     # Of so few inputs no interval is told.
-    last = results.along["placement"][-1]["gamma"]
+    last = along["placement"][-1]["gamma"]
     assert last == pytest.approx(results.summary()["probes"]["placement"]["gamma"], nan_ok=True)
     assert (results.folder / "along-placement.png").exists()
+    assert (run.path / "probes" / "step-000005" / "locality.json").exists()
+    # What is followed is the same, and samples are judged as they are where nobody names a probe.
+    rows = results.along.rows()
+    assert rows[-1]["gamma"] == pytest.approx(last, nan_ok=True)
+    assert all(row["legible"].n == 16 for row in rows)
 
 
 def test_probes_are_measured_again_only_when_a_setting_changes(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
-    measure = locality.measure
+    measure = ldr.measure
 
-    def counted(*arguments: Any, **options: Any) -> locality.Locality:
+    def counted(*arguments: Any, **options: Any) -> ldr.Locality:
         calls.append(1)
         return measure(*arguments, **options)
 
-    monkeypatch.setattr(locality, "measure", counted)
+    monkeypatch.setattr(beside, "measure", counted)
     subject = open_subject(tiny_run)
     run_probes(subject, ["locality"], out=tmp_path)
     assert len(calls) == 3  # network, Bayes, product
     run_probes(subject, ["locality"], out=tmp_path)
     assert len(calls) == 3
     config = subject.config
-    unrelated = replace(config, probe=replace(config.probe, spectrum_images=5))
+    unrelated = config.with_probe("spectrum", images=5)
+    unrelated = replace(unrelated, probe=replace(unrelated.probe, region=1))
     run_probes(open_subject(tiny_run, unrelated), ["locality"], out=tmp_path)
     assert len(calls) == 3
     more = replace(config, probe=replace(config.probe, images=9))
     run_probes(open_subject(tiny_run, more), ["locality"], out=tmp_path)
     assert len(calls) == 6
+    other = more.with_probe("locality", variant="l1")
+    run_probes(
+        open_subject(tiny_run, other),
+        ["locality"],
+        out=tmp_path,
+    )
+    assert len(calls) == 9
     grid = open_subject(tiny_run, regions="2x2")
     run_probes(grid, ["locality"], out=tmp_path)
-    assert len(calls) == 9
+    assert len(calls) == 12
 
 
 def test_an_interrupted_probe_goes_on_with_the_next_part(
@@ -179,24 +193,20 @@ def test_an_interrupted_probe_goes_on_with_the_next_part(
     assert measured.count("locality, bayes") == 2
 
 
-def test_all_probes_that_apply(tiny_run: Path, tmp_path: Path) -> None:
-    config = open_subject(tiny_run).config
-    quick = replace(
-        config.probe,
-        spectrum_images=2,
-        spectrum_values=2,
-        spectrum_iterations=2,
-        spectrum_projections=2,
-        intervention_images=4,
-        placement_levels=21,
-        detector_samples=24,
-        hidden_images=64,
-        hidden_samples=24,
-        hidden_features=16,
-        hidden_levels=3,
+def quick(config: Config) -> Config:
+    """The same with little to measure by the probes that are not usual."""
+    config = config.with_probe("spectrum", images=2, values=2, iterations=2, projections=2)
+    config = config.with_probe("intervention", images=4).with_probe("detectors", samples=24)
+    config = config.with_probe("hidden-states", images=64, samples=24, features=16, levels=3)
+    return replace(
+        config,
+        probe=replace(config.probe, grammar_levels=21),
+        sampling=replace(config.sampling, steps=40),
     )
-    sampling = replace(config.sampling, steps=40)
-    subject = open_subject(tiny_run, replace(config, probe=quick, sampling=sampling))
+
+
+def test_all_probes_that_apply(tiny_run: Path, tmp_path: Path) -> None:
+    subject = open_subject(tiny_run, quick(open_subject(tiny_run).config))
     results = run_probes(subject, ["all"], out=tmp_path)
     assert set(results.skipped) == {"two-layer"}
     assert "two-layer network" in results.skipped["two-layer"]
@@ -282,16 +292,3 @@ def test_a_checkpoint_outside_its_run_has_no_known_dataset(
     folder = tmp_path / "deep" / "er" / "foreign"
     shutil.copytree(tiny_run / "checkpoints" / "step-000030", folder)
     assert open_subject(folder, tiny_config, dataset=tiny_config.dataset()).run is None
-
-
-def test_estimates_of_oracles_are_no_trend_of_the_network() -> None:
-    content = {
-        "share": {
-            "network": {"value": 0.5, "low": 0.4, "high": 0.7},
-            "bayes": {"value": 0.9, "low": 0.8, "high": 1.0},
-        },
-        "rate": wilson(1, 2),
-        "t": 3,
-    }
-    found = {path: value for path, value, _, _ in network_estimates(content)}
-    assert found == {("share",): 0.5, ("rate",): 0.5}

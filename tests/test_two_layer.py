@@ -18,15 +18,16 @@ from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser, noise_sch
 from diffprobe.models.checkpoint import list_checkpoints, load_denoiser
 from diffprobe.models.denoiser import NetworkDenoiser
 from diffprobe.models.modules.mlp import MLP
-from diffprobe.probes import two_layer
-from diffprobe.probes.cache import Keep
-from diffprobe.probes.subject import subject_of
+from diffprobe.probes.two_layer import TwoLayerConfig, figures, losses, neurons
+from diffprobe.probing.cache import Keep
+from diffprobe.probing.subject import subject_of
 from diffprobe.training import train
 from diffprobe.training.run_folder import RunFolder
 
 SCHEDULER = noise_scheduler(NoiseConfig(prediction_type="sample"))
 WORLD = hypercube(ParityConfig(4).build())
-CONFIG = ProbeConfig(two_layer_draws=64, two_layer_levels=2, placement_images=64)
+SETTINGS = TwoLayerConfig(draws=64, levels=2)
+COMMON = ProbeConfig(grammar_images=64)
 LEVELS = torch.tensor([300, 172])
 
 
@@ -60,9 +61,7 @@ def scalar_mmse(snr: float) -> float:
 
 
 def test_oracle_losses_match_quadrature() -> None:
-    result = two_layer.measure(
-        network(), WORLD, replace(CONFIG, two_layer_draws=2048), levels=LEVELS
-    )
+    result = losses.measure(network(), WORLD, replace(SETTINGS, draws=2048), COMMON, levels=LEVELS)
     exact = [4 * scalar_mmse(math.exp(s)) for s in result.log_snr.tolist()]
     loss = result.product_loss
     slack = (loss.value - torch.tensor(exact)).abs() / loss.standard_error
@@ -73,7 +72,7 @@ def test_oracle_losses_match_quadrature() -> None:
     twins = hypercube(ParityConfig(2).build())
     torch.manual_seed(0)
     two = NetworkDenoiser(MLP(twins.image_shape, 8, 4), SCHEDULER)
-    result = two_layer.measure(two, twins, replace(CONFIG, two_layer_draws=2048), levels=LEVELS)
+    result = losses.measure(two, twins, replace(SETTINGS, draws=2048), COMMON, levels=LEVELS)
     exact = [2 * scalar_mmse(2 * math.exp(s)) for s in result.log_snr.tolist()]
     loss = result.bayes_loss
     slack = (loss.value - torch.tensor(exact)).abs() / loss.standard_error
@@ -82,9 +81,7 @@ def test_oracle_losses_match_quadrature() -> None:
 
 def test_the_loss_is_the_mean_square_error_over_all_words() -> None:
     denoiser = network()
-    result = two_layer.measure(
-        denoiser, WORLD, replace(CONFIG, two_layer_draws=2048), levels=LEVELS
-    )
+    result = losses.measure(denoiser, WORLD, replace(SETTINGS, draws=2048), COMMON, levels=LEVELS)
     random = torch.Generator().manual_seed(1)
     for index, t in enumerate(LEVELS):
         x_0 = WORLD.render(WORLD.grammar.words()).repeat(3000, 1, 1, 1)
@@ -98,7 +95,7 @@ def test_the_loss_is_the_mean_square_error_over_all_words() -> None:
 
 def test_the_stated_error_is_the_spread_over_seeds() -> None:
     results = [
-        two_layer.measure(network(), WORLD, replace(CONFIG, seed=seed), levels=LEVELS)
+        losses.measure(network(), WORLD, SETTINGS, replace(COMMON, seed=seed), levels=LEVELS)
         for seed in range(60)
     ]
     for name in ("loss", "gained"):
@@ -110,7 +107,7 @@ def test_the_stated_error_is_the_spread_over_seeds() -> None:
 def test_a_network_between_the_oracles_is_placed_exactly() -> None:
     shares = {1: -1.0, 10: 0.0, 100: 0.02, 1000: 0.5, 9999: 1.0}
     checkpoints = {step: between(share) for step, share in shares.items()}
-    result = two_layer.measure(checkpoints, WORLD, CONFIG)
+    result = losses.measure(checkpoints, WORLD, SETTINGS, COMMON)
     g = torch.tensor(list(shares.values()), dtype=torch.float64)
     torch.testing.assert_close(result.gained.value, 1 - (1 - g).square(), atol=1e-6, rtol=0)
     torch.testing.assert_close(result.distance, g.square(), atol=1e-6, rtol=0)
@@ -126,7 +123,7 @@ def test_a_network_between_the_oracles_is_placed_exactly() -> None:
 
 
 def test_the_levels_are_where_the_grammar_is_worth_most() -> None:
-    result = two_layer.measure(network(), WORLD, CONFIG)
+    result = losses.measure(network(), WORLD, SETTINGS, COMMON)
     assert result.t.tolist() == sorted(result.t.tolist(), reverse=True)
     assert ((result.log_snr > -1) & (result.log_snr < 3)).all()
 
@@ -136,7 +133,7 @@ def test_cosines_match_a_search_over_all_directions() -> None:
     signs = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=5))) / 5**0.5
     axes = torch.cat([torch.eye(5), -torch.eye(5)])
     unit = w / w.norm(dim=1, keepdim=True)
-    coordinate, parity = two_layer._cosines(w)
+    coordinate, parity = neurons._cosines(w)
     torch.testing.assert_close(coordinate, (unit @ axes.T).amax(1))
     torch.testing.assert_close(parity, (unit @ signs.T).amax(1))
 
@@ -152,7 +149,7 @@ def test_neurons_of_known_kinds_are_counted() -> None:
         out[torch.arange(8), torch.tensor([0, 1, 2, 0, 0, 0, 0, 0])] = 1.0
         denoiser.network.hidden.weight[:, :4] = into
         denoiser.network.output.weight.copy_(out.T)
-    result = two_layer.measure(denoiser, WORLD, CONFIG, levels=LEVELS)
+    result = losses.measure(denoiser, WORLD, SETTINGS, COMMON, levels=LEVELS)
     shares = {name: value[0].tolist() for name, value in result.statistics.items()}
     assert shares["serving_coordinate"] == pytest.approx([4 / 8, 4 / 16])
     assert shares["serving_coordinate_through"] == pytest.approx([3 / 8, 3 / 16])
@@ -161,12 +158,12 @@ def test_neurons_of_known_kinds_are_counted() -> None:
 
 
 def test_chance_is_that_of_random_directions() -> None:
-    chance = two_layer.measure(network(), WORLD, CONFIG, levels=LEVELS).chance
+    chance = losses.measure(network(), WORLD, SETTINGS, COMMON, levels=LEVELS).chance
     g = np.random.default_rng(0).normal(size=(100_000, 4))
     g /= np.linalg.norm(g, axis=1, keepdims=True)
     assert chance["coordinate"] == pytest.approx(np.abs(g).max(1).mean(), abs=0.003)
     assert chance["parity"] == pytest.approx(np.abs(g).sum(1).mean() / 2, abs=0.003)
-    served = (np.abs(g).max(1) >= CONFIG.two_layer_threshold).mean()
+    served = (np.abs(g).max(1) >= SETTINGS.threshold).mean()
     assert chance["serving_coordinate"] == pytest.approx(served, abs=0.005)
     assert chance["same_coordinate"] == pytest.approx(1 / 4, abs=0.01)
     assert chance["serving_coordinate_through"] == pytest.approx(served / 4, abs=0.004)
@@ -175,31 +172,31 @@ def test_chance_is_that_of_random_directions() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"two_layer_draws": 5}, "two_layer_draws must be even"),
-        ({"two_layer_levels": 0}, "two_layer_levels must be at least 1"),
-        ({"two_layer_threshold": 1.0}, r"two_layer_threshold must lie in \(0, 1\)"),
+        ({"draws": 5}, "two-layer.draws must be even"),
+        ({"levels": 0}, "two-layer.levels must be at least 1"),
+        ({"threshold": 1.0}, r"two-layer.threshold must lie in \(0, 1\)"),
     ],
 )
 def test_settings_out_of_range_are_refused(change: dict[str, float], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        two_layer.measure(network(), WORLD, replace(CONFIG, **change))  # type: ignore[arg-type]
+        TwoLayerConfig(**change)  # type: ignore[arg-type]
 
 
 def test_other_networks_and_worlds_are_refused() -> None:
     with pytest.raises(UsageError, match="BayesDenoiser"):
-        two_layer.measure(BayesDenoiser(WORLD, SCHEDULER), WORLD, CONFIG)
+        losses.measure(BayesDenoiser(WORLD, SCHEDULER), WORLD, SETTINGS, COMMON)
     strips = SymbolImages(ParityConfig(4).build(), Glyphs.font("01"), (1, 4))
     with pytest.raises(UsageError, match="words of signs"):
-        two_layer.measure(network(), strips, CONFIG)
+        losses.measure(network(), strips, SETTINGS, COMMON)
     with pytest.raises(UsageError, match="at most 4,096, not 8,192"):
-        two_layer.measure(network(), hypercube(ParityConfig(14).build()), CONFIG)
+        losses.measure(network(), hypercube(ParityConfig(14).build()), SETTINGS, COMMON)
 
 
 @pytest.fixture(scope="module")
 def config() -> Config:
     small = ["grammar.length=4", "images.grid=[1, 4]", "network.width=32", "training.steps=20"]
     few = ["training.checkpoints=3", "training.validation_size=16", "training.batch_size=8"]
-    probe = ["probe.two_layer_draws=8", "probe.placement_images=16"]
+    probe = ["probes.two-layer.draws=8", "probe.grammar_images=16"]
     return resolve(preset="hypercube-mlp", assignments=[*small, *few, *probe])
 
 
@@ -215,27 +212,28 @@ def test_a_run_is_probed_up_to_its_checkpoint(config: Config, tmp_path: Path) ->
         run=RunFolder(run),
         step=middle.step,
     )
-    results = two_layer.probe(subject, Keep(None, "two_layer", {}))
+    kind = config.probe_settings("two-layer")
+    results = kind.measure(subject, Keep(None, "two_layer", {}))
     result = results["network"]
     assert result.steps.tolist() == [c.step for c in checkpoints[:2]]
-    alone = two_layer.measure(load_denoiser(middle.path), subject.images, config.probe)
+    alone = losses.measure(load_denoiser(middle.path), subject.images, kind, config.probe)
     torch.testing.assert_close(result.loss.value[1], alone.loss.value[0])
 
-    found = two_layer.summary(results)
+    found = kind.summary(results)
     assert found["neurons"]["coordinate"]["plain"] == pytest.approx(
         float(alone.neurons.coordinate.mean()), abs=1e-6
     )
-    text = "\n".join(two_layer.lines(found, subject))
+    text = "\n".join(kind.lines(found, subject))
     assert "all 8 words" in text
     assert f"at step {result.steps[int(result.distance.argmin())]:,}" in text
-    two_layer.draw(results, subject, tmp_path)
+    kind.draw(results, subject, tmp_path)
     assert (tmp_path / "two-layer.png").stat().st_size > 10_000
 
 
 def test_curves_are_the_result() -> None:
-    result = two_layer.measure({10: between(0), 20: between(1)}, WORLD, CONFIG)
-    ax = two_layer.plot(result, Figure().subplots(), level=1)
+    result = losses.measure({10: between(0), 20: between(1)}, WORLD, SETTINGS, COMMON)
+    ax = figures.plot(result, Figure().subplots(), level=1)
     drawn = ax.containers[0].lines[0].get_ydata()
     assert drawn == pytest.approx((result.loss.value[:, 1] / 4).tolist())
-    ax = two_layer.plot_shares(result, Figure().subplots())
+    ax = figures.plot_shares(result, Figure().subplots())
     assert any(np.allclose(line.get_ydata(), result.chance["serving_parity"]) for line in ax.lines)

@@ -8,7 +8,7 @@ from diffprobe.datasets import SymbolImages, WordList, hypercube
 from diffprobe.datasets.glyphs import Glyphs
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.models import BayesDenoiser, noise_scheduler
-from diffprobe.probes.validity import log_odds, mixed_words
+from diffprobe.probes.hidden_states.validity import log_odds, mixed_words
 
 SCHEDULER = noise_scheduler(NoiseConfig(prediction_type="sample"))
 UNEVEN = WordList(torch.tensor([[0, 0, 0], [0, 1, 2], [2, 1, 0], [0, 2, 2], [1, 1, 1]]), 3)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffprobe.probes.word_splits import Split, by_image, by_word, random_labels
+from diffprobe.probes.hidden_states.word_splits import Split, by_image, by_word, random_labels
 
 
 def population(n: int, words: int) -> tuple[Tensor, Tensor]:

@@ -10,30 +10,26 @@ from coverage_parts.worlds import World
 from diffprobe.config import ProbeConfig
 from diffprobe.foundations.intervals import RESOLUTION, mean
 from diffprobe.foundations.ranks import rank_correlation
-from diffprobe.probes import attribution, attribution_truth
-from diffprobe.probes.attribution_ranks import telling
+from diffprobe.probes.attribution import AttributionConfig, judging, maps
+from diffprobe.probes.attribution import truth as truths
+from diffprobe.probes.attribution.ranks import telling
 
 METHODS = ("saliency", "integrated-gradients-prior-mean", "feature-ablation")
-DEFAULT = ProbeConfig()
+DEFAULT = AttributionConfig()
 
 
 def rows(world: World, pool: int, repeats: int) -> Iterator[Row]:
     """Yield a row for each method and number."""
-    config = replace(
-        DEFAULT,
-        attribution_images=pool,
-        attribution_metric_images=0,
-        attribution_steps=16,
-        attribution_redraws=32,
-        attribution_methods=METHODS,
-        batch_size=500,
+    settings = replace(
+        DEFAULT, images=pool, metric_images=0, integration_steps=16, redraws=32, methods=METHODS
     )
+    common = ProbeConfig(batch_size=500)
     oracles = {k: v for k, v in world.denoisers.items() if k != "network"}
-    result = attribution.measure(oracles["bayes"], world.images, config, t=world.level)
-    truth = attribution.judge(result, world.images, oracles, config)
+    result = maps.measure(oracles["bayes"], world.images, settings, common, t=world.level)
+    truth = judging.judge(result, world.images, oracles, settings, common)
     cells = telling(result.cell_sums, result.size)
     agreement = rank_correlation(cells[:1], cells[1:])
-    index = picks(pool, repeats, DEFAULT.attribution_images)
+    index = picks(pool, repeats, DEFAULT.images)
 
     def row(what: str, values: Tensor, resolution: float) -> Row:
         found = mean(values[index], resolution=resolution)
@@ -41,9 +37,9 @@ def rows(world: World, pool: int, repeats: int) -> Iterator[Row]:
 
     for i, method in enumerate(METHODS):
         yield row(f"share inside, {method}", result.shares[i], RESOLUTION)
-        judged = method if method in truth.methods else f"{method}-{DEFAULT.attribution_baseline}"
+        judged = method if method in truth.methods else f"{method}-{DEFAULT.baseline}"
         for name, others in (("others", True), ("all cells", False)):
             values = truth.scores("redrawn", others=others)[truth.methods.index(judged)]
-            yield row(f"truth, {name}, {method}", values, attribution_truth.RESOLUTION)
+            yield row(f"truth, {name}, {method}", values, truths.RESOLUTION)
         if i:
             yield row(f"agreement with saliency, {method}", agreement[i - 1], RESOLUTION)

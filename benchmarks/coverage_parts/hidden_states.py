@@ -13,8 +13,8 @@ from diffprobe.datasets import Grammar
 from diffprobe.datasets.grammars.dyck import DyckConfig
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations import intervals
-from diffprobe.probes import layer_probes, word_splits
-from diffprobe.probes.validity import mixed_words
+from diffprobe.probes.hidden_states import layer_probes, word_splits
+from diffprobe.probes.hidden_states.validity import mixed_words
 
 IMAGES_PER_WORD = 4
 NUMBERS = ("accuracy", "difference", "shared", "control", "selectivity")

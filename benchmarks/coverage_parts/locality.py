@@ -17,18 +17,22 @@ from diffprobe.foundations import intervals
 from diffprobe.foundations.intervals import RESOLUTION, Interval
 from diffprobe.foundations.seeding import generator
 from diffprobe.models import Denoiser
-from diffprobe.probes import intervention, spectrum
-from diffprobe.probes.jacobian import estimated_energies, exact_energies
-from diffprobe.probes.locality import inputs_needed
-from diffprobe.probes.noise_levels import noisy_inputs
-from diffprobe.probes.ratio import (
+from diffprobe.probes.intervention import InterventionConfig
+from diffprobe.probes.intervention.changes import changes
+from diffprobe.probes.locality import LocalityConfig
+from diffprobe.probes.locality.ldr import inputs_needed
+from diffprobe.probes.spectrum import SpectrumConfig
+from diffprobe.probes.spectrum.singular_values import measure
+from diffprobe.probing.jacobian import estimated_energies, exact_energies
+from diffprobe.probing.noise_levels import noisy_inputs
+from diffprobe.probing.ratio import (
     decay_with_distance,
     energy_shares,
     local_dependency_ratios,
     pooled_ratio,
     region_distances,
 )
-from diffprobe.probes.regions import Regions
+from diffprobe.probing.regions import Regions
 
 DEFAULT = ProbeConfig()
 BATCH = 1000
@@ -99,7 +103,9 @@ def _to_a_precision(ratios: Tensor, index: Tensor) -> Interval | None:
     random = torch.Generator().manual_seed(4)
     found, more = [], 0
     for first in index:
-        wanted = inputs_needed(ratios[first], PRECISION, DEFAULT)
+        wanted = inputs_needed(
+            ratios[first], PRECISION, DEFAULT.images, LocalityConfig().precision_images
+        )
         others = torch.randint(len(ratios), (wanted - len(first),), generator=random)
         more += wanted > len(first)
         found.append(_mean(ratios[torch.cat([first, others])]))
@@ -130,7 +136,7 @@ def _estimated(
 ) -> Tensor:
     return torch.cat(
         [
-            estimated_energies(denoiser, batch, t, regions, DEFAULT.projections, random)
+            estimated_energies(denoiser, batch, t, regions, LocalityConfig().projections, random)
             for batch in x_t.split(BATCH)
         ]
     )
@@ -141,19 +147,19 @@ def others(world: World, repeats: int) -> Iterator[Row]:
     t, name = world.level, world.at(world.level)
     for who, denoiser in world.denoisers.items():
         for kind in ("noise", "symbol"):
-            config = replace(DEFAULT, intervention_images=world.pool, batch_size=BATCH)
+            common = ProbeConfig(batch_size=BATCH)
             regions = Regions.cells(world.images)
-            changed = intervention.changes(
-                denoiser, world.images, config, t=t, kind=kind, regions=regions
+            changed = changes(
+                denoiser, world.images, world.pool, common, t=t, kind=kind, regions=regions
             )
             pool = local_dependency_ratios(changed[:, None])
-            index = picks(len(pool), repeats, DEFAULT.intervention_images)
+            index = picks(len(pool), repeats, InterventionConfig().images)
             yield Row.of(name, f"intervention, {kind}, {who}", _mean(pool[index]), pool.nanmean())
-        config = replace(DEFAULT, spectrum_images=min(world.pool, 1000), seed=1)
-        result = spectrum.measure(denoiser, world.images, config, t=t)
-        more = replace(config, spectrum_projections=128, spectrum_iterations=1, spectrum_values=1)
-        better = spectrum.measure(denoiser, world.images, more, t=t)
-        index = picks(len(result.values), repeats, DEFAULT.spectrum_images)
+        settings, common = SpectrumConfig(images=min(world.pool, 1000)), ProbeConfig(seed=1)
+        result = measure(denoiser, world.images, settings, common, t=t)
+        more = replace(settings, projections=128, iterations=1, values=1)
+        better = measure(denoiser, world.images, more, common, t=t)
+        index = picks(len(result.values), repeats, SpectrumConfig().images)
         for what, pool, true in (
             ("largest singular value", result.largest, result.largest),
             ("asymmetry", result.asymmetry, better.asymmetry),

@@ -5,7 +5,6 @@ draws make the grammar worth is what a measurement knows exactly.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -18,11 +17,12 @@ from diffprobe.datasets.stream import FiniteWords
 from diffprobe.foundations import intervals
 from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser
 from diffprobe.models.oracles import training_oracle
-from diffprobe.probes import placement
-from diffprobe.probes.noise_levels import spread_levels
-from diffprobe.probes.placement_regression import Products
+from diffprobe.probes.placement import PlacementConfig, draws
+from diffprobe.probes.placement.place import place as place_network
+from diffprobe.probes.placement.regression import Products
+from diffprobe.probing.noise_levels import spread_levels
 
-DEFAULT = ProbeConfig()
+DEFAULT = PlacementConfig()
 POOL = 3000
 SETS = 40  # sets of words of which a measurement takes nine
 
@@ -59,13 +59,13 @@ def rows(world: World, repeats: int) -> Iterator[Row]:
         ("product at a wrong level", Blend(world, 0.0, 0.0, late=60)),
         ("gamma 0.5 and an error", Blend(world, 0.5, 0.03)),
     ):
-        levels = spread_levels(denoiser, DEFAULT.placement_levels)
-        known, even = placement.levels_with_grammar(denoiser, world.images, levels)
+        levels = spread_levels(denoiser, DEFAULT.levels)
+        known, even = draws.levels_with_grammar(denoiser, world.images, levels)
         log_snr = denoiser.log_snr(levels)
-        config = replace(DEFAULT, placement_images=POOL, batch_size=500)
+        common = ProbeConfig(batch_size=500)
         pool = torch.stack(
             [
-                placement.inner_products(denoiser, world.images, config, t, [])
+                draws.inner_products(denoiser, world.images, POOL, common, t, [])
                 for t in levels.tolist()
             ]
         )
@@ -73,7 +73,7 @@ def rows(world: World, repeats: int) -> Iterator[Row]:
         exact = float(products.integral(products.weight).mean())
 
         place = partial(
-            placement.place,
+            place_network,
             levels,
             log_snr,
             known=known,
@@ -83,7 +83,7 @@ def rows(world: World, repeats: int) -> Iterator[Row]:
             settings={},
         )
         truth = place(grams=list(pool))
-        index = picks(POOL, repeats * len(levels), DEFAULT.placement_images)
+        index = picks(POOL, repeats * len(levels), DEFAULT.images)
         index = index.reshape(repeats, len(levels), -1)
         each = torch.arange(len(levels))[:, None]
         found = [place(grams=list(pool[each, i])) for i in index]
@@ -105,13 +105,13 @@ def memory(world: World, words: int, repeats: int) -> Iterator[Row]:
         ("network", world.network),
     ):
         levels = spread_levels(denoiser, 21)
-        known, _ = placement.levels_with_grammar(denoiser, world.images, levels)
+        known, _ = draws.levels_with_grammar(denoiser, world.images, levels)
         levels = levels[known]
         log_snr = denoiser.log_snr(levels)
-        config = replace(DEFAULT, placement_images=800, batch_size=400)
+        common = ProbeConfig(batch_size=400)
         pool = torch.stack(
             [
-                placement.inner_products(denoiser, world.images, config, t, sets)
+                draws.inner_products(denoiser, world.images, 800, common, t, sets)
                 for t in levels.tolist()
             ]
         )
@@ -120,11 +120,11 @@ def memory(world: World, words: int, repeats: int) -> Iterator[Row]:
         random = torch.Generator().manual_seed(3)
         found = []
         for _ in range(repeats):
-            chosen = torch.randperm(SETS, generator=random)[: 1 + DEFAULT.placement_placebos]
+            chosen = torch.randperm(SETS, generator=random)[: 1 + DEFAULT.placebos]
             columns = torch.cat([torch.arange(3), 3 + chosen])
-            drawn = torch.randint(800, (len(levels), DEFAULT.placement_images), generator=random)
+            drawn = torch.randint(800, (len(levels), DEFAULT.images), generator=random)
             grams = pool[each, drawn][..., columns, :][..., columns]
-            place = placement.place(
+            place = place_network(
                 levels, log_snr, list(grams), everywhere, everywhere, 1.0, whole=False, settings={}
             )
             if place.mean_mu is not None:

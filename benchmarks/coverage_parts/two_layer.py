@@ -1,7 +1,6 @@
 """The population loss of a two-layer network, and how far it is on its way to the optimum."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 
@@ -13,7 +12,8 @@ from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations import intervals
 from diffprobe.models import NetworkDenoiser
 from diffprobe.models.modules.mlp import MLP
-from diffprobe.probes import two_layer
+from diffprobe.probes.two_layer import TwoLayerConfig
+from diffprobe.probes.two_layer.losses import measure
 
 WORLD = hypercube(ParityConfig(4).build())
 LEVELS = torch.tensor([300, 172])
@@ -24,11 +24,10 @@ def rows(repeats: int) -> Iterator[Row]:
     """Yield the loss at each level, and the way gained, of an untrained network."""
     torch.manual_seed(0)
     denoiser = NetworkDenoiser(MLP(WORLD.image_shape, 16, 4), SCHEDULER)
-    config = ProbeConfig(placement_images=64)
-    many = replace(config, two_layer_draws=TRUTH, seed=10**6)
-    truth = two_layer.measure(denoiser, WORLD, many, levels=LEVELS)
+    many = TwoLayerConfig(draws=TRUTH)
+    truth = measure(denoiser, WORLD, many, ProbeConfig(seed=10**6), levels=LEVELS)
     found = [
-        two_layer.measure(denoiser, WORLD, replace(config, seed=seed), levels=LEVELS)
+        measure(denoiser, WORLD, common=ProbeConfig(seed=seed), levels=LEVELS)
         for seed in range(repeats)
     ]
     for index in range(len(LEVELS)):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from diffprobe.config import NoiseConfig, ProbeConfig
+from diffprobe.config import NoiseConfig
 from diffprobe.datasets import Glyphs, SymbolImages
 from diffprobe.datasets.grammars.digit_sum import DigitSumConfig
 from diffprobe.datasets.grammars.dyck import DyckConfig
@@ -17,8 +17,8 @@ from diffprobe.models import (
     noise_scheduler,
 )
 from diffprobe.models.networks.residual_mlp import ResidualMLPConfig
-from diffprobe.probes.noise_levels import spread_levels
-from diffprobe.probes.placement import grammar_weight
+from diffprobe.probing.grammar_weight import grammar_weight
+from diffprobe.probing.noise_levels import spread_levels
 
 SCHEDULER = noise_scheduler(NoiseConfig(prediction_type="v_prediction"))
 
@@ -88,8 +88,7 @@ def world(name: str, scale: float = 1.0) -> World:
     spread = spread_levels(bayes, 15)
     log_snr = bayes.log_snr(spread)
     levels = spread[(log_snr > -7) & (log_snr < 3.5)]
-    config = ProbeConfig(placement_images=256)
-    weight = grammar_weight(bayes, images, config, levels)
+    weight = grammar_weight(bayes, images, levels)
     level = int(levels[weight.argmax()])
     pool = max(600, int(pool * scale))
     return World(name, images, network, pool, exact, levels.tolist(), level)

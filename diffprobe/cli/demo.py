@@ -35,7 +35,7 @@ def command(
     from diffprobe.foundations import progress
     from diffprobe.foundations.devices import resolve_device
     from diffprobe.models import load_denoiser
-    from diffprobe.probes import open_subject, run_probes
+    from diffprobe.probing import open_subject, run_probes
     from diffprobe.report import report_samples
     from diffprobe.sampling import sample, samples_name
     from diffprobe.training import train
@@ -49,11 +49,8 @@ def command(
     )
     name = samples_name(config.training.steps, config.sampler, config.sampling, config.weights)
     samples.save(run.path / "samples" / name)
-    quick = replace(
-        config,
-        sampling=replace(config.sampling, steps=25),
-        probe=replace(config.probe, attribution_metric_images=0),
-    )
+    quick = replace(config, sampling=replace(config.sampling, steps=25))
+    quick = quick.with_probe("attribution", metric_images=0)
     subject = open_subject(run.path, quick, device=chosen, progress=progress.terminal)
     results = run_probes(subject, steps="all")
     report = report_samples(

@@ -157,6 +157,19 @@ def check_positive(**numbers: int) -> None:
             raise UsageError(f"{name} must be a positive integer, not {value!r}")
 
 
+def check_at_least(least: float, where: str, **numbers: float) -> None:
+    """Raise UsageError unless each is a number of at least `least`.
+
+    >>> check_at_least(2, "probes.locality", images=1)
+    Traceback (most recent call last):
+    ...
+    diffprobe.foundations.errors.UsageError: probes.locality.images must be at least 2, not 1
+    """
+    for name, value in numbers.items():
+        if not value >= least:
+            raise UsageError(f"{where}.{name} must be at least {least:g}, not {value!r}")
+
+
 def check_share(**numbers: float) -> None:
     """Raise UsageError unless each lies in [0, 1]."""
     for name, value in numbers.items():
@@ -190,8 +203,8 @@ def _leaves(settings: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 @functools.cache
-def _hints(cls: type) -> dict[str, Any]:
-    """The types of a dataclass's fields; those of kinds are told by their metadata."""
+def settings_types(cls: type) -> dict[str, Any]:
+    """Return the types of a dataclass's fields by name; of kinds their metadata tell."""
     found: dict[str, Any] = {}
     for f in dataclasses.fields(cls):
         if "role" not in f.metadata:
@@ -203,7 +216,7 @@ def _hints(cls: type) -> dict[str, Any]:
 def _field(cls: Any, field: Any, value: Any, where: str) -> Any:
     role = field.metadata.get("role")
     if role is None:
-        return _convert(_hints(cls)[field.name], value, where)
+        return _convert(settings_types(cls)[field.name], value, where)
     if field.metadata.get("many"):
         return {
             str(key): build_kind(role, each, f"{where}.{key}", default=str(key))

@@ -1,0 +1,310 @@
+"""Maps of one region's output over the noisy image, and how far two of them agree.
+
+What is attributed, by each of the methods of `methods`, is one number for each image,
+
+    F(x) = sum over p of w_p x0_hat_p(x),
+
+with w one on the region and zero elsewhere (`output` "sum"), or the difference of the
+cell's two likeliest mean glyphs over its squared norm ("contrast"): exchanging one for the other
+changes F by one. The sum hardly tells symbols of equal ink apart, such as "(" and ")".
+
+Two maps, of different methods or of the network and the optimum, agree as far as they rank the
+cells alike: Spearman's correlation of |map| summed over each of K cells. Maps that agree about the
+region's own cell alone, ahead of all others in both, have 3 / (K + 1) on average.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from diffprobe.config import ProbeConfig
+from diffprobe.datasets import ImageSet, SymbolImages
+from diffprobe.foundations.errors import UsageError, unknown_name
+from diffprobe.foundations.intervals import Interval, mean, ratio
+from diffprobe.foundations.progress import Progress, silent
+from diffprobe.foundations.ranks import rank_correlation
+from diffprobe.models.denoiser import Denoiser
+from diffprobe.probes.attribution import AttributionConfig, metrics
+from diffprobe.probes.attribution.methods import BASELINES, METHODS, Question
+from diffprobe.probes.attribution.outputs import mean_image, weights_of
+from diffprobe.probes.attribution.ranks import telling
+from diffprobe.probing.jacobian import batches
+from diffprobe.probing.noise_levels import input_sources, noisy_inputs
+from diffprobe.probing.regions import Regions, default_regions
+
+# Shares are told to three digits.
+RESOLUTION = 1e-3
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Maps of one region's output by M methods for N images.
+
+    The K cells are the regions, in their order, and the rest of the image if they leave any.
+
+    Attributes:
+        methods: M names.
+        maps: (M, N, C, H, W), in units of F per pixel; saliency in units of F per unit of x.
+        cell_sums: (M, N, K) sum of |map| over each cell.
+        delta: (M, N) sum of the map minus F(x_t) - F(b); NaN for a method that is not complete.
+        cell_error: (M, N, K) standard error of each cell's sum over random orders; zero for a
+            method without chance.
+        metrics: (M, N', 3) infidelity, that of a map of zeros, and sensitivity-max of the first N'
+            images; see `metrics`.
+        size: (N,) sum of |w|: how large F can be in images of values ±1.
+        x_t: (N, C, H, W), the noisy images.
+        x0_hat: (N, C, H, W), the denoiser's output.
+        region: Index of the region whose output is attributed, and of its cell.
+        mask: (C, H, W) bool, its pixels.
+        cells: K names.
+        t: Noise level.
+        log_snr: The same as log(alpha²/sigma²).
+        settings: Output, baseline, steps, Shapley samples, images, seed.
+        sources: (N,) long, the picture that each input was made from; None where no two share one.
+    """
+
+    methods: tuple[str, ...]
+    maps: Tensor
+    cell_sums: Tensor
+    delta: Tensor
+    cell_error: Tensor
+    metrics: Tensor
+    size: Tensor
+    x_t: Tensor
+    x0_hat: Tensor
+    region: int
+    mask: Tensor
+    cells: tuple[str, ...]
+    t: int
+    log_snr: float
+    settings: dict[str, Any]
+    sources: Tensor | None = None
+
+    @property
+    def shares(self) -> Tensor:
+        """(M, N) share of |map| inside the region; NaN where a map is negligible."""
+        sums = telling(self.cell_sums, self.size)
+        return sums[..., self.region] / sums.sum(-1)
+
+    @property
+    def local_share(self) -> Interval:
+        """(M,) mean of `shares` over images."""
+        return mean(self.shares, self.sources, resolution=RESOLUTION)
+
+    @property
+    def agreement(self) -> Interval:
+        """(M, M) rank correlation of methods, mean over images."""
+        sums = telling(self.cell_sums, self.size)
+        found = rank_correlation(sums[:, None], sums[None])
+        return mean(found, self.sources, resolution=RESOLUTION)
+
+    @property
+    def infidelity(self) -> Interval:
+        """(M,) mean infidelity over that of a map of zeros; NaN where no change is predicted."""
+        found, of_zeros, _ = self.metrics.unbind(-1)
+        return ratio(found, of_zeros, self._measured)
+
+    @property
+    def sensitivity(self) -> Interval:
+        """(M,) mean sensitivity-max, of the images on which the map is not negligible."""
+        steady = self.metrics[..., 2]
+        told = self.shares[:, : steady.shape[1]].isfinite()
+        return mean(steady.masked_fill(~told, math.nan), self._measured)
+
+    @property
+    def _measured(self) -> Tensor | None:
+        return None if self.sources is None else self.sources[: self.metrics.shape[1]]
+
+    @property
+    def incompleteness(self) -> Tensor:
+        """(M,) mean |delta| over mean |F(x_t) - F(b)|; NaN for a method that is not complete."""
+        change = self.maps.flatten(2).sum(-1) - self.delta
+        return self.delta.abs().mean(-1) / change.abs().mean(-1)
+
+    @property
+    def chance(self) -> float:
+        """Rank correlation of maps that agree about the region's own cell alone."""
+        return 3 / (len(self.cells) + 1)
+
+
+def measure(
+    denoiser: Denoiser,
+    dataset: SymbolImages | ImageSet,
+    settings: AttributionConfig | None = None,
+    common: ProbeConfig | None = None,
+    *,
+    t: int,
+    regions: Regions | None = None,
+    methods: Sequence[str] | None = None,
+    description: str = "attribution",
+    progress: Progress = silent,
+) -> Attribution:
+    """Attribute one region's output to the pixels of the noisy image.
+
+    Args:
+        denoiser: A network or an oracle.
+        dataset: Where the inputs, the prior mean and the default regions come from.
+        settings: Of attribution.
+        common: `region`, `seed`; `batch_size` images are evaluated at once.
+        t: Noise level.
+        regions: The dataset's cells, or a grid, by default.
+        methods: Names from `METHODS` instead of `settings.methods`.
+        description: What the progress bar says.
+        progress: Called as tqdm is.
+
+    Raises:
+        UsageError: If there is no such method, region or level, regions are of images
+            of another shape, a number is too small, the output is not finite, or "contrast" is
+            asked for where the region is no cell with glyphs.
+    """
+    settings, common = settings or AttributionConfig(), common or ProbeConfig()
+    regions = default_regions(dataset) if regions is None else regions
+    chosen = tuple(dict.fromkeys(settings.methods if methods is None else methods))
+    for method in chosen:
+        if method not in METHODS:
+            raise unknown_name("attribution method", method, METHODS)
+    region = regions.index(common.region, "probe.region")
+    owner, cells = _owners(regions, dataset)
+    n, level = settings.images, torch.tensor([t], device=denoiser.device)
+
+    x_t = noisy_inputs(denoiser, dataset, n, t, common.seed)
+    other = noisy_inputs(denoiser, dataset, n, t, common.seed, block=1)
+    mean = (denoiser.alpha_sigma(level)[0] * mean_image(dataset).to(x_t)).expand_as(x_t)
+    weights = weights_of(denoiser, dataset, regions, region, settings.output, x_t, t)
+    with torch.no_grad():
+        parts = [denoiser(x, level.expand(len(x))) for x in batches(x_t, common.batch_size)]
+    x0_hat = torch.cat(parts)
+    if not x0_hat.isfinite().all():
+        raise UsageError(f"the denoiser's output at t={t} is not finite")
+
+    def output(x: Tensor, weights: Tensor) -> Tensor:
+        total: Tensor = (denoiser(x, level.expand(len(x))) * weights).sum((1, 2, 3))
+        return total
+
+    inputs = (x_t, weights, torch.zeros_like(x_t), mean, other)
+    questions = [
+        Question(
+            output=output,
+            x=x,
+            weights=w,
+            baselines=dict(zip(BASELINES, baselines, strict=True)),
+            owner=owner.to(x.device),
+            window=_window(regions),
+            settings=settings,
+            common=common,
+        )
+        for x, w, *baselines in zip(*(batches(v, common.batch_size) for v in inputs), strict=True)
+    ]
+    answers, measured = [], []
+    for method in progress(chosen, desc=description, unit="method"):
+        by_batch = [METHODS[method](question) for question in questions]
+        answers.append([torch.cat(part).cpu() for part in zip(*by_batch, strict=True)])
+        measured.append(_metrics(questions, method, answers[-1][0], settings.metric_images))
+    maps, delta, cell_error = (torch.stack(part) for part in zip(*answers, strict=True))
+    return Attribution(
+        methods=chosen,
+        maps=maps,
+        cell_sums=torch.einsum("mnchw,chwk->mnk", maps.abs(), one_hot(owner[0]).to(maps)),
+        delta=delta,
+        cell_error=cell_error,
+        metrics=torch.stack(measured),
+        size=weights.abs().sum((1, 2, 3)).cpu(),
+        x_t=x_t.cpu(),
+        x0_hat=x0_hat.cpu(),
+        region=region,
+        mask=regions.masks[region],
+        cells=cells,
+        t=t,
+        log_snr=denoiser.log_snr(level).item(),
+        settings={
+            "output": settings.output,
+            "baseline": settings.baseline,
+            "steps": settings.integration_steps,
+            "shapley_samples": settings.shapley_samples,
+            "images": n,
+            "seed": common.seed,
+        },
+        sources=(input_sources(dataset, n, common.seed) if isinstance(dataset, ImageSet) else None),
+    )
+
+
+def agreement_between(network: Attribution, oracle: Attribution) -> Interval:
+    """Return each method's rank correlation of a network's and an oracle's maps.
+
+    Returns:
+        (M,) mean over the images on which neither map is negligible.
+
+    Raises:
+        UsageError: If methods, region or inputs differ.
+    """
+    _check_paired(network, oracle)
+    sums = [telling(r.cell_sums, r.size) for r in (network, oracle)]
+    found = rank_correlation(*sums)
+    return mean(found, network.sources, resolution=RESOLUTION)
+
+
+def excess_share(network: Attribution, oracle: Attribution) -> Interval:
+    """Return each method's local share of a network minus an oracle's, paired by image.
+
+    Returns:
+        (M,) mean over the images on which neither map is negligible.
+
+    Raises:
+        UsageError: If methods, region or inputs differ.
+    """
+    _check_paired(network, oracle)
+    return mean(network.shares - oracle.shares, network.sources, resolution=RESOLUTION)
+
+
+def _check_paired(network: Attribution, oracle: Attribution) -> None:
+    same = (
+        network.methods == oracle.methods
+        and network.region == oracle.region
+        and network.settings == oracle.settings
+        and torch.equal(network.x_t, oracle.x_t)
+    )
+    if not same:
+        raise UsageError("attributions are compared for the same methods, region and inputs alone")
+
+
+def _owners(regions: Regions, dataset: SymbolImages | ImageSet) -> tuple[Tensor, tuple[str, ...]]:
+    """Return the cell of each pixel, (1, C, H, W) long, and the names of the cells."""
+    masks = regions.masks
+    if tuple(masks.shape[1:]) != dataset.image_shape:
+        raise UsageError(
+            f"the regions are of images {tuple(masks.shape[1:])}; these are {dataset.image_shape}"
+        )
+    covered = masks.sum(0)
+    owner = masks.int().argmax(0).masked_fill(covered == 0, len(regions))
+    rest = () if covered.all() else ("rest",)
+    return owner[None], (*regions.names, *rest)
+
+
+def _window(regions: Regions) -> tuple[int, int, int] | None:
+    """Return C, height, width of the regions where they are alike and tile the image."""
+    channels, height, width = regions.masks.shape[1:]
+    if regions.boxes[0] is None:
+        return None
+    _, _, tall, wide = regions.boxes[0]
+    tiles = {
+        (top, left, tall, wide) for top in range(0, height, tall) for left in range(0, width, wide)
+    }
+    return (channels, tall, wide) if set(regions.boxes) == tiles else None
+
+
+def _metrics(questions: Sequence[Question], method: str, maps: Tensor, images: int) -> Tensor:
+    """Return `Attribution.metrics` of one method, of as many first images: (N', 3)."""
+    found, first = [torch.zeros(0, 3)], 0
+    for question in questions:
+        n = min(len(question.x), images - first)
+        if n <= 0:
+            break
+        some = question[:n]
+        found.append(metrics.measure(some, method, maps[first : first + n], first))
+        first += n
+    return torch.cat(found)

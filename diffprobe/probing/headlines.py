@@ -1,0 +1,63 @@
+"""Headline numbers wherever a summary holds them: estimates, rates and areas with their errors."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from diffprobe.foundations.figures import LABELS
+from diffprobe.foundations.intervals import Interval
+from diffprobe.foundations.ranks import Auroc
+from diffprobe.foundations.records import estimate, interval
+from diffprobe.foundations.statistics import Rate
+
+
+def numbers_with_errors(result: Any) -> dict[str, Any]:
+    """Return field -> estimate, of the fields of a dataclass that are one number with its error."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(result):
+        value = getattr(result, field.name)
+        if isinstance(value, Interval) and value.value.ndim == 0:
+            found[field.name] = estimate(value)
+        elif isinstance(value, Rate | Auroc):
+            found[field.name] = value
+    return found
+
+
+def in_words(summary: Mapping[str, Any]) -> list[str]:
+    """Return a line for each part of a summary that `numbers_with_errors` made.
+
+    >>> in_words({"network": {"gain": {"value": 0.5, "low": 0.48, "high": 0.52}}})
+    ['  network     gain 0.500 ± 0.020']
+    """
+
+    def told(value: Any) -> str:
+        return interval(value) if isinstance(value, Mapping) else str(value)
+
+    return [
+        f"  {part:11} " + ", ".join(f"{k.replace('_', ' ')} {told(v)}" for k, v in numbers.items())
+        for part, numbers in summary.items()
+    ]
+
+
+def network_estimates(
+    content: Any, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], float, float, float]]:
+    """Yield name, value and 95 % interval of each estimate, rate or area that is not an oracle's.
+
+    >>> list(network_estimates({"gain": {"network": {"value": 1.0, "low": 0.5, "high": 2.0}}}))
+    [(('gain',), 1.0, 0.5, 2.0)]
+    """
+    if isinstance(content, Rate | Auroc):
+        if content.value is not None:
+            yield path, content.value, content.low, content.high
+    elif isinstance(content, Mapping):
+        if set(content) >= {"value", "low", "high"}:
+            value, low, high = (content[key] for key in ("value", "low", "high"))
+            if math.isfinite(value):
+                yield path, value, *((low, high) if math.isfinite(low) else (value, value))
+            return
+        for key, value in content.items():
+            if key not in LABELS:
+                more = () if key == "network" else (str(key).replace("_", " "),)
+                yield from network_estimates(value, (*path, *more))

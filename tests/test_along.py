@@ -1,0 +1,92 @@
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from diffprobe.foundations.statistics import wilson
+from diffprobe.probing.along import Along, Moment, Rates, lines
+from diffprobe.probing.along_figures import plot, plot_missed
+
+
+def estimate(value: float, low: float, high: float) -> dict[str, float]:
+    return {"value": value, "low": low, "high": high}
+
+
+def moment(step: int, ldr: float, missed: float, right: int) -> Moment:
+    followed: dict[str, Any] = {
+        "ldr": estimate(ldr, ldr - 0.1, ldr + 0.02),
+        "bayes_ldr": estimate(0.6, 0.5, 0.7),
+        "gamma": estimate(0.3, float("nan"), float("nan")),
+        "mu": None,
+        "unexplained": estimate(0.9, 0.8, 1.0),
+        "missed_along_nats": estimate(missed, missed, missed),
+        "to_product_nats": estimate(5.0, 4.0, 6.0),
+    }
+    return Moment(step, {}, followed, Rates(wilson(20, 20), wilson(right, 20)))
+
+
+ALONG = Along(
+    moments=[moment(10, 0.9, 0.7, 5), moment(100, 0.8, 0.2, 15)],
+    asked=(),
+    t=300,
+    log_snr=-1.25,
+    total_correlation=0.69,
+    product_rate=0.5,
+    settings={},
+)
+
+
+def curve(ax: Any, label: str) -> Any:
+    (found,) = (c for c in ax.containers if c.get_label() == label)
+    return found
+
+
+def test_curves_are_the_rows_and_lines_the_chance() -> None:
+    ax = plot(ALONG, Figure().subplots())
+    line, _, (bars,) = curve(ax, "LDR at log-SNR -1.2")
+    assert line.get_xydata().tolist() == [[10, 0.9], [100, 0.8]]
+    assert np.allclose([s[:, 1] for s in bars.get_segments()], [[0.8, 0.92], [0.7, 0.82]])
+    assert curve(ax, "grammatical, of the legible").lines[0].get_ydata().tolist() == [0.25, 0.75]
+    # Without an interval the point stands alone; what is defined nowhere is not drawn.
+    ends = curve(ax, "gamma, share of the grammar used").lines[2][0].get_segments()
+    assert np.allclose([s[:, 1] for s in ends], 0.3)
+    assert "mu" not in " ".join(c.get_label() for c in ax.containers)
+    level = {line.get_label(): line.get_ydata()[0] for line in ax.lines}
+    assert level["chance"] == 0.5
+    assert level["LDR of the Bayes optimum"] == 0.6
+    below = plot_missed(ALONG, Figure().subplots())
+    assert curve(below, "missed of the grammar").lines[0].get_ydata().tolist() == [0.7, 0.2]
+    assert below.lines[-1].get_ydata()[0] == 0.69
+
+
+def test_the_table_has_a_line_for_each_checkpoint() -> None:
+    head, first, last = lines(ALONG)
+    assert head.split()[:3] == ["step", "LDR", "gamma"]
+    assert "0.900 (0.800 to 0.920)" in first
+    assert "25.0% (" in first
+    assert last.split()[0] == "100"
+
+
+def test_without_a_grammar_what_is_known_is_told() -> None:
+    alone = [replace(m, followed={"ldr": m.followed["ldr"]}, rates=None) for m in ALONG.moments]
+    bare = replace(ALONG, moments=alone, total_correlation=None, product_rate=None)
+    assert lines(bare)[0].split() == ["step", "LDR", "legible", "grammatical"]
+    ax = plot(bare, Figure().subplots())
+    assert len(ax.containers) == 1
+    assert bare.rows()[0]["legible"] is None
+
+
+def test_summaries_are_of_what_was_asked_for() -> None:
+    named = replace(
+        ALONG,
+        moments=[replace(m, summaries={"spectrum": {"largest": 1.0}}) for m in ALONG.moments],
+        asked=("spectrum",),
+    )
+    assert named.summaries() == {
+        "spectrum": [{"step": 10, "largest": 1.0}, {"step": 100, "largest": 1.0}]
+    }
+    assert ALONG.summaries() == {}
+    with pytest.raises(KeyError):
+        replace(ALONG, asked=("spectrum",)).summaries()
