@@ -32,42 +32,27 @@ def command(
     config = opt.resolve_config(preset="demo", assignments=assignments, seed=seed)
     opt.show_warnings()
 
+    from diffprobe.experiment import run_experiment
     from diffprobe.foundations import progress
-    from diffprobe.foundations.devices import resolve_device
-    from diffprobe.models import load_denoiser
-    from diffprobe.probing import open_subject, run_probes
-    from diffprobe.report import report_samples
-    from diffprobe.sampling import sample, samples_name
-    from diffprobe.training import train
 
-    chosen = resolve_device(device)
-    run = train(config, out, device, progress.terminal)
-    dataset = config.dataset()
-    denoiser = load_denoiser(run.path, config.weights, chosen)
-    samples = sample(
-        denoiser, dataset.image_shape, config.sampler, config.sampling, progress.terminal
-    )
-    name = samples_name(config.training.steps, config.sampler, config.sampling, config.weights)
-    samples.save(run.path / "samples" / name)
+    # Probing goes over every checkpoint, and what it samples there is looked at less closely.
     quick = replace(config, sampling=replace(config.sampling, steps=25))
-    quick = quick.with_probe("attribution", metric_images=0)
-    subject = open_subject(run.path, quick, device=chosen, progress=progress.terminal)
-    results = run_probes(subject, steps="all")
-    report = report_samples(
-        samples.images,
-        dataset,
-        run.path / "report" / Path(name).stem,
-        title="diffprobe demo: parity strips",
-        details={"sampler": dict(samples.sampler)},
-        probes=results.folder,
+    done = run_experiment(
+        config,
+        out=out,
+        steps="all",
+        probing=quick.with_probe("attribution", metric_images=0),
+        device=device,
+        progress=progress.terminal,
     )
+    report = done.report("diffprobe demo: parity strips")
     verdicts = report.verdicts
     seconds = time.monotonic() - started
     if as_json:
         opt.print_json(
             {
                 **verdicts.summary(),
-                "probes": results.summary(),
+                "probes": done.probes.summary() if done.probes else None,
                 "page": report.page,
                 "seconds": seconds,
             }
@@ -75,8 +60,9 @@ def command(
         return
     click.echo(f"legible       {verdicts.legible_rate}")
     click.echo(f"grammatical   {verdicts.grammatical_rate}; chance {verdicts.product_rate:.1%}")
-    for line in results.lines("locality", "placement"):
-        click.echo(line)
-    click.echo(f"figures       {results.folder}/*.png")
+    if done.probes:
+        for line in done.probes.lines("locality", "placement"):
+            click.echo(line)
+        click.echo(f"figures       {done.probes.folder}/*.png")
     click.echo(f"page          {report.page}")
     click.echo(f"{seconds:.0f} seconds", err=True)

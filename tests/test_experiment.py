@@ -1,0 +1,71 @@
+"""The one pipeline: train, sample, judge, probe."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import diffprobe
+from diffprobe.config import Config
+from diffprobe.evaluation.verdicts import judge
+from diffprobe.experiment import run_experiment
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.records import plain
+from diffprobe.sampling import load_samples
+
+
+@pytest.fixture(scope="module")
+def done(tiny_config: Config, tmp_path_factory: pytest.TempPathFactory) -> diffprobe.Experiment:
+    out = tmp_path_factory.mktemp("experiment") / "run"
+    return run_experiment(tiny_config, ["samples", "locality"], out=out, device="cpu")
+
+
+def test_its_records_are_those_of_the_single_steps(
+    done: diffprobe.Experiment, tiny_config: Config
+) -> None:
+    assert done.records["training"] == done.run.metrics()[-1]
+    assert done.samples_path is not None
+    images = load_samples(done.samples_path).images
+    assert done.records["samples"] == plain(judge(tiny_config.dataset(), images).summary())
+    assert done.probes is not None
+    stored = json.loads((done.probes.folder / "summary.json").read_text())
+    told = stored["probes"]["locality"]["levels"][0]["ldr"]["network"]["value"]
+    assert done.records["locality"]["levels"][0]["ldr"]["network"]["value"] == told
+    assert list(done.records) == ["training", "samples", "locality"]
+
+
+def test_what_is_there_is_not_done_again(
+    done: diffprobe.Experiment, tiny_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("done again")
+
+    monkeypatch.setattr("diffprobe.training.loop.Trainer._step", refuse)
+    monkeypatch.setattr("diffprobe.experiment.sample", refuse)
+    again = run_experiment(tiny_config, ["samples", "locality"], out=done.run.path, device="cpu")
+    assert again.records == done.records
+
+
+def test_it_writes_its_page(done: diffprobe.Experiment) -> None:
+    report = done.report("an experiment")
+    assert "an experiment" in Path(report.page).read_text()
+    assert plain(report.verdicts.summary()) == done.records["samples"]
+
+
+def test_without_samples_there_is_no_page(tiny_config: Config, tiny_run: Path) -> None:
+    bare = run_experiment(tiny_config, [], out=tiny_run, device="cpu")
+    assert list(bare.records) == ["training"]
+    with pytest.raises(UsageError, match="a report needs samples"):
+        bare.report("nothing")
+
+
+def test_an_unknown_measure_is_refused_before_training(tiny_config: Config, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown measure 'localty': did you mean 'locality'"):
+        run_experiment(tiny_config, ["localty"], out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_public_face_is_what_it_says() -> None:
+    for name in diffprobe.__all__:
+        assert getattr(diffprobe, name) is not None
+    assert {"train", "sample", "run_experiment", "load_denoiser"} <= set(dir(diffprobe))
