@@ -5,7 +5,7 @@ what the command of that name does.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,7 +34,7 @@ class Experiment:
     Attributes:
         config: What was trained.
         run: The run folder.
-        records: Measure -> its headline numbers in terms of JSON, estimates with their errors; "training" is the
+        records: Measure -> its headline numbers in terms of JSON; "training" is the
             last line of metrics.
         samples: The samples, where they were asked for.
         samples_path: Their file.
@@ -133,6 +133,7 @@ def _draw_samples(
     folder = run.checkpoint_path(config.training.steps)
     denoiser = load_denoiser(folder, config.weights, resolve_device(device))
     shape = config.dataset().image_shape
-    samples = sample(denoiser, shape, config.sampler, config.sampling, progress)
+    settings = replace(config.sampling, weights=config.weights)
+    samples = sample(denoiser, shape, config.sampler, settings, progress)
     samples.save(path)
     return samples, path

@@ -123,13 +123,13 @@ def test_blur_follows_the_quality_and_stays_in_its_cell() -> None:
 
 def test_blur_is_a_gaussian() -> None:
     """Far from the border it is scipy's."""
-    cells = torch.zeros(2, 1, 21, 21, dtype=torch.float64)
-    cells[:, 0, 9:12, 10] = 1
+    cells = torch.zeros(2, 1, 1, 21, 21, dtype=torch.float64)
+    cells[:, 0, 0, 9:12, 10] = 1
     found = blurred(cells, torch.tensor([1.3, 0.0], dtype=torch.float64))
-    expected = gaussian_filter(cells[0, 0].numpy(), 1.3, truncate=6)
-    assert abs(found[0, 0].numpy() - expected).max() < 1e-6
+    expected = gaussian_filter(cells[0, 0, 0].numpy(), 1.3, truncate=6)
+    assert abs(found[0, 0, 0].numpy() - expected).max() < 1e-6
     assert torch.equal(found[1], cells[1])
-    flat = blurred(torch.full((1, 2, 5, 3), 0.7), torch.tensor([2.0]))
+    flat = blurred(torch.full((1, 2, 1, 5, 3), 0.7), torch.tensor([2.0]))
     assert torch.allclose(flat, torch.tensor(0.7))
 
 

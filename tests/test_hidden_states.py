@@ -244,7 +244,7 @@ def test_too_few_words_give_no_number() -> None:
     assert result.accuracy.value.isnan().all()
     content = found(result)
     assert math.isnan(content["accuracy"]["value"])
-    told = "\n".join(words.lines({"sample": content}, subject_of(blank, PAIR)))
+    told = "\n".join(words.lines({"sample": content}))
     assert "undefined: 0 valid and 0 invalid words" in told
     ax = figures.plot(result, Figure().subplots())
     assert ax.texts[0].get_text() == "undefined: too few words"

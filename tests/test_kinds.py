@@ -172,6 +172,8 @@ name = "local-conv"
 width = 8
 radius = 1
 
+[averages.ema]
+
 [averages.tail]
 first = 4
 

@@ -252,7 +252,7 @@ def test_the_explorer_reads_what_the_probe_wrote(tiny_run: Path, tmp_path: Path)
     assert found is not None
     network, bayes = (results.results["locality"][name] for name in ("network", "bayes"))
     assert found["steps"][-1] == subject.step
-    assert len(found["steps"]) == len(results.along["locality"]) == 3
+    assert len(found["steps"]) == len(results.along.summaries()["locality"]) == 3
     assert found["t"] == network.t.tolist()
     assert found["t"][found["start"]] == subject.level
     assert found["regions"]["boxes"] == [[0, 8 * i, 8, 8] for i in range(4)]

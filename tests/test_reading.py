@@ -68,7 +68,7 @@ def test_handwriting_of_unseen_writers_calibrates_the_reader() -> None:
     assert wrong == found.misread.count
     summary = found.summary()
     expected = 1 - (1 - found.misread.value) ** 4
-    assert summary["sample_misread"]["value"] == pytest.approx(expected)
+    assert summary["sample_misread"].value == pytest.approx(expected)
     # Writers nobody knows are as far from the glyphs as they are, and noise is what comes on top.
     unseen = replace(world.glyphs, images=world.glyphs.unseen[:400, None], counts=torch.ones(400))
     for noise in (0.0, 0.15):

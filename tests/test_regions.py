@@ -18,7 +18,7 @@ def test_cells_are_what_the_dataset_draws_symbols_in() -> None:
     assert regions.masks.shape == (6, 1, 10, 12)
     assert (regions.masks.sum(0) == 1).all()
     for cell, (top, left, height, width) in enumerate(b for b in regions.boxes if b):
-        marked = torch.zeros(1, 6, 5, 4)
+        marked = torch.zeros(1, 6, 1, 5, 4)
         marked[0, cell] = 1
         assert torch.equal(WORLD.image(marked)[0].bool(), regions.masks[cell])
         assert regions.masks[cell].sum() == height * width == 20

@@ -1,5 +1,6 @@
 """`diffprobe sample`."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -82,7 +83,8 @@ def command(
     opt.show_warnings()
     denoiser = load_denoiser(found.path, config.weights, resolve_device(device))
     shape = config.dataset().image_shape
-    samples = sample(denoiser, shape, config.sampler, config.sampling, progress.terminal)
+    settings = replace(config.sampling, weights=config.weights)
+    samples = sample(denoiser, shape, config.sampler, settings, progress.terminal)
     samples.save(target)
     if as_json:
         opt.print_json({"file": str(target), "sampler": samples.sampler})

@@ -140,14 +140,14 @@ def blurred(cells: Tensor, widths: Tensor) -> Tensor:
     """Return glyphs blurred by a Gaussian, each cell by itself.
 
     Args:
-        cells: (N, L, h, w).
+        cells: (N, L, C, h, w).
         widths: (N,) standard deviations in pixels; 0 leaves an image as it is.
 
     Returns:
-        (N, L, h, w); every pixel is a weighted mean of its cell's, so that the range stays.
+        (N, L, C, h, w); every pixel is a weighted mean of its cell's, so that the range stays.
     """
     rows, columns = (_kernel(size, widths) for size in cells.shape[-2:])
-    return torch.einsum("nab,nlbc,ndc->nlad", rows, cells, columns)
+    return torch.einsum("nab,nlkbc,ndc->nlkad", rows, cells, columns)
 
 
 def _kernel(size: int, widths: Tensor) -> Tensor:
