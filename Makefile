@@ -31,7 +31,7 @@ check: setup
 bench: setup
 	for name in inference jacobian reading report nulls; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
-# How often every interval covers: about an hour on one core.
+# How often every interval covers: an hour and a half on one core.
 coverage: setup
 	$(BIN)/python benchmarks/coverage.py
 

@@ -218,3 +218,13 @@ def test_defaults_are_kinds_by_name() -> None:
     assert to_settings(config)["averages"] == {
         "ema": {"name": "ema", "decay": 0.999, "power": 0.75}
     }
+
+
+def test_the_reference_table_is_what_the_command_prints() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "diffprobe", "kinds", "--markdown"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (ROOT / "docs" / "kinds.md").read_text("utf-8").endswith(done.stdout)
