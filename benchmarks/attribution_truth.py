@@ -11,13 +11,14 @@ import time
 
 import torch
 
-from diffprobe.config import NoiseConfig, ProbeConfig
+from diffprobe.config import ProbeConfig
 from diffprobe.datasets import Glyphs, SymbolImages
 from diffprobe.datasets.grammars.dyck import DyckConfig
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.intervals import Interval, mean
 from diffprobe.foundations.records import estimate, interval
 from diffprobe.models import noise_scheduler
+from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probes.attribution import AttributionConfig
 from diffprobe.probes.attribution.judging import judge

@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 import torch
 
-from diffprobe.config import NoiseConfig
 from diffprobe.datasets import Glyphs, SymbolImages
 from diffprobe.datasets.grammars.dyck import DyckConfig
 from diffprobe.models import BayesDenoiser, noise_scheduler, parameter_count
 from diffprobe.models.networks.unet import UNetConfig
+from diffprobe.models.noise_settings import NoiseConfig
 
 
 def best(call: Callable[[], object], runs: int = 5) -> float:

@@ -8,13 +8,14 @@ import torch
 from captum.attr import Saliency
 from torch import Tensor
 
-from diffprobe.config import NoiseConfig, ProbeConfig
+from diffprobe.config import ProbeConfig
 from diffprobe.datasets import Glyphs, SymbolImages
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.models import Denoiser, NetworkDenoiser, noise_scheduler
 from diffprobe.models.networks.mlp import MLPConfig
 from diffprobe.models.networks.transformer import TransformerConfig
 from diffprobe.models.networks.unet import UNetConfig
+from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.probes.locality import LocalityConfig, ldr
 from diffprobe.probing.jacobian import estimated_energies, exact_energies, exact_jacobian
 from diffprobe.probing.noise_levels import noisy_inputs

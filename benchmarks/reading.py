@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import torch
 
-from diffprobe.config import NoiseConfig, SamplingConfig
+from diffprobe.config import SamplingConfig
 from diffprobe.datasets import Glyphs, SymbolImages
 from diffprobe.datasets.grammars.copy import CopyConfig
 from diffprobe.evaluation import reading
 from diffprobe.evaluation.verdicts import judge
 from diffprobe.foundations.statistics import wilson
 from diffprobe.models import ProductDenoiser, noise_scheduler
+from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.sampling import sample
 from diffprobe.sampling.samplers.ddim import DDIMConfig
 from diffprobe.sampling.samplers.ddpm import DDPMConfig

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from diffprobe.foundations.errors import UsageError, unknown_name
-from diffprobe.foundations.kinds import find, names
+from diffprobe.foundations.kinds import Kind, find, names
 from diffprobe.foundations.settings import (
     Settings,
     build,
@@ -25,6 +25,7 @@ from diffprobe.foundations.settings import (
     several,
     to_settings,
 )
+from diffprobe.models.noise_settings import NoiseConfig
 
 if TYPE_CHECKING:
     from diffprobe.datasets.grammars import GrammarKind
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from diffprobe.datasets.streams import StreamKind
     from diffprobe.datasets.symbol_images import SymbolImages
     from diffprobe.models.networks import NetworkKind
-    from diffprobe.probes import ProbeKind
     from diffprobe.sampling.samplers import SamplerKind
     from diffprobe.training.averages import AverageKind
     from diffprobe.training.learning_rates import LearningRateKind
@@ -40,20 +40,6 @@ if TYPE_CHECKING:
     from diffprobe.training.optimizers import OptimizerKind
 
 ENVIRONMENT_PREFIX = "DIFFPROBE_"
-
-
-@dataclass(frozen=True)
-class NoiseConfig:
-    """The forward process, as in diffusers' DDPMScheduler."""
-
-    timesteps: int = 1000
-    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "linear"
-    beta_start: float = 1e-4
-    beta_end: float = 0.02
-    prediction_type: Literal["epsilon", "sample", "v_prediction"] = "epsilon"
-
-    def __post_init__(self) -> None:
-        check_positive(timesteps=self.timesteps)
 
 
 @dataclass(frozen=True)
@@ -155,7 +141,7 @@ class Config:
     sampler: "SamplerKind" = chosen("sampler", "ddim")
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
-    probes: "Mapping[str, ProbeKind]" = several("probe")
+    probes: Mapping[str, Kind] = several("probe")
 
     def dataset(self) -> "SymbolImages":
         """Return the world: the images of the grammar's words.
@@ -177,14 +163,14 @@ class Config:
             raise unknown_name("value of sampling.weights", self.sampling.weights, names)
         return self.sampling.weights or names[0]
 
-    def probe_settings(self, name: str) -> "ProbeKind":
+    def probe_settings(self, name: str) -> Kind:
         """Return the settings of the probe called `name`: those given, or its defaults.
 
         Raises:
             UsageError: If there is no such probe, naming the nearest.
         """
         given = self.probes.get(name)
-        return given if given is not None else cast("ProbeKind", find("probe", name)())
+        return given if given is not None else find("probe", name)()
 
     def with_probe(self, name: str, **changes: Any) -> "Config":
         """Return the same configuration with other settings of the probe called `name`.

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from diffprobe.config import NoiseConfig, ProbeConfig
+from diffprobe.config import ProbeConfig
 from diffprobe.datasets import Glyphs, SymbolImages
 from diffprobe.datasets.grammars.dyck import DyckConfig
 from diffprobe.datasets.grammars.parity import ParityConfig
@@ -10,6 +10,7 @@ from diffprobe.datasets.stream import FreshWords
 from diffprobe.foundations.figures import COLORS, LINES, figure
 from diffprobe.foundations.records import interval
 from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser, noise_scheduler
+from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.models.oracles import image_baselines
 from diffprobe.probes.locality import figures, ldr
 from diffprobe.probes.placement import PlacementConfig, place

@@ -10,13 +10,14 @@ from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from diffprobe.config import Config, NoiseConfig, ProbeConfig
+from diffprobe.config import Config, ProbeConfig
 from diffprobe.datasets import Glyphs, ImageSet, SymbolImages
 from diffprobe.datasets.grammars.dyck import DyckConfig
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.ranks import rank_correlation
 from diffprobe.models import Denoiser, noise_scheduler
+from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probes.attribution import AttributionConfig, figures, maps
 from diffprobe.probes.attribution.methods import (

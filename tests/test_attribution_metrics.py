@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffprobe.config import NoiseConfig, ProbeConfig
+from diffprobe.config import ProbeConfig
 from diffprobe.datasets import Glyphs, SymbolImages
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.models import Denoiser, noise_scheduler
+from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.models.oracles import BayesDenoiser
 from diffprobe.probes.attribution import AttributionConfig, maps
 from diffprobe.probes.attribution.methods import METHODS, Question

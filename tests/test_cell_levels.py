@@ -7,7 +7,6 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from diffprobe.config import NoiseConfig
 from diffprobe.datasets import Glyphs, SymbolImages, WordList, hypercube
 from diffprobe.datasets.cell_grid import CellGrid
 from diffprobe.datasets.grammars.dyck import DyckConfig
@@ -16,6 +15,7 @@ from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models import Denoiser, FunctionDenoiser, noise_scheduler
 from diffprobe.models.noise_schedule import GIVEN, NoiseSchedule
+from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.models.oracles import (
     BayesDenoiser,
     EmpiricalDenoiser,

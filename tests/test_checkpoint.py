@@ -8,12 +8,12 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from safetensors.torch import load_file, save_file
 
-from diffprobe.config import NoiseConfig
 from diffprobe.foundations.errors import CheckpointError, UsageError
 from diffprobe.models import Condition, load_denoiser, noise_scheduler
 from diffprobe.models.checkpoint import find_checkpoint, list_checkpoints, save_checkpoint
 from diffprobe.models.networks.transformer import TransformerConfig
 from diffprobe.models.networks.unet import UNetConfig
+from diffprobe.models.noise_settings import NoiseConfig
 
 SHAPE = (1, 8, 16)
 UNET = UNetConfig(channels=(8, 16), layers_per_block=1, attention=(False, True), norm_groups=4)

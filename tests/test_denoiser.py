@@ -11,7 +11,6 @@ from diffusers import (
 from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import Tensor, nn
 
-from diffprobe.config import NoiseConfig
 from diffprobe.datasets import hypercube
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
@@ -24,6 +23,7 @@ from diffprobe.models import (
     noise_scheduler,
 )
 from diffprobe.models.noise_schedule import training_target
+from diffprobe.models.noise_settings import NoiseConfig
 
 KINDS = ["epsilon", "sample", "v_prediction"]
 

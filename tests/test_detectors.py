@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from diffprobe.config import Config, NoiseConfig, ProbeConfig, SamplingConfig
+from diffprobe.config import Config, ProbeConfig, SamplingConfig
 from diffprobe.datasets import Glyphs, SymbolImages
 from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
 from diffprobe.datasets.grammars.parity import ParityConfig
@@ -18,6 +18,7 @@ from diffprobe.foundations.ranks import auroc
 from diffprobe.foundations.seeding import generator
 from diffprobe.foundations.statistics import holm
 from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser, noise_scheduler
+from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.probes.detectors import DetectorsConfig, figures, scores, words
 from diffprobe.probes.detectors.scores import KNOWS, Detectors
 from diffprobe.probing.cache import Keep

@@ -25,11 +25,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from diffprobe.config import NoiseConfig, SamplingConfig
+from diffprobe.config import SamplingConfig
 from diffprobe.foundations.errors import CheckpointError, DiffprobeError, UsageError
 from diffprobe.foundations.seeding import generator
 from diffprobe.models import Condition, find_checkpoint, load_denoiser, noise_scheduler
 from diffprobe.models.foreign import pack, unpack
+from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.sampling import sample
 from diffprobe.sampling.samplers.ddim import DDIMConfig
 from diffprobe.sampling.samplers.ddpm import DDPMConfig

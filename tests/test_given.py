@@ -9,7 +9,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from diffprobe.config import NoiseConfig, SamplingConfig
+from diffprobe.config import SamplingConfig
 from diffprobe.datasets import Glyphs, SymbolImages, WordList, hypercube
 from diffprobe.datasets.grammars.dyck import DyckConfig
 from diffprobe.datasets.grammars.parity import ParityConfig
@@ -18,6 +18,7 @@ from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.statistics import wilson
 from diffprobe.models import BayesDenoiser, FunctionDenoiser, ProductDenoiser, noise_scheduler
 from diffprobe.models.noise_schedule import GIVEN, NoiseSchedule
+from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.sampling import Given, sample
 from diffprobe.sampling.given import FREE
 from diffprobe.sampling.samplers.ddim import DDIMConfig

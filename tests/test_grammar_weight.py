@@ -3,10 +3,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from diffprobe.config import NoiseConfig, ProbeConfig
+from diffprobe.config import ProbeConfig
 from diffprobe.datasets import hypercube
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.models import BayesDenoiser, ProductDenoiser, noise_scheduler
+from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.probing.grammar_weight import GrammarWeight, grammar_weight
 from diffprobe.probing.noise_levels import noisy_inputs, spread_levels
 

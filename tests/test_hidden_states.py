@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from scipy.optimize import minimize
 from torch import Tensor, nn
 
-from diffprobe.config import Config, NoiseConfig, ProbeConfig, SamplingConfig
+from diffprobe.config import Config, ProbeConfig, SamplingConfig
 from diffprobe.datasets import WordList, hypercube
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
@@ -25,6 +25,7 @@ from diffprobe.models.denoiser import FunctionDenoiser, NetworkDenoiser
 from diffprobe.models.modules.mlp import MLP
 from diffprobe.models.modules.transformer import StripTransformer
 from diffprobe.models.networks.unet import UNetConfig
+from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.probes.hidden_states import (
     HiddenStatesConfig,
     figures,

@@ -5,11 +5,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from diffprobe.config import NoiseConfig, ProbeConfig
+from diffprobe.config import ProbeConfig
 from diffprobe.datasets import Glyphs, ImageSet, SymbolImages, hypercube
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models import Denoiser, noise_scheduler
+from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probes.intervention import InterventionConfig, beside, changes, figures
 from diffprobe.probing.regions import Regions

@@ -2,7 +2,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffprobe.config import NoiseConfig
 from diffprobe.datasets import Glyphs, SymbolImages
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
@@ -10,6 +9,7 @@ from diffprobe.models import Denoiser, NetworkDenoiser, noise_scheduler
 from diffprobe.models.networks.mlp import MLPConfig
 from diffprobe.models.networks.transformer import TransformerConfig
 from diffprobe.models.networks.unet import UNetConfig
+from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.models.oracles import BayesDenoiser
 from diffprobe.probing.jacobian import (
     Linearisation,

@@ -36,8 +36,7 @@ def imported(file: Path) -> Iterator[str]:
         else:
             continue
         for name in names:
-            # What measures any probe knows what a probe is, and none of them.
-            if name.startswith("diffprobe.") and name != "diffprobe.probes":
+            if name.startswith("diffprobe."):
                 yield name.split(".")[1]
 
 

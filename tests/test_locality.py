@@ -6,11 +6,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from diffprobe.config import Config, NoiseConfig, ProbeConfig
+from diffprobe.config import Config, ProbeConfig
 from diffprobe.datasets import Glyphs, ImageSet, SymbolImages, hypercube
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models import Denoiser, noise_scheduler
+from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probes.locality import LocalityConfig, beside, figures, ldr
 from diffprobe.probing.cache import Keep

@@ -6,7 +6,6 @@ import pytest
 import torch
 from diffusers import ModelMixin, UNet2DModel
 
-from diffprobe.config import NoiseConfig
 from diffprobe.datasets.cell_grid import CellGrid
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models import NetworkDenoiser, load_denoiser, noise_scheduler
@@ -15,6 +14,7 @@ from diffprobe.models.networks.mlp import MLPConfig
 from diffprobe.models.networks.residual_mlp import ResidualMLPConfig
 from diffprobe.models.networks.transformer import TransformerConfig
 from diffprobe.models.networks.unet import UNetConfig
+from diffprobe.models.noise_settings import NoiseConfig
 
 SHAPE = (1, 8, 16)
 CONFIGS = [

@@ -10,7 +10,7 @@ import torch
 from scipy.stats import chisquare, norm
 from torch import Tensor, nn
 
-from diffprobe.config import Config, NoiseConfig
+from diffprobe.config import Config
 from diffprobe.datasets import Automaton, hypercube
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
@@ -18,6 +18,7 @@ from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser, noise_sch
 from diffprobe.models.grammar_weight import grammar_weights
 from diffprobe.models.networks.transformer import TransformerConfig
 from diffprobe.models.networks.unet import UNetConfig
+from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.training import train
 from diffprobe.training.objective import Objective
 from diffprobe.training.objectives.denoising import DenoisingConfig

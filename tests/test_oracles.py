@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffprobe.config import NoiseConfig, SamplingConfig
+from diffprobe.config import SamplingConfig
 from diffprobe.datasets import (
     Automaton,
     ContextFree,
@@ -24,6 +24,7 @@ from diffprobe.datasets.stream import FiniteWords, FreshWords
 from diffprobe.evaluation.verdicts import judge
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models import noise_scheduler
+from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.models.oracles import (
     BayesDenoiser,
     EmpiricalDenoiser,

@@ -6,7 +6,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from diffprobe.config import NoiseConfig, ProbeConfig
+from diffprobe.config import ProbeConfig
 from diffprobe.datasets import Glyphs, Grammar, SymbolImages, WordList, hypercube
 from diffprobe.datasets.grammars.dyck import DyckConfig
 from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
@@ -16,6 +16,7 @@ from diffprobe.datasets.stream import FiniteWords
 from diffprobe.foundations import intervals
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models import Denoiser, noise_scheduler
+from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser, training_oracle
 from diffprobe.probes.placement import PlacementConfig, draws, figures, place, words
 

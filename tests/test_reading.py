@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from diffprobe.config import NoiseConfig, SamplingConfig
+from diffprobe.config import SamplingConfig
 from diffprobe.datasets import Glyphs, Grammar, SymbolImages, hypercube
 from diffprobe.datasets.grammars.copy import CopyConfig
 from diffprobe.datasets.grammars.digit_sum import DigitSumConfig
@@ -18,6 +18,7 @@ from diffprobe.evaluation.verdicts import judge
 from diffprobe.foundations import kinds
 from diffprobe.foundations.statistics import wilson
 from diffprobe.models import ProductDenoiser, noise_scheduler
+from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.sampling import sample
 
 FONTS = SymbolImages(CopyConfig(6, 10).build(), Glyphs.font("0123456789", variants=2), (1, 6))

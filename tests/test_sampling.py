@@ -11,7 +11,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
 
-from diffprobe.config import NoiseConfig, SamplingConfig
+from diffprobe.config import SamplingConfig
 from diffprobe.datasets import hypercube
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations import kinds
@@ -20,6 +20,7 @@ from diffprobe.foundations.seeding import generator
 from diffprobe.foundations.settings import build_kind
 from diffprobe.models import NetworkDenoiser, noise_scheduler
 from diffprobe.models.networks.residual_mlp import ResidualMLPConfig
+from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.models.oracles import BayesDenoiser, WienerDenoiser
 from diffprobe.sampling import Samples, load_samples, sample, samples_name
 from diffprobe.sampling.samplers import SamplerKind, lent_names

@@ -5,12 +5,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from diffprobe.config import NoiseConfig
 from diffprobe.datasets import Glyphs, SymbolImages, hypercube
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models import Denoiser, NetworkDenoiser, noise_scheduler
 from diffprobe.models.networks.transformer import TransformerConfig
+from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.models.oracles import BayesDenoiser
 from diffprobe.probes.spectrum import SpectrumConfig, figures, singular_values
 from diffprobe.probing.jacobian import exact_jacobian

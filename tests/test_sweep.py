@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from diffprobe.config import NoiseConfig, SamplingConfig
+from diffprobe.config import SamplingConfig
 from diffprobe.datasets import hypercube
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.evaluation import sweep
@@ -11,6 +11,7 @@ from diffprobe.evaluation.verdicts import judge
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.records import plain
 from diffprobe.models import BayesDenoiser, ProductDenoiser, noise_scheduler
+from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.sampling import sample
 from diffprobe.sampling.samplers.ddim import DDIMConfig
 

@@ -10,7 +10,7 @@ from diffusers.models.unets.unet_2d import UNet2DOutput
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from diffprobe.config import Config, NoiseConfig, ProbeConfig, resolve
+from diffprobe.config import Config, ProbeConfig, resolve
 from diffprobe.datasets import Glyphs, SymbolImages, hypercube
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
@@ -18,6 +18,7 @@ from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser, noise_sch
 from diffprobe.models.checkpoint import list_checkpoints, load_denoiser
 from diffprobe.models.denoiser import NetworkDenoiser
 from diffprobe.models.modules.mlp import MLP
+from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.probes.two_layer import TwoLayerConfig, figures, losses, neurons
 from diffprobe.probing.cache import Keep
 from diffprobe.probing.subject import subject_of

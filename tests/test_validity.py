@@ -3,11 +3,11 @@ import itertools
 import pytest
 import torch
 
-from diffprobe.config import NoiseConfig
 from diffprobe.datasets import SymbolImages, WordList, hypercube
 from diffprobe.datasets.glyphs import Glyphs
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.models import BayesDenoiser, noise_scheduler
+from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.probes.hidden_states.validity import log_odds, mixed_words
 
 SCHEDULER = noise_scheduler(NoiseConfig(prediction_type="sample"))

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import torch
 
-from diffprobe.config import NoiseConfig
 from diffprobe.datasets import Glyphs, SymbolImages
 from diffprobe.datasets.grammars.digit_sum import DigitSumConfig
 from diffprobe.datasets.grammars.dyck import DyckConfig
@@ -17,6 +16,7 @@ from diffprobe.models import (
     noise_scheduler,
 )
 from diffprobe.models.networks.residual_mlp import ResidualMLPConfig
+from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.probing.grammar_weight import grammar_weight
 from diffprobe.probing.noise_levels import spread_levels
 

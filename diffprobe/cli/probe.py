@@ -16,7 +16,7 @@ from diffprobe.cli import options as opt
 from diffprobe.foundations import kinds
 from diffprobe.foundations.errors import unknown_name
 from diffprobe.foundations.settings import settings_types, to_settings
-from diffprobe.probes import ProbeKind
+from diffprobe.probing.contract import ProbeKind
 
 # Options of every probe, but for those that are called as a setting of its own is.
 COMMON = (

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from diffprobe.datasets.handwriting import with_shifts
 from diffprobe.foundations.errors import UsageError
 
 # A picture is read as a symbol when it lies within this share of the distance between different
@@ -169,20 +170,6 @@ class Glyphs:
             unseen=other.images[:, None],
             unseen_labels=other.labels,
         )
-
-
-def with_shifts(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return pictures (M, C, h, w) with each moved by a pixel to four sides: (5M, C, h, w), (5M,).
-
-    What comes in at the border is paper.
-    """
-    height, width = images.shape[2:]
-    paper = torch.nn.functional.pad(images, (1, 1, 1, 1), value=-1.0)
-    moved = [
-        paper[..., top : top + height, left : left + width]
-        for top, left in ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))
-    ]
-    return torch.cat(moved), labels.repeat(5)
 
 
 def _symbol_radius(images: Tensor) -> float:

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from diffprobe.datasets.glyphs import with_shifts
 from diffprobe.foundations.errors import UsageError
 
 # Of the training forms, each read with the other nine: the standard deviation per pixel at which
@@ -69,3 +68,17 @@ def legible_radius(train: Digits) -> float:
     ]
     pixels = images[0].numel()
     return (torch.cat(nearest) / math.sqrt(pixels)).quantile(WITHIN).item()
+
+
+def with_shifts(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return pictures (M, C, h, w) with each moved by a pixel to four sides: (5M, C, h, w), (5M,).
+
+    What comes in at the border is paper.
+    """
+    height, width = images.shape[2:]
+    paper = torch.nn.functional.pad(images, (1, 1, 1, 1), value=-1.0)
+    moved = [
+        paper[..., top : top + height, left : left + width]
+        for top, left in ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))
+    ]
+    return torch.cat(moved), labels.repeat(5)

@@ -8,11 +8,11 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor, nn
 
-from diffprobe.config import NoiseConfig
 from diffprobe.datasets.cell_grid import CellGrid
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models.latents import LatentSpace
 from diffprobe.models.noise_schedule import NoiseSchedule
+from diffprobe.models.noise_settings import NoiseConfig
 
 
 class Denoiser(nn.Module, ABC):

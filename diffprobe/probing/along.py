@@ -16,7 +16,7 @@ from diffprobe.foundations.records import interval, write_record
 from diffprobe.foundations.settings import to_settings
 from diffprobe.foundations.statistics import Rate
 from diffprobe.models.checkpoint import Checkpoint, list_checkpoints, load_denoiser
-from diffprobe.probes import ProbeKind
+from diffprobe.probing.contract import ProbeKind
 from diffprobe.probing.measuring import keep_of, measured, numbers
 from diffprobe.probing.subject import Subject
 from diffprobe.sampling import sample

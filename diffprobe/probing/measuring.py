@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from diffprobe.foundations.settings import to_settings
-from diffprobe.probes import ProbeKind
 from diffprobe.probing.cache import Keep
+from diffprobe.probing.contract import ProbeKind
 from diffprobe.probing.subject import Subject
 
 # What errors are made of, one number an input and level, is in the cache alone.

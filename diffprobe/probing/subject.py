@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -13,6 +13,7 @@ from diffprobe.config import Config
 from diffprobe.datasets import ImageSet, SymbolImages
 from diffprobe.datasets.image_set import read_images
 from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.kinds import Kind
 from diffprobe.foundations.progress import Progress, silent
 from diffprobe.foundations.seeding import generator
 from diffprobe.models.checkpoint import find_checkpoint, load_denoiser
@@ -32,9 +33,6 @@ from diffprobe.probing.noise_levels import check_level, symbols_form_at
 from diffprobe.probing.regions import Regions, default_regions, parse_regions
 from diffprobe.sampling import sample
 from diffprobe.training.run_folder import RunFolder, run_of_checkpoint
-
-if TYPE_CHECKING:
-    from diffprobe.probes import ProbeKind
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +115,7 @@ class Subject:
         keep: Keep,
         cls: type[Result],
         measure: Callable[..., Result],
-        settings: "ProbeKind",
+        settings: Kind,
         *oracles: str,
         **options: Any,
     ) -> dict[str, Result]:

@@ -9,7 +9,7 @@ FOLDER/cache/               everything measured, so that it need not be measured
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 
@@ -17,9 +17,9 @@ from diffprobe.config import Config
 from diffprobe.foundations import kinds
 from diffprobe.foundations.errors import UsageError, unknown_name
 from diffprobe.foundations.records import write_record
-from diffprobe.probes import ProbeKind
 from diffprobe.probing import along_figures
 from diffprobe.probing.along import Along, follow
+from diffprobe.probing.contract import ProbeKind
 from diffprobe.probing.measuring import measured, numbers
 from diffprobe.probing.subject import Subject
 from diffprobe.probing.trends import draw_trends
@@ -130,7 +130,7 @@ def run_probes(
 
 def known_probes(config: Config) -> dict[str, ProbeKind]:
     """Return all probes with their settings, in the order in which they are shown."""
-    found = {name: config.probe_settings(name) for name in kinds.names("probe")}
+    found = {name: cast(ProbeKind, config.probe_settings(name)) for name in kinds.names("probe")}
     order = sorted(found, key=lambda name: (not found[name].usual, found[name].rank, name))
     return {name: found[name] for name in order}
 

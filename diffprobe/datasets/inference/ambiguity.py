@@ -5,17 +5,13 @@ them, and any that comes twice is ambiguous; and the derivations of random words
 counted. Derivations are drawn uniformly, so that a word with many of them comes more often.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 
+from diffprobe.datasets.inference.grammar import Grammar
 from diffprobe.datasets.inference.rules import NormalForm, Widths
 from diffprobe.datasets.inference.semiring import ModularSemiring, SamplingSemiring
 from diffprobe.datasets.inference.unambiguity import Span, is_lr1, settled_by_cells
-
-if TYPE_CHECKING:
-    from diffprobe.datasets.inference.context_free import ContextFree
 
 LISTED = 20_000  # words of one symbol and width
 DRAWN = 256  # words of full length
@@ -25,7 +21,7 @@ Words = np.ndarray[tuple[int, int], np.dtype[np.int16]]
 
 
 def find_ambiguous_word(
-    rules: NormalForm, widths: Widths, length: int, grammar: "ContextFree"
+    rules: NormalForm, widths: Widths, length: int, grammar: Grammar
 ) -> tuple[list[int] | None, bool]:
     """Return a word of full length with two derivations, if one is found.
 
@@ -90,7 +86,7 @@ def _both(widths: Widths, left: int, right: int, k: int, n: int) -> bool:
     return k in widths[left] and n - k in widths[right]
 
 
-def _draw_ambiguous_word(grammar: "ContextFree") -> list[int] | None:
+def _draw_ambiguous_word(grammar: Grammar) -> list[int] | None:
     # Not the grammar's own samples: weights could hide a word.
     uniform = SamplingSemiring(torch.Generator().manual_seed(0), power=0.0)
     for chunk in grammar.chunks(torch.zeros(DRAWN, grammar.length, grammar.symbols)):

@@ -15,7 +15,7 @@ asked of the set (the count, the distance, what is valid) takes each word once, 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -35,11 +35,17 @@ from diffprobe.datasets.inference.semiring import (
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.seeding import generator as seeded
 
-if TYPE_CHECKING:
-    from diffprobe.datasets.grammars import GrammarKind
-
 # Numbers held at once by a batched recursion, gradients included: 512 MiB in float64.
 CHUNK_ELEMENTS = 2**26
+
+
+class Naming(Protocol):
+    """What a grammar's settings say of it: its name, and the names of what can be wrong."""
+
+    name: ClassVar[str]
+
+    def violations(self, words: Tensor) -> dict[str, Tensor] | None:
+        """Return the named ways in which words are wrong, if there are names for them."""
 
 
 class Grammar(ABC):
@@ -55,7 +61,7 @@ class Grammar(ABC):
     length: int
     symbols: int
     weighted: bool = False
-    kind: "GrammarKind | None" = None
+    kind: "Naming | None" = None
 
     @property
     def title(self) -> str:

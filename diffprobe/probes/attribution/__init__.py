@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.settings import check_at_least
-from diffprobe.probes import ProbeKind
+from diffprobe.probing.contract import ProbeKind
 
 if TYPE_CHECKING:
     from diffprobe.probes.attribution.judging import Measured

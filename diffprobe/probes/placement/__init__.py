@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from diffprobe.foundations.settings import check_at_least
-from diffprobe.probes import NO_GRAMMAR, ProbeKind
+from diffprobe.probing.contract import NO_GRAMMAR, ProbeKind
 
 if TYPE_CHECKING:
     from diffprobe.probes.placement.place import Placement

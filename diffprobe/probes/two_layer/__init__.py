@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.settings import check_at_least
-from diffprobe.probes import NO_GRAMMAR, ProbeKind
+from diffprobe.probing.contract import NO_GRAMMAR, ProbeKind
 
 if TYPE_CHECKING:
     from diffprobe.probes.two_layer.losses import TwoLayer

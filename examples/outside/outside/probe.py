@@ -6,8 +6,8 @@ from typing import ClassVar
 import torch
 
 from diffprobe.foundations.intervals import Interval, mean
-from diffprobe.probes import ProbeKind
 from diffprobe.probing import Keep, Subject
+from diffprobe.probing.contract import ProbeKind
 from diffprobe.probing.noise_levels import noisy_inputs
 
 

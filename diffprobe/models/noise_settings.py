@@ -1,0 +1,20 @@
+"""The forward process, as a configuration names it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from diffprobe.foundations.settings import check_positive
+
+
+@dataclass(frozen=True)
+class NoiseConfig:
+    """The forward process, as in diffusers' DDPMScheduler."""
+
+    timesteps: int = 1000
+    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "linear"
+    beta_start: float = 1e-4
+    beta_end: float = 0.02
+    prediction_type: Literal["epsilon", "sample", "v_prediction"] = "epsilon"
+
+    def __post_init__(self) -> None:
+        check_positive(timesteps=self.timesteps)
