@@ -207,9 +207,20 @@ def test_a_package_outside_brings_its_own(site: Path, tmp_path: Path) -> None:
     report = json.loads(diffprobe(site, tmp_path, "report", "run", "--json"))
     options = ["--checkpoint", "run", "--n", "16", "--json"]
     probed = json.loads(diffprobe(site, tmp_path, "probe", "gain", *options))
+    drawn = ["probe", "locality", "--checkpoint", "run", "--n", "8", "--levels", "3", "--json"]
+    figures = json.loads(diffprobe(site, tmp_path, *drawn))["figures"]
+    assert any(figure.endswith("ldr.png") for figure in figures)
     assert probed["probes"]["gain"]["network"]["gain"]["n"] == 16
     assert (tmp_path / "run" / "probes" / "step-000012" / "gain.json").is_file()
     assert list(report["violations"]) == [f"ones at {i} and {i + 1}" for i in range(3)]
+
+
+@pytest.mark.parametrize("name", ["grammar", "network", "average", "probe"])
+def test_the_documentation_shows_the_package_as_it_is(name: str) -> None:
+    source = (ROOT / "examples" / "outside" / "outside" / f"{name}.py").read_text("utf-8")
+    shown = source[source.index("from ") :]
+    assert f"```python\n{shown}```" in (ROOT / "docs" / "extending.md").read_text("utf-8")
+    assert len([line for line in source.splitlines() if line.strip()]) < 45
 
 
 def test_defaults_are_kinds_by_name() -> None:

@@ -28,6 +28,16 @@ COLORS = {
     "illegible": "#888888",
 }
 
+
+def color_of(name: str) -> str:
+    """Return the colour of a network's kind or of an oracle; all networks from outside share one.
+
+    >>> color_of("local-conv") == color_of("network")
+    True
+    """
+    return COLORS.get(name, COLORS["network"])
+
+
 # For what has no colour of its own, such as samplers: Paul Tol's muted palette.
 SERIES = ("#332288", "#117733", "#AA4499", "#DDAA33", "#44AA99", "#661100", "#6699CC", "#888888")
 

@@ -71,12 +71,22 @@ def save_checkpoint(
 
 def our_networks() -> dict[str, Any]:
     """Return the classes of all network kinds by their names."""
-    found: dict[str, Any] = {}
-    for announced in kinds.announced("network").values():
-        kind = announced.load()
-        if issubclass(kind, NetworkKind):
-            found |= {model.__name__: model for model in kind.models()}
-    return found
+    return {model.__name__: model for kind in _network_kinds() for model in kind.models()}
+
+
+def kind_of_network(class_name: str) -> str | None:
+    """Return the name of the kind whose networks are of a class; None where it is no kind's."""
+    named = (
+        kind.name
+        for kind in _network_kinds()
+        if class_name in [model.__name__ for model in kind.models()]
+    )
+    return next(named, None)
+
+
+def _network_kinds() -> list[type[NetworkKind]]:
+    loaded = [announced.load() for announced in kinds.announced("network").values()]
+    return [kind for kind in loaded if issubclass(kind, NetworkKind)]
 
 
 def list_checkpoints(run: Path) -> list[Checkpoint]:

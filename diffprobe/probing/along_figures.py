@@ -7,14 +7,14 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from diffprobe.foundations.figures import COLORS, figure
+from diffprobe.foundations.figures import COLORS, color_of, figure
 from diffprobe.foundations.statistics import Rate
 from diffprobe.probing.along import Along
 
 
 def draw(result: Along, folder: Path, architecture: str) -> None:
     """Shares above, nats below where a grammar is known, on one axis of steps."""
-    color = COLORS[architecture]
+    color = color_of(architecture)
     nats = any(row.get("missed_along_nats") for row in result.rows())
     with figure(folder / "dynamics", 6.5, 4.8 if nats else 3.6) as canvas:
         panels = 1 + nats

@@ -16,7 +16,7 @@ from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.kinds import Kind
 from diffprobe.foundations.progress import Progress, silent
 from diffprobe.foundations.seeding import generator
-from diffprobe.models.checkpoint import find_checkpoint, load_denoiser
+from diffprobe.models.checkpoint import find_checkpoint, kind_of_network, load_denoiser
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.models.foreign import Condition
 from diffprobe.models.oracles import (
@@ -40,12 +40,6 @@ Result = TypeVar("Result")
 
 BASELINE_IMAGES = 256  # that the baselines of a set of images are made of, if not said
 LARGEST_COVARIANCE = 4096  # numbers in an image; a covariance of 128 MiB in float64
-ARCHITECTURES = {
-    "MLP": "mlp",
-    "ResidualMLP": "residual-mlp",
-    "UNet2DModel": "unet",
-    "LevelMapUNet": "unet",
-}
 
 
 @dataclass(frozen=True)
@@ -54,7 +48,7 @@ class Subject:
 
     Attributes:
         denoiser: The network.
-        architecture: Its colour and label in figures: "mlp", "unet", "transformer", "network".
+        architecture: Its colour and label in figures: the name of its kind, or "network".
         images: Where clean images come from: a grammar's, or a set without one.
         regions: R regions of the image.
         oracles: "bayes", "product", "empirical", "wiener", "local-patch": those that are known.
@@ -278,7 +272,7 @@ def open_subject(
         denoiser,
         source,
         config,
-        architecture=config.network.name if run else ARCHITECTURES.get(class_name, "network"),
+        architecture=config.network.name if run else kind_of_network(class_name) or "network",
         regions=parse_regions(regions, shape, denoiser.pixel_scale) if regions else None,
         name=run.path.name if run else Path(str(checkpoint)).name,
         run=run,

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from diffprobe.foundations.errors import unknown_name
-from diffprobe.foundations.figures import COLORS, LABELS, figure
+from diffprobe.foundations.figures import COLORS, LABELS, color_of, figure
 from diffprobe.foundations.intervals import Interval, stacked
 from diffprobe.probes.attribution.judging import Measured
 from diffprobe.probes.attribution.maps import Attribution, agreement_between
@@ -39,7 +39,7 @@ def draw(results: Mapping[str, Measured], subject: "Subject", folder: Path) -> N
     """One image's maps; agreement of methods and shares; which methods tell the truth."""
     measured = attributions(results)
     labels = [LABELS.get(name, subject.architecture) for name in measured]
-    colors = [COLORS[subject.architecture if name == "network" else name] for name in measured]
+    colors = [color_of(subject.architecture if name == "network" else name) for name in measured]
     shown = list(measured.values())
     draw_maps(shown, labels, folder / "attribution")
     draw_agreement(

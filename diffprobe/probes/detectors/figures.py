@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from diffprobe.foundations.errors import unknown_name
-from diffprobe.foundations.figures import COLORS, figure
+from diffprobe.foundations.figures import COLORS, color_of, figure
 from diffprobe.probes.detectors.scores import KNOWS, Detectors, best
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def draw(results: Mapping[str, Detectors], subject: "Subject", folder: Path) -> 
     network = results["network"]
     with figure(folder / "detectors", 7.5, 3.2) as canvas:
         ax = canvas.subplots()
-        plot(network, ax, results.get("product"), COLORS[subject.architecture])
+        plot(network, ax, results.get("product"), color_of(subject.architecture))
         rate = network.invalid
         ax.set_title(f"{rate.count:,} of {rate.n:,} legible samples break the grammar")
     shown = dict.fromkeys(("trajectory variance", best(network)))

@@ -8,7 +8,7 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from diffprobe.foundations.figures import COLORS, LABELS, LINES, figure
+from diffprobe.foundations.figures import LABELS, LINES, color_of, figure
 from diffprobe.foundations.intervals import Interval
 from diffprobe.probes.locality.beside import beside_the_optimum
 from diffprobe.probes.locality.ldr import Locality, excess
@@ -113,7 +113,7 @@ def _draw_curve(ax: Axes, x: Tensor, found: Interval, **style: Any) -> None:
 def _style(name: str, subject: "Subject") -> dict[str, Any]:
     style: dict[str, Any] = {
         "label": LABELS.get(name, subject.architecture),
-        "color": COLORS[subject.architecture if name == "network" else name],
+        "color": color_of(subject.architecture if name == "network" else name),
         "linestyle": LINES.get(name, "-"),
     }
     # The network lies on the product oracle when it is local: in front, and thicker.
@@ -134,7 +134,7 @@ def _draw_ldr(
         nowhere = subject.regions.no_locality
         axes[0].axhline(nowhere, color="0.6", lw=1, ls=":", label=f"no locality ({nowhere:.2g})")
         if gap is not None:
-            plot_excess(network.log_snr, gap, axes[1], color=COLORS[subject.architecture])
+            plot_excess(network.log_snr, gap, axes[1], color=color_of(subject.architecture))
             axes[0].set_xlabel("")
         what = "grammar is worth most" if subject.dataset else "level of the other probes"
         for t, text, style in (

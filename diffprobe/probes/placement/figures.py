@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
 
-from diffprobe.foundations.figures import COLORS, figure
+from diffprobe.foundations.figures import COLORS, color_of, figure
 
 if TYPE_CHECKING:
     from diffprobe.probes.placement.place import Placement
@@ -17,7 +17,7 @@ def draw(result: "Placement", subject: "Subject", folder: Path) -> None:
     """Gamma and mu over the weight of the grammar."""
     name = subject.architecture
     with figure(folder / "placement") as canvas:
-        ax = plot(result, canvas.subplots(), label=name, color=COLORS[name])
+        ax = plot(result, canvas.subplots(), label=name, color=color_of(name))
         ax.legend(loc="center left", bbox_to_anchor=(1.2, 0.5))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from matplotlib.axes import Axes
 
-from diffprobe.foundations.figures import COLORS, LABELS, figure
+from diffprobe.foundations.figures import LABELS, color_of, figure
 from diffprobe.probes.spectrum.singular_values import Spectrum
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def draw(results: Mapping[str, Spectrum], subject: "Subject", folder: Path) -> N
                 result,
                 ax,
                 label=LABELS.get(name, subject.architecture),
-                color=COLORS[subject.architecture if name == "network" else name],
+                color=color_of(subject.architecture if name == "network" else name),
             )
         ax.legend()
     _draw_vectors(results, subject, folder)
