@@ -39,8 +39,8 @@ class Mixture(Overlapping):
     Example:
         >>> even = Automaton([[0, 1], [1, 0]], accept=[0], length=4)
         >>> zeros = Automaton([[0, -1]], accept=[0], length=4)
-        >>> Mixture([even, zeros], [3, 1]).probability(torch.tensor([[0, 0, 0, 0]])).tolist()
-        [0.34375]
+        >>> Mixture([even, zeros], [3, 1]).probability(torch.tensor([[0, 0, 0, 0]])).float()
+        tensor([0.3438])
     """
 
     def __init__(self, components: Sequence[Grammar], shares: Sequence[float]) -> None:
