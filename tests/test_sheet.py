@@ -1,3 +1,4 @@
+import io
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,10 @@ from PIL import Image
 
 from diffprobe.datasets import Glyphs, SymbolImages
 from diffprobe.datasets.grammars.parity import ParityConfig
+from diffprobe.datasets.images.coloured import ColouredImagesConfig
 from diffprobe.evaluation import judge
 from diffprobe.report import report_samples, sheet
+from diffprobe.report.page.gallery import Gallery
 
 WORLD = SymbolImages(ParityConfig(4).build(), Glyphs.font("01"), (1, 4))
 
@@ -57,3 +60,22 @@ def test_no_row_is_left_half_filled() -> None:
     rows = {p.get_y() for p in ax.patches}
     columns = {p.get_x() for p in ax.patches}
     assert len(ax.patches) == len(rows) * len(columns) <= 11
+
+
+def test_colours_are_shown_as_they_are() -> None:
+    world = ColouredImagesConfig(grid=(1, 4)).build(ParityConfig(4).build())
+    shown = world.render(torch.tensor([[0, 1, 1, 0], [0, 0, 0, 1]]))
+    verdicts = judge(world, shown)
+    assert verdicts.grammatical.tolist() == [True, False]
+    ax = sheet.plot(world, shown, verdicts, Figure().subplots())
+    picture = np.asarray(ax.images[0].get_array())
+    for image, frame in zip(shown, ax.patches, strict=True):
+        top, left = int(frame.get_y() + 1), int(frame.get_x() + 1)
+        found = picture[top : top + 8, left : left + 32]
+        assert np.allclose(found, (image.permute(1, 2, 0).numpy() + 1) / 2)
+    assert (picture[0] == 1).all()  # the gaps are white
+
+    tiled = np.asarray(Image.open(io.BytesIO(Gallery.of(shown, verdicts, world).picture)))
+    assert tiled.shape[2] == 3
+    first = tiled[:8, :32].astype(float)
+    assert np.abs(first - 127.5 * (shown[0].permute(1, 2, 0).numpy() + 1)).max() <= 0.5
