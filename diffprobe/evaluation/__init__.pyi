@@ -1,0 +1,11 @@
+from .assessment import Assessment as Assessment
+from .assessment import assess as assess
+from .comparison import Comparison as Comparison
+from .comparison import compare as compare
+from .memorisation import Memorisation as Memorisation
+from .sweep import Sweep as Sweep
+from .verdicts import VERDICTS as VERDICTS
+from .verdicts import Verdicts as Verdicts
+from .verdicts import judge as judge
+from .violations import Violations as Violations
+from .words.distribution import Distribution as Distribution
