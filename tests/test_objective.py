@@ -22,6 +22,7 @@ from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.training import train
 from diffprobe.training.objective import Objective
 from diffprobe.training.objectives.denoising import DenoisingConfig
+from diffprobe.training.penalties import Prediction
 
 WORLD = hypercube(ParityConfig(4).build())
 PREDICTIONS = ["epsilon", "sample", "v_prediction"]
@@ -290,6 +291,33 @@ def test_training_with_everything_at_once(
     run = train(config, tmp_path / "run", "cpu")
     assert run.config() == config
     assert len(run.metrics()) == 2
+
+
+def test_each_cell_has_its_own_level_in_weights_and_penalties() -> None:
+    """Cells at the levels of two images count as those images do."""
+    x_0, _, eps = batch(2)
+    network = Scaled(0.5)
+    low, high = torch.tensor([30, 30]), torch.tensor([120, 120])
+    mixed = torch.tensor([[30, 30, 120, 120]]).expand(2, -1)
+    for settings in ({"weighting": "min-snr"}, {"score_variance": 1.0}):
+        by_cell = objective(by_cell=True, **settings).loss(network, x_0, mixed, eps, seeded())
+        halves = [
+            objective(**settings).loss(network, x_0[..., part], t, eps[..., part], seeded())
+            for t, part in ((low, slice(0, 2)), (high, slice(2, 4)))
+        ]
+        assert by_cell.item() == pytest.approx(sum(h.item() for h in halves) / 2, rel=1e-5)
+    bayes, product = BayesDenoiser(WORLD, scheduler()), ProductDenoiser(WORLD, scheduler())
+    made = objective(by_cell=True, from_product=1.0)
+    drawn = made.draw_levels(500, seeded())
+    assert drawn.shape == (500, 4)
+    prediction = Prediction(
+        x_t := made.schedule.noise(x_0, eps, mixed),
+        mixed,
+        (bayes(x_t, mixed) + product(x_t, mixed)) / 2,
+        *made.schedule.training_alpha_sigma(mixed),
+    )
+    (penalty,) = made.penalties
+    assert penalty(prediction, seeded()).item() == pytest.approx(0.2, abs=1e-4)
 
 
 @pytest.mark.parametrize(
