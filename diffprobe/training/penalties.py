@@ -55,7 +55,9 @@ class ScoreVariance:
 
     Reference:
         Bhosale et al., "Score-control for hallucination reduction in diffusion models",
-        arXiv:2606.00377; with the time-dependent weight of the code published with it.
+        arXiv:2606.00377; with the time-dependent weight of the code published with it. Not checked
+        against the paper's own formula. Where that code takes the Jacobian from a variance that its
+        network learns, this one estimates the diagonal of the network's own.
     """
 
     needs_gradient = True
