@@ -5,21 +5,22 @@ what the command of that name does.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from diffprobe.config import Config
-from diffprobe.evaluation.verdicts import Verdicts, judge
+from diffprobe.datasets.symbol_images import SymbolImages
+from diffprobe.evaluation.assessment import Assessment, assess
+from diffprobe.evaluation.verdicts import Verdicts
 from diffprobe.foundations.devices import resolve_device
 from diffprobe.foundations.errors import UsageError, unknown_name
 from diffprobe.foundations.progress import Progress, silent
 from diffprobe.foundations.records import plain
-from diffprobe.models.checkpoint import load_denoiser
 from diffprobe.probing.subject import open_subject
 from diffprobe.probing.suite import ProbeResults, known_probes, run_probes
-from diffprobe.report import Report, report_samples
-from diffprobe.sampling import Samples, load_samples, sample, samples_name
+from diffprobe.report.build import Report, write_report
+from diffprobe.sampling import Samples, sample_checkpoint, sampled_before, samples_name
 from diffprobe.training.loop import train
 from diffprobe.training.run_folder import Branch, RunFolder
 
@@ -32,23 +33,28 @@ class Experiment:
     """What an experiment found, and where it lies.
 
     Attributes:
-        config: What was trained.
         run: The run folder.
+        dataset: The world.
         records: Measure -> its headline numbers in terms of JSON; "training" is the
             last line of metrics.
         samples: The samples, where they were asked for.
         samples_path: Their file.
-        verdicts: What the grammar says of them.
+        assessment: What the grammar says of them.
         probes: What the probes found, where one was asked for.
     """
 
-    config: Config
     run: RunFolder
+    dataset: SymbolImages
     records: dict[str, dict[str, Any]]
     samples: Samples | None = None
     samples_path: Path | None = None
-    verdicts: Verdicts | None = None
+    assessment: Assessment | None = None
     probes: ProbeResults | None = None
+
+    @property
+    def verdicts(self) -> Verdicts | None:
+        """The verdict on each sample."""
+        return self.assessment.verdicts if self.assessment is not None else None
 
     def report(self, title: str) -> Report:
         """Write the page of the samples, with the figures of the probes.
@@ -56,17 +62,16 @@ class Experiment:
         Raises:
             UsageError: If no samples were asked for.
         """
-        if self.samples is None or self.samples_path is None:
+        if self.samples is None or self.samples_path is None or self.assessment is None:
             raise UsageError("a report needs samples: ask for the measure 'samples'")
-        dataset = self.config.dataset()
-        return report_samples(
+        return write_report(
+            self.assessment,
             self.samples.images,
-            dataset,
+            self.dataset,
             self.run.path / "report" / self.samples_path.stem,
             title=title,
             details={"sampler": dict(self.samples.sampler)},
             probes=self.probes.folder if self.probes is not None else None,
-            stream=self.config.stream.build(dataset.grammar),
         )
 
 
@@ -103,37 +108,28 @@ def run_experiment(
         if measure not in known:
             raise unknown_name("measure", measure, known)
     run = train(config, out, device, progress, branch=branch)
+    dataset, place = config.dataset(), resolve_device(device)
     records: dict[str, dict[str, Any]] = {"training": run.metrics()[-1]}
-    samples, path, verdicts = None, None, None
+    samples, path, assessment = None, None, None
     if SAMPLES in measures:
-        samples, path = _draw_samples(run, config, device, progress)
-        dataset = config.dataset()
-        verdicts = judge(dataset, samples.images, config.stream.build(dataset.grammar))
-        records[SAMPLES] = plain(verdicts.summary())
+        steps_done = config.training.steps
+        name = samples_name(steps_done, config.sampler, config.sampling, config.weights)
+        path = run.path / "samples" / name
+        samples = sampled_before(path, config)
+        if samples is None:
+            checkpoint = run.checkpoint_path(steps_done)
+            samples = sample_checkpoint(checkpoint, config, dataset.image_shape, place, progress)
+            samples.save(path)
+        assessment = assess(samples.images, dataset, config.stream.build(dataset.grammar))
+        records[SAMPLES] = plain(assessment.verdicts.summary())
     found = None
     if probes := [measure for measure in measures if measure != SAMPLES]:
         named = [probe for probe in probes if probe != USUAL]
         if named and USUAL in probes:
             named = [*(n for n, kind in known_probes(config).items() if kind.usual), *named]
         subject = open_subject(
-            run.path, probing or config, device=resolve_device(device), progress=progress
+            run.path, probing or config, dataset=dataset, device=place, progress=progress
         )
         found = run_probes(subject, named or None, steps=steps)
         records |= plain(found.summary()["probes"])
-    return Experiment(config, run, records, samples, path, verdicts, found)
-
-
-def _draw_samples(
-    run: RunFolder, config: Config, device: str, progress: Progress
-) -> tuple[Samples, Path]:
-    name = samples_name(config.training.steps, config.sampler, config.sampling, config.weights)
-    path = run.path / "samples" / name
-    if path.exists():  # of the same step, weights, sampler and seed
-        return load_samples(path), path
-    folder = run.checkpoint_path(config.training.steps)
-    denoiser = load_denoiser(folder, config.weights, resolve_device(device))
-    shape = config.dataset().image_shape
-    settings = replace(config.sampling, weights=config.weights)
-    samples = sample(denoiser, shape, config.sampler, settings, progress)
-    samples.save(path)
-    return samples, path
+    return Experiment(run, dataset, records, samples, path, assessment, found)

@@ -1,9 +1,11 @@
 """The one pipeline: train, sample, judge, probe."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import diffprobe
 from diffprobe.config import Config
@@ -41,9 +43,27 @@ def test_what_is_there_is_not_done_again(
         raise AssertionError("done again")
 
     monkeypatch.setattr("diffprobe.training.loop.Trainer._step", refuse)
-    monkeypatch.setattr("diffprobe.experiment.sample", refuse)
+    monkeypatch.setattr("diffprobe.experiment.sample_checkpoint", refuse)
     again = run_experiment(tiny_config, ["samples", "locality"], out=done.run.path, device="cpu")
     assert again.records == done.records
+
+
+def test_samples_drawn_otherwise_are_drawn_again(
+    done: diffprobe.Experiment, tiny_config: Config
+) -> None:
+    """In other batches the noise is another, and the file's name the same."""
+    sampling = replace(tiny_config.sampling, batch_size=5)
+    other = run_experiment(
+        replace(tiny_config, sampling=sampling), ["samples"], out=done.run.path, device="cpu"
+    )
+    assert other.samples_path == done.samples_path
+    assert other.samples is not None
+    assert done.samples is not None
+    assert other.samples.sampler["batch_size"] == 5
+    assert not torch.equal(other.samples.images, done.samples.images)
+    again = run_experiment(tiny_config, ["samples"], out=done.run.path, device="cpu")
+    assert again.samples is not None
+    assert torch.equal(again.samples.images, done.samples.images)
 
 
 def test_it_writes_its_page(done: diffprobe.Experiment) -> None:

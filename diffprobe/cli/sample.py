@@ -1,6 +1,5 @@
 """`diffprobe sample`."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -53,8 +52,8 @@ def command(
     """Draw images from a checkpoint and store them with the resolved sampler."""
     from diffprobe.foundations import progress
     from diffprobe.foundations.devices import resolve_device
-    from diffprobe.models import find_checkpoint, load_denoiser
-    from diffprobe.sampling import sample, samples_name
+    from diffprobe.models import find_checkpoint
+    from diffprobe.sampling import sample_checkpoint, samples_name
     from diffprobe.training.run_folder import run_of_checkpoint
 
     found = find_checkpoint(checkpoint)
@@ -81,10 +80,13 @@ def command(
         opt.print_json({"file": str(target), **{k: settings[k] for k in ("sampler", "sampling")}})
         return
     opt.show_warnings()
-    denoiser = load_denoiser(found.path, config.weights, resolve_device(device))
-    shape = config.dataset().image_shape
-    settings = replace(config.sampling, weights=config.weights)
-    samples = sample(denoiser, shape, config.sampler, settings, progress.terminal)
+    samples = sample_checkpoint(
+        found.path,
+        config,
+        config.dataset().image_shape,
+        resolve_device(device),
+        progress.terminal,
+    )
     samples.save(target)
     if as_json:
         opt.print_json({"file": str(target), "sampler": samples.sampler})

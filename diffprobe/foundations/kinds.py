@@ -150,7 +150,7 @@ def find(role: str, name: str) -> type[Kind]:
         return announced(role)[name].load()
     if (lent := _lent(role, name)) is not None:
         return lent
-    raise unknown_name(f"{role.replace('_', '-')}.name", name, names(role))
+    raise unknown_name(f"{role}.name", name, names(role))
 
 
 def _ours(role: str, room: str) -> list[Announcement]:

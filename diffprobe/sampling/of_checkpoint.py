@@ -1,0 +1,47 @@
+"""Sampling from a checkpoint as a configuration says."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from diffprobe.config import Config, SamplingConfig
+from diffprobe.foundations.progress import Progress, silent
+from diffprobe.models.checkpoint import load_denoiser
+from diffprobe.sampling.sampler import sample
+from diffprobe.sampling.samples import Samples, load_samples
+
+
+def sample_checkpoint(
+    folder: Path,
+    config: Config,
+    image_shape: tuple[int, int, int],
+    device: torch.device | str = "cpu",
+    progress: Progress = silent,
+) -> Samples:
+    """Draw images from a run's checkpoint.
+
+    Args:
+        folder: Of the checkpoint.
+        config: Of its run: sampler, how many images, which weights.
+        image_shape: C, H, W.
+        device: Where to work.
+        progress: Called as tqdm is.
+    """
+    denoiser = load_denoiser(folder, config.weights, device)
+    return sample(denoiser, image_shape, config.sampler, _resolved(config), progress)
+
+
+def sampled_before(path: Path, config: Config) -> Samples | None:
+    """Return the samples in a file, if they were drawn as a configuration says."""
+    if not path.exists():
+        return None
+    found = load_samples(path)
+    # A file's name tells step, weights and sampler; noise depends on how images go together, too.
+    wanted = _resolved(config)
+    same = all(found.sampler.get(key) == value for key, value in vars(wanted).items())
+    return found if same else None
+
+
+def _resolved(config: Config) -> SamplingConfig:
+    return replace(config.sampling, weights=config.weights)
