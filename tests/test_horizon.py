@@ -180,7 +180,7 @@ def test_a_branch_may_have_a_schedule_of_its_own(
     config: Config, thirty: Path, tmp_path: Path
 ) -> None:
     """Up to the branch a rate that nobody has seen; from then on as a run with that schedule."""
-    later = replace(config, learning_rate=TwoStageConfig(1e-3, 1e-4, at=20, warmup_steps=0))
+    later = replace(config, learning_rate=TwoStageConfig(1e-3, second=1e-4, at=20, warmup_steps=0))
     branch = Branch(thirty, 20)
     run = train(with_training(later, steps=40), tmp_path / "branch", "cpu", branch=branch)
     whole = train(with_training(later, steps=40), tmp_path / "whole", "cpu")
@@ -356,8 +356,6 @@ def test_levels_average_to_the_whole(size: int, levels: int, config: Config) -> 
     sizes = np.array([len(part) for part in np.array_split(np.arange(size), min(levels, size))])
     assert len(found.by_level) == len(sizes)
     assert found.loss == pytest.approx((np.array(found.by_level) * sizes).sum() / size, rel=1e-5)
-    edges = validation.level_edges()
-    assert edges == sorted(set(edges))
     # Each part is the error of its own images.
     last = slice(size - int(sizes[-1]), size)
     wanted, target = trainer.objective.predicted(
@@ -365,7 +363,7 @@ def test_levels_average_to_the_whole(size: int, levels: int, config: Config) -> 
     )
     error = (wanted - target).square().mean().item()
     assert found.by_level[-1] == pytest.approx(error, rel=1e-5)
-    assert int(validation.t[last][0]) == edges[-1]
+    assert (validation.t.diff() > 0).all()  # least noise first
 
 
 def test_the_metrics_tell_each_level(thirty: Path) -> None:

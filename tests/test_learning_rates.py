@@ -108,9 +108,11 @@ def test_the_decay_is_a_share_of_the_steps() -> None:
 
 
 def test_two_stages() -> None:
-    rates = TwoStageConfig(PEAK, 0.01, at=50, warmup_steps=WARMUP).array(STEPS)
+    rates = TwoStageConfig(PEAK, second=0.01, at=50, warmup_steps=WARMUP).array(STEPS)
     assert rates == pytest.approx([warm(step) for step in range(50)] + [0.01] * 50)
-    assert TwoStageConfig(PEAK, 0.01, at=500, warmup_steps=0).array(STEPS) == pytest.approx(PEAK)
+    assert TwoStageConfig(PEAK, second=0.01, at=500, warmup_steps=0).array(STEPS) == pytest.approx(
+        PEAK
+    )
 
 
 def test_rates_from_a_file(tmp_path: Path) -> None:

@@ -292,3 +292,25 @@ def test_a_checkpoint_outside_its_run_has_no_known_dataset(
     folder = tmp_path / "deep" / "er" / "foreign"
     shutil.copytree(tiny_run / "checkpoints" / "step-000030", folder)
     assert open_subject(folder, tiny_config, dataset=tiny_config.dataset()).run is None
+
+
+def test_along_training_the_optimum_is_measured_once(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a glance; every checkpoint still gets a number of its own."""
+    measured: list[str] = []
+    original = beside.measure
+
+    def counting(denoiser: Any, *arguments: Any, **options: Any) -> Any:
+        if "levels" in options:  # what `measure_level` asks for
+            measured.append(type(denoiser).__name__)
+        return original(denoiser, *arguments, **options)
+
+    monkeypatch.setattr(beside, "measure", counting)
+    results = run_probes(open_subject(tiny_run), ["locality"], out=tmp_path / "one")
+    assert measured == []
+    results = run_probes(open_subject(tiny_run), steps="all", out=tmp_path / "all")
+    assert sorted(measured) == ["BayesDenoiser", *["NetworkDenoiser"] * 3]
+    assert results.along is not None
+    ldr = [row["ldr"]["value"] for row in results.along.rows()]
+    assert len(set(ldr)) == 3

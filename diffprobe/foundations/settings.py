@@ -7,7 +7,6 @@ A field whose metadata names a `role` holds a kind of that role, chosen by the k
 import dataclasses
 import functools
 import sys
-import types
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -235,12 +234,6 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return value
     if origin is tuple:
         return _convert_tuple(arguments, value, where)
-    if origin in (dict, Mapping):
-        return {str(k): _convert(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
-    if origin is types.UnionType:
-        return _convert(next(a for a in arguments if a is not type(None)), value, where)
-    if hint is Any:
-        return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if hint is str and isinstance(value, int) and not isinstance(value, bool):

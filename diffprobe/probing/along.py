@@ -126,6 +126,7 @@ def follow(
     """
     kinds = {name: kind for name, kind in kinds.items() if kind.along}
     moments = []
+    oracles: dict[str, dict[str, Any]] = {name: {} for name in kinds}
     for checkpoint in subject.progress(
         list_checkpoints(run.path), desc="along training", unit="checkpoint"
     ):
@@ -137,7 +138,7 @@ def follow(
             step=checkpoint.step,
             progress=subject.progress if asked else silent,
         )
-        moments.append(_moment(then, checkpoint, kinds, folder, asked))
+        moments.append(_moment(then, checkpoint, kinds, folder, asked, oracles))
     grammar = subject.dataset.grammar if subject.dataset else None
     config = subject.config
     return Along(
@@ -162,6 +163,7 @@ def _moment(
     kinds: Mapping[str, ProbeKind],
     folder: Path,
     asked: bool,
+    oracles: Mapping[str, dict[str, Any]],
 ) -> Moment:
     cache = folder / "cache" / checkpoint.path.name
     summaries: dict[str, dict[str, Any]] = {}
@@ -172,7 +174,8 @@ def _moment(
             results = measured(kind, subject, place / "cache")
             write_record(place / f"{name}.json", numbers(results))
         else:
-            glance = kind.glance(subject, keep_of(name, subject, cache, kind, kind.reads))
+            keep = keep_of(name, subject, cache, kind, kind.reads, oracles[name])
+            glance = kind.glance(subject, keep)
             if glance is None:
                 continue
             results = dict(glance)

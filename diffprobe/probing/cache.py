@@ -6,7 +6,7 @@ there, so that a probe that was interrupted goes on with the next part.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,11 +27,20 @@ class Keep:
         folder: Where parts are stored; None stores nothing.
         probe: Name of the probe.
         settings: Everything that determines the result, in terms of JSON.
+        once: Parts that other networks beside the same oracles have found; the network's own is
+            never taken from there.
     """
 
-    def __init__(self, folder: Path | None, probe: str, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        probe: str,
+        settings: Mapping[str, Any],
+        once: MutableMapping[str, Any] | None = None,
+    ) -> None:
         self.folder = folder
         self.probe = probe
+        self.once: MutableMapping[str, Any] = {} if once is None else once
         self.key = json.dumps({"diffprobe": __version__, **settings}, sort_keys=True)
 
     def __call__(self, part: str, cls: type[Result], compute: Callable[[], Result]) -> Result:
@@ -42,13 +51,15 @@ class Keep:
             cls: The dataclass that `compute` returns.
             compute: Measures it.
         """
-        if self.folder is None:
-            return compute()
-        path = self.folder / f"{self.probe}-{part}.npz"
-        found = self._load(path, cls)
+        path = None if self.folder is None else self.folder / f"{self.probe}-{part}.npz"
+        found = None if path is None else self._load(path, cls)
         if found is None:
-            found = compute()
-            self._store(path, found)
+            known: Result | None = self.once.get(part)
+            found = compute() if known is None else known
+            if path is not None:
+                self._store(path, found)
+        if part != "network":
+            self.once[part] = found
         return found
 
     def _store(self, path: Path, result: Any) -> None:

@@ -57,7 +57,8 @@ class ProbeKind(Kind, ABC):
     def glance(self, subject: "Subject", keep: "Keep") -> "Mapping[str, Any] | None":
         """Measure what is followed along training where nobody asked for this probe by name.
 
-        It is done for every checkpoint, and so must be quick.
+        It is done for every checkpoint, and so must be quick. Parts other than "network" are
+        measured once: they must not depend on the network.
 
         Returns:
             Part -> result; None where there is nothing quick to measure.

@@ -1,6 +1,6 @@
 """One probe measured on one subject: where its parts are kept, and what is written of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,12 @@ def measured(kind: ProbeKind, subject: Subject, cache: Path) -> dict[str, Any]:
 
 
 def keep_of(
-    name: str, subject: Subject, cache: Path, settings: Any, reads: tuple[str, ...]
+    name: str,
+    subject: Subject,
+    cache: Path,
+    settings: Any,
+    reads: tuple[str, ...],
+    once: MutableMapping[str, Any] | None = None,
 ) -> Keep:
     """Return what keeps the parts of something measured of a subject.
 
@@ -34,6 +39,7 @@ def keep_of(
         cache: The folder.
         settings: A dataclass, part of the key.
         reads: Other settings in the key, `section.key` or whole sections of the configuration.
+        once: See `Keep`.
     """
     everything = to_settings(subject.config)
     # Where no settings of a probe are given its defaults are in force.
@@ -52,7 +58,7 @@ def keep_of(
         **subject.identity,
     }
     known = subject.identity["denoiser"] is not None
-    return Keep(cache if known else None, name, key)
+    return Keep(cache if known else None, name, key, once)
 
 
 def numbers(results: Mapping[str, Any]) -> dict[str, Any]:

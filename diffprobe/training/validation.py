@@ -49,10 +49,6 @@ class ValidationBatch:
         self.batch_size = settings.batch_size
         self.parts = min(settings.validation_levels, n)
 
-    def level_edges(self) -> list[int]:
-        """Return the first t of each range of `Validation.by_level`."""
-        return [int(rows[0]) for rows in self.t.tensor_split(self.parts)]
-
     @torch.no_grad()
     def measure(self, network: Any) -> Validation:
         """Return the loss of a network."""

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from diffprobe.foundations.errors import UsageError
@@ -28,16 +29,29 @@ class LearningRateKind(Kind, ABC):
         """
 
 
+@dataclass(frozen=True)
 class Warmed(LearningRateKind):
     """A schedule that rises over `warmup_steps` to `peak`."""
 
-    peak: float
-    warmup_steps: int
+    peak: float = 1e-3
+    warmup_steps: int = 50
 
     def __post_init__(self) -> None:
         check_rate(peak=self.peak)
         if self.warmup_steps < 0:
             raise UsageError(f"warmup_steps must not be negative, but {self.warmup_steps}")
+
+
+class OfDiffusers(Warmed):
+    """A schedule that diffusers has under the same name."""
+
+    def array(self, steps: int) -> "NDArray[float64]":
+        """Return the rates; see `LearningRateKind.array`."""
+        return of_diffusers(self.name, self.peak, self.warmup_steps, steps, **self.options())
+
+    def options(self) -> dict[str, Any]:
+        """Return what diffusers' schedule takes beside the warm-up."""
+        return {}
 
 
 def check_rate(**rates: float) -> None:

@@ -1,23 +1,17 @@
 """Polynomial decay."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar
 
 from diffprobe.foundations.errors import UsageError
-from diffprobe.training.learning_rates import Warmed, of_diffusers
-
-if TYPE_CHECKING:
-    from numpy import float64
-    from numpy.typing import NDArray
+from diffprobe.training.learning_rates import OfDiffusers
 
 
 @dataclass(frozen=True)
-class PolynomialConfig(Warmed):
+class PolynomialConfig(OfDiffusers):
     """Linear warm-up, then (1 - r)^power over the rest of the steps, r from 0 to 1."""
 
     name: ClassVar[str] = "polynomial"
-    peak: float = 1e-3
-    warmup_steps: int = 50
     power: float = 1.0
 
     def __post_init__(self) -> None:
@@ -25,7 +19,6 @@ class PolynomialConfig(Warmed):
         if not 0 < self.power < float("inf"):
             raise UsageError(f"power must be positive, not {self.power}")
 
-    def array(self, steps: int) -> "NDArray[float64]":
-        """Return the rates; see `LearningRateKind.array`."""
-        # diffusers' own end of 1e-7 is measured against an optimizer's rate, here 1.
-        return of_diffusers(self.name, self.peak, self.warmup_steps, steps, power=self.power)
+    def options(self) -> dict[str, Any]:
+        """Return the power; the end, 1e-7 of diffusers', is measured against a peak of 1."""
+        return {"power": self.power}

@@ -16,10 +16,8 @@ class TwoStageConfig(Warmed):
     """Linear warm-up, `peak` up to step `at`, and `second` from then on."""
 
     name: ClassVar[str] = "two-stage"
-    peak: float = 1e-3
     second: float = 1e-4
     at: int = 1000
-    warmup_steps: int = 50
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -23,8 +23,6 @@ class WSDConfig(Warmed):
     """
 
     name: ClassVar[str] = "wsd"
-    peak: float = 1e-3
-    warmup_steps: int = 50
     decay: float = 0.2
     final: float = 0.0
     shape: Literal["linear", "sqrt", "cosine", "exponential"] = "sqrt"
