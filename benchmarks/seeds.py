@@ -18,13 +18,13 @@ from typing import Any
 
 import torch
 
-from diffprobe.config import resolve
 from diffprobe.evaluation.verdicts import judge
 from diffprobe.foundations import progress
 from diffprobe.foundations.intervals import over_runs
 from diffprobe.foundations.records import estimate, interval
 from diffprobe.models import load_denoiser
 from diffprobe.probing import open_subject, run_probes
+from diffprobe.resolution import resolve
 from diffprobe.sampling import sample
 from diffprobe.training import train
 

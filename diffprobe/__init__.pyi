@@ -1,6 +1,4 @@
 from .config import Config as Config
-from .config import preset_names as preset_names
-from .config import resolve as resolve
 from .datasets.glyphs import Glyphs as Glyphs
 from .datasets.symbol_images import SymbolImages as SymbolImages
 from .evaluation.verdicts import judge as judge
@@ -16,6 +14,8 @@ from .probing.subject import open_subject as open_subject
 from .probing.subject import subject_of as subject_of
 from .probing.suite import run_probes as run_probes
 from .report.build import report_samples as report_samples
+from .resolution import preset_names as preset_names
+from .resolution import resolve as resolve
 from .sampling.sampler import sample as sample
 from .sampling.samples import load_samples as load_samples
 from .training.loop import train as train

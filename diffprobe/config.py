@@ -1,27 +1,22 @@
-"""Configuration: frozen dataclasses, read from TOML, environment and `--set`, written as JSON.
+"""Configuration: frozen dataclasses, everything that determines a run.
 
-Precedence: command line over environment over file over default. Unknown keys are refused with
-the nearest valid name. What a section chooses by `name` is a kind; see `foundations.kinds`.
+What a section chooses by `name` is a kind; see `foundations.kinds`. Where settings come from is
+said in `diffprobe.resolution`.
 """
 
 import dataclasses
 import json
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from diffprobe.foundations.errors import UsageError, unknown_name
-from diffprobe.foundations.kinds import Kind, find, names
+from diffprobe.foundations.kinds import Kind, find
 from diffprobe.foundations.settings import (
-    Settings,
     build,
     check_positive,
     chosen,
     overlay,
-    resolved,
     several,
     to_settings,
 )
@@ -38,8 +33,6 @@ if TYPE_CHECKING:
     from diffprobe.training.learning_rates import LearningRateKind
     from diffprobe.training.objectives import ObjectiveKind
     from diffprobe.training.optimizers import OptimizerKind
-
-ENVIRONMENT_PREFIX = "DIFFPROBE_"
 
 
 @dataclass(frozen=True)
@@ -207,6 +200,10 @@ TRAINED = (
 )
 
 
+# Section that holds several kinds -> their role.
+SEVERAL = {f.name: f.metadata["role"] for f in dataclasses.fields(Config) if f.metadata.get("many")}
+
+
 def from_settings(settings: Mapping[str, Any]) -> Config:
     """Build a configuration from nested settings, with defaults for what they leave out.
 
@@ -216,7 +213,9 @@ def from_settings(settings: Mapping[str, Any]) -> Config:
         UsageError: At an unknown section or key, naming the nearest, or a value of a wrong type.
     """
     defaults = to_settings(Config())
-    kept = {key: value for key, value in defaults.items() if key not in _SEVERAL & settings.keys()}
+    kept = {
+        key: value for key, value in defaults.items() if key not in SEVERAL.keys() & settings.keys()
+    }
     return build(Config, overlay(kept, settings))
 
 
@@ -243,125 +242,3 @@ def _sections(settings: Mapping[str, Any], path: str) -> Iterator[str]:
 
 def _is_of_tables(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
-
-
-def resolve(
-    *,
-    preset: str | None = None,
-    file: Path | None = None,
-    base: Mapping[str, Any] | None = None,
-    environment: Mapping[str, str] | None = None,
-    assignments: Sequence[str] = (),
-) -> Config:
-    """Return the configuration of one command.
-
-    Args:
-        preset: Name of a shipped TOML file.
-        file: A TOML file, laid over the preset.
-        base: Settings under everything else, such as those of an existing run.
-        environment: Variables; `DIFFPROBE_TRAINING_STEPS=100` sets `training.steps`.
-        assignments: `section.key=value` each, over everything else.
-
-    Raises:
-        UsageError: If a source is missing, malformed, or names what does not exist.
-    """
-    layers: list[Mapping[str, Any]] = [base or {}]
-    if preset is not None:
-        layers.append(read_preset(preset))
-    if file is not None:
-        layers.append(_read_toml(file))
-    layers.append(_from_environment(environment or {}))
-    layers += [_parse_assignment(a) for a in assignments]
-    settings: Settings = {}
-    for layer in layers:
-        settings = overlay(settings, layer)
-    return resolved(from_settings(settings))
-
-
-def preset_names() -> list[str]:
-    """Return the names of the shipped presets."""
-    folder = files("diffprobe") / "presets"
-    return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name[-5:] == ".toml")
-
-
-def read_preset(name: str) -> Settings:
-    """Return a shipped preset's settings; UsageError with the nearest names if there is none."""
-    if name not in preset_names():
-        raise unknown_name("preset", name, preset_names())
-    return tomllib.loads((files("diffprobe") / "presets" / f"{name}.toml").read_text("utf-8"))
-
-
-def preset_summary(name: str) -> str:
-    """Return the comment on the first line of a preset's file."""
-    text = (files("diffprobe") / "presets" / f"{name}.toml").read_text("utf-8")
-    return text.splitlines()[0].removeprefix("#").strip()
-
-
-def _read_toml(path: Path) -> Settings:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise UsageError(f"no configuration file at {path}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}") from error
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-
-
-# Variables that are options of the command line, not settings.
-_OPTION_VARIABLES = {"DIFFPROBE_DEVICE", "DIFFPROBE_SEED"}
-
-
-def _from_environment(environment: Mapping[str, str]) -> Settings:
-    # The longest first: learning_rate before a section called learning.
-    sections = sorted((f.name for f in dataclasses.fields(Config)), key=len, reverse=True)
-    settings: Settings = {}
-    for variable, value in environment.items():
-        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in _OPTION_VARIABLES:
-            continue
-        rest = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
-        section = next((s for s in sections if rest.startswith(f"{s}_")), None)
-        if section is None:
-            valid = [f"{ENVIRONMENT_PREFIX}{s.upper()}_…" for s in sections]
-            raise unknown_name("environment variable", variable, [*valid, *_OPTION_VARIABLES])
-        key = rest.removeprefix(f"{section}_")
-        path = _path_in_several(_SEVERAL[section], key) if section in _SEVERAL else [key]
-        settings = overlay(settings, {section: _nested(path, _parse_value(value))})
-    return settings
-
-
-# Section that holds several kinds -> their role.
-_SEVERAL = {
-    f.name: f.metadata["role"] for f in dataclasses.fields(Config) if f.metadata.get("many")
-}
-
-
-def _path_in_several(role: str, key: str) -> list[str]:
-    """Part EMA_DECAY, or HIDDEN_STATES_LEVELS, into the name of a kind and its key."""
-    known = sorted(names(role), key=len, reverse=True)
-    for name in known:
-        if key.startswith(f"{name.replace('-', '_')}_"):
-            return [name, key[len(name) + 1 :]]
-    return key.split("_", 1)
-
-
-def _parse_assignment(assignment: str) -> Settings:
-    path, equals, value = assignment.partition("=")
-    keys = [key.strip() for key in path.split(".")]
-    if not equals or not all(keys) or (len(keys) == 1 and keys[0] not in _SEVERAL):
-        raise UsageError(f"{assignment!r} is not of the form section.key=value")
-    return _nested(keys, _parse_value(value.strip()))
-
-
-def _nested(keys: Sequence[str], value: Any) -> Settings:
-    for key in reversed(keys):
-        value = {key: value}
-    settings: Settings = value
-    return settings
-
-
-def _parse_value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text  # a bare word is a string

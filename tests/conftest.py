@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from diffprobe.config import Config, resolve
+from diffprobe.config import Config
+from diffprobe.resolution import resolve
 from diffprobe.training import train
 
 TINY = [

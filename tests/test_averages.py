@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from diffprobe.config import Config, from_settings, resolve
+from diffprobe.config import Config, from_settings
 from diffprobe.foundations.errors import CheckpointError, UsageError
 from diffprobe.foundations.settings import to_settings
 from diffprobe.models import load_denoiser
+from diffprobe.resolution import resolve
 from diffprobe.training import loop, train
 from diffprobe.training.averages import AverageKind
 from diffprobe.training.averages.ema import EMAConfig

@@ -3,11 +3,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from diffprobe.config import from_settings, preset_names, resolve
+from diffprobe.config import from_settings
 from diffprobe.datasets import Automaton, ContextFree, WordList
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.settings import to_settings
 from diffprobe.models import load_denoiser
+from diffprobe.resolution import preset_names, resolve
 from diffprobe.training import train
 
 

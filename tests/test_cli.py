@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from diffprobe.cli import COMMANDS, run
-from diffprobe.config import Config, preset_names, resolve, to_toml
+from diffprobe.config import Config, to_toml
 from diffprobe.models import list_checkpoints
+from diffprobe.resolution import preset_names, resolve
 
 GOLDEN = Path(__file__).parent / "golden"
 

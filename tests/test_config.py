@@ -6,21 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffprobe.config import (
-    Config,
-    TrainingConfig,
-    from_settings,
-    preset_names,
-    preset_summary,
-    read_preset,
-    resolve,
-    to_toml,
-)
+from diffprobe.config import Config, TrainingConfig, from_settings, to_toml
 from diffprobe.datasets.grammars.digit_sum import DigitSumConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.settings import differences, to_settings
 from diffprobe.models import parameter_count
 from diffprobe.models.networks.mlp import MLPConfig
+from diffprobe.resolution import preset_names, preset_summary, read_preset, resolve
 
 
 def test_command_line_over_environment_over_file_over_default(tmp_path: Path) -> None:

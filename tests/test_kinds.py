@@ -55,7 +55,7 @@ def test_the_kinds_are_read_without_torch() -> None:
         "from diffprobe.foundations.settings import to_settings\n"
         "for role in kinds.ROOMS:\n"
         "    for name in kinds.announced(role): kinds.find(role, name)\n"
-        "from diffprobe.config import Config, preset_names, resolve\n"
+        "from diffprobe.resolution import preset_names, resolve\n"
         "for name in preset_names(): to_settings(resolve(preset=name))\n"
         "print(sorted({'torch', 'diffusers', 'matplotlib', 'numpy'} & set(sys.modules)))"
     )
@@ -195,6 +195,9 @@ def test_a_package_outside_brings_its_own(site: Path, tmp_path: Path) -> None:
     assert listed["grammar"]["no-double-one"] == "from diffprobe-outside"
     shown = diffprobe(site, tmp_path, "kinds", "network", "local-conv")
     assert "radius = 2" in shown
+    assert "How large the denoiser's output is" in " ".join(
+        diffprobe(site, tmp_path, "probe", "--help").split()
+    )
     (tmp_path / "mine.toml").write_text(PRESET)
     trained = json.loads(
         diffprobe(site, tmp_path, "train", "--config", "mine.toml", "--out", "run", "--json")

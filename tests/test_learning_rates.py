@@ -8,9 +8,10 @@ import pytest
 import torch
 from diffusers.optimization import get_scheduler
 
-from diffprobe.config import Config, resolve
+from diffprobe.config import Config
 from diffprobe.foundations import kinds
 from diffprobe.foundations.errors import UsageError
+from diffprobe.resolution import resolve
 from diffprobe.training import train
 from diffprobe.training.learning_rates import LearningRateKind
 from diffprobe.training.learning_rates.constant import ConstantConfig
@@ -110,9 +111,8 @@ def test_the_decay_is_a_share_of_the_steps() -> None:
 def test_two_stages() -> None:
     rates = TwoStageConfig(PEAK, second=0.01, at=50, warmup_steps=WARMUP).array(STEPS)
     assert rates == pytest.approx([warm(step) for step in range(50)] + [0.01] * 50)
-    assert TwoStageConfig(PEAK, second=0.01, at=500, warmup_steps=0).array(STEPS) == pytest.approx(
-        PEAK
-    )
+    late = TwoStageConfig(PEAK, second=0.01, at=500, warmup_steps=0)
+    assert late.array(STEPS) == pytest.approx(PEAK)
 
 
 def test_rates_from_a_file(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from torch import Tensor
 
-from diffprobe.config import resolve, to_toml
+from diffprobe.config import to_toml
 from diffprobe.datasets import Automaton, ContextFree, Corrupted, Grammar, Mixture, WordList
 from diffprobe.datasets.grammars.dyck import DyckConfig
 from diffprobe.datasets.grammars.mixture import Component, MixtureConfig
@@ -19,6 +19,7 @@ from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.datasets.inference import overlapping
 from diffprobe.datasets.inference.mixture import share_a_word
 from diffprobe.foundations.errors import UsageError
+from diffprobe.resolution import resolve
 
 LENGTH, SYMBOLS = 3, 3
 EVERY = torch.tensor(list(itertools.product(range(SYMBOLS), repeat=LENGTH)))

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffprobe.config import resolve
 from diffprobe.foundations import kinds
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models import MLP
+from diffprobe.resolution import resolve
 from diffprobe.training.optimizers import OptimizerKind
 from diffprobe.training.state import TrainingState
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import diffprobe
-from diffprobe.config import preset_names
+from diffprobe.resolution import preset_names
 
 ROOT = Path(__file__).parent.parent
 

@@ -12,13 +12,14 @@ import pytest
 from test_suite import quick
 
 from diffprobe.cli import run
-from diffprobe.config import Config, ProbeConfig, SamplingConfig, from_settings, resolve
+from diffprobe.config import Config, ProbeConfig, SamplingConfig, from_settings
 from diffprobe.foundations import kinds
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.settings import to_settings
 from diffprobe.probes.locality import LocalityConfig
 from diffprobe.probing import Keep, open_subject, run_probes
 from diffprobe.probing.suite import known_probes
+from diffprobe.resolution import resolve
 
 NAMES = sorted(kinds.announced("probe"))
 

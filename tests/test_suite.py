@@ -314,3 +314,16 @@ def test_along_training_the_optimum_is_measured_once(
     assert results.along is not None
     ldr = [row["ldr"]["value"] for row in results.along.rows()]
     assert len(set(ldr)) == 3
+
+
+def test_results_are_a_table(tiny_run: Path, tmp_path: Path) -> None:
+    results = run_probes(open_subject(tiny_run), ["locality"], out=tmp_path)
+    frame = results.to_frame().set_index("number")
+    levels = results.summary()["probes"]["locality"]["levels"]
+    told = [level["ldr"]["network"]["value"] for level in levels]
+    shown = [frame.loc[f"levels {i} ldr network"] for i in range(len(levels))]
+    assert [row.value for row in shown] == pytest.approx(told, nan_ok=True)
+    assert np.isfinite(told).any()
+    assert all(row.probe == "locality" for row in shown)
+    assert "levels 0 ldr network" in results._repr_html_()
+    assert repr(results) == f"<ProbeResults of tiny: locality, in {tmp_path}>"

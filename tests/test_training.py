@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from diffprobe.config import Config, resolve, to_toml
+from diffprobe.config import Config, to_toml
 from diffprobe.datasets.stream import FiniteWords
 from diffprobe.datasets.streams.finite import FiniteConfig
 from diffprobe.foundations.errors import (
@@ -29,6 +29,7 @@ from diffprobe.models.networks import NetworkKind
 from diffprobe.models.networks.mlp import MLPConfig
 from diffprobe.models.networks.transformer import TransformerConfig
 from diffprobe.models.networks.unet import UNetConfig
+from diffprobe.resolution import resolve
 from diffprobe.training import RunFolder, loop, train
 from diffprobe.training.horizon import checkpoint_steps
 from diffprobe.training.learning_rates.constant import ConstantConfig

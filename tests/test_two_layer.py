@@ -10,7 +10,7 @@ from diffusers.models.unets.unet_2d import UNet2DOutput
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from diffprobe.config import Config, ProbeConfig, resolve
+from diffprobe.config import Config, ProbeConfig
 from diffprobe.datasets import Glyphs, SymbolImages, hypercube
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
@@ -22,6 +22,7 @@ from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.probes.two_layer import TwoLayerConfig, figures, losses, neurons
 from diffprobe.probing.cache import Keep
 from diffprobe.probing.subject import subject_of
+from diffprobe.resolution import resolve
 from diffprobe.training import train
 from diffprobe.training.run_folder import RunFolder
 

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 import click
 
-from diffprobe.config import Config, from_settings, preset_names, resolve
+from diffprobe.config import Config, from_settings
 from diffprobe.foundations.errors import UsageError
+from diffprobe.resolution import preset_names, resolve
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Number = TypeVar("Number", int, float)

@@ -3,14 +3,9 @@
 import click
 
 from diffprobe.cli.options import json_option, options, print_json
-from diffprobe.config import (
-    from_settings,
-    preset_names,
-    preset_summary,
-    read_preset,
-    to_toml,
-)
+from diffprobe.config import from_settings, to_toml
 from diffprobe.foundations.settings import to_settings
+from diffprobe.resolution import preset_names, preset_summary, read_preset
 
 
 @click.command()

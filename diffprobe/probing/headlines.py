@@ -40,6 +40,29 @@ def in_words(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def rows_of(content: Any, path: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
+    """Yield a row for each estimate, rate or area that a summary holds: where, value, low, high.
+
+    >>> list(rows_of({"levels": [{"ldr": {"value": 0.5, "low": 0.4, "high": 0.6}}]}))
+    [{'number': 'levels 0 ldr', 'value': 0.5, 'low': 0.4, 'high': 0.6}]
+    """
+    if isinstance(content, Rate | Auroc):
+        content = {key: getattr(content, key) for key in ("value", "low", "high")}
+    if isinstance(content, Mapping) and set(content) >= {"value", "low", "high"}:
+        told = {key: _finite_or_none(content[key]) for key in ("value", "low", "high")}
+        yield {"number": " ".join(path), **told}
+    elif isinstance(content, Mapping):
+        for key, value in content.items():
+            yield from rows_of(value, (*path, str(key)))
+    elif isinstance(content, list | tuple):
+        for index, value in enumerate(content):
+            yield from rows_of(value, (*path, str(index)))
+
+
+def _finite_or_none(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
 def network_estimates(
     content: Any, path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], float, float, float]]:

@@ -52,6 +52,16 @@ def local_dependency_ratios(energies: Tensor, variant: str = "squared") -> Tenso
     return _told(jackknife(of, energies), energies)
 
 
+def share_among(ratios: Tensor, sources: Tensor, told: Tensor) -> tuple[Tensor, Interval]:
+    """Return each input's ratio, and their mean, over those inputs alone that are `told (N,)`.
+
+    Returns:
+        (N,), NaN for the others; and the mean with the resolution at which shares are told.
+    """
+    kept = ratios.where(told, math.nan)
+    return kept, intervals.mean(kept, sources, resolution=intervals.RESOLUTION)
+
+
 def pooled_ratio(energies: Tensor, variant: str, sources: Tensor | None = None) -> Interval:
     """Return the ratio of the means over inputs, ruled by those on which much depends: ().
 

@@ -17,16 +17,18 @@ from diffprobe.config import Config
 from diffprobe.foundations import kinds
 from diffprobe.foundations.errors import UsageError, unknown_name
 from diffprobe.foundations.records import write_record
+from diffprobe.foundations.tables import Table
 from diffprobe.probing import along_figures
 from diffprobe.probing.along import Along, follow
 from diffprobe.probing.contract import ProbeKind
+from diffprobe.probing.headlines import rows_of
 from diffprobe.probing.measuring import measured, numbers
 from diffprobe.probing.subject import Subject
 from diffprobe.probing.trends import draw_trends
 
 
-@dataclass(frozen=True)
-class ProbeResults:
+@dataclass(frozen=True, repr=False)
+class ProbeResults(Table):
     """What the probes found, and where it is written.
 
     Attributes:
@@ -74,6 +76,17 @@ class ProbeResults:
             "dynamics": self.along.rows() if self.along is not None else None,
             "figures": [str(p) for p in sorted(self.folder.glob("*.png"))],
         }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each estimate of every probe, None where a number is not defined."""
+        return [
+            {"probe": name, **row}
+            for name, summary in self.summary()["probes"].items()
+            for row in rows_of(summary)
+        ]
+
+    def __repr__(self) -> str:
+        return f"<ProbeResults of {self.subject.name}: {', '.join(self.results)}, in {self.folder}>"
 
     def lines(self, *only: str) -> list[str]:
         """Return what was found in words, by all probes or `only` some; ± is a 95 % interval."""

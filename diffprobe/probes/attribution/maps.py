@@ -25,7 +25,7 @@ from torch.nn.functional import one_hot
 from diffprobe.config import ProbeConfig
 from diffprobe.datasets import ImageSet, SymbolImages
 from diffprobe.foundations.errors import UsageError, unknown_name
-from diffprobe.foundations.intervals import Interval, mean, ratio
+from diffprobe.foundations.intervals import RESOLUTION, Interval, mean, ratio
 from diffprobe.foundations.progress import Progress, silent
 from diffprobe.foundations.ranks import rank_correlation
 from diffprobe.models.denoiser import Denoiser
@@ -36,9 +36,6 @@ from diffprobe.probes.attribution.ranks import telling
 from diffprobe.probing.jacobian import batches
 from diffprobe.probing.noise_levels import input_sources, noisy_inputs
 from diffprobe.probing.regions import Regions, default_regions
-
-# Shares are told to three digits.
-RESOLUTION = 1e-3
 
 
 @dataclass(frozen=True)

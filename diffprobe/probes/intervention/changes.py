@@ -14,7 +14,6 @@ do not tile the image the rest of it is changed too, and may answer. As with the
 taken for each input and then averaged.
 """
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -31,7 +30,7 @@ from diffprobe.foundations.seeding import generator
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.probes.intervention import InterventionConfig
 from diffprobe.probing.noise_levels import check_level, clean_inputs, input_sources
-from diffprobe.probing.ratio import energy_shares, local_dependency_ratios
+from diffprobe.probing.ratio import energy_shares, local_dependency_ratios, share_among
 from diffprobe.probing.regions import Regions, default_regions
 
 
@@ -67,8 +66,7 @@ class Intervention:
 
     def among(self, told: Tensor) -> "Intervention":
         """Return the same with the local share over those inputs alone that are `told (N,)`."""
-        ratios = self.ratios.where(told, math.nan)
-        share = intervals.mean(ratios, self.sources, resolution=RESOLUTION)
+        ratios, share = share_among(self.ratios, self.sources, told)
         return replace(self, ratios=ratios, local_share=share)
 
 

@@ -25,7 +25,7 @@ from diffprobe.probes.sensitivity import SensitivityConfig
 from diffprobe.probing.jacobian import batches, pixel_energies
 from diffprobe.probing.noise_levels import check_images, input_sources, noisy_inputs
 from diffprobe.probing.output_space import in_space
-from diffprobe.probing.ratio import NO_DEPENDENCE, jackknife
+from diffprobe.probing.ratio import NO_DEPENDENCE, jackknife, share_among
 from diffprobe.probing.regions import Box, Regions, default_regions
 
 
@@ -57,8 +57,7 @@ class Sensitivity:
 
     def among(self, told: Tensor) -> "Sensitivity":
         """Return the same with the local share over those inputs alone that are `told (N,)`."""
-        ratios = self.ratios.where(told, math.nan)
-        share = intervals.mean(ratios, self.sources, resolution=RESOLUTION)
+        ratios, share = share_among(self.ratios, self.sources, told)
         return replace(self, ratios=ratios, local_share=share)
 
 

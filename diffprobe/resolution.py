@@ -1,0 +1,135 @@
+"""Where a configuration comes from: presets, TOML files, environment, and `--set`.
+
+Precedence: command line over environment over file over preset over default. Unknown keys are
+refused with the nearest valid name.
+"""
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from diffprobe.config import SEVERAL, Config, from_settings
+from diffprobe.foundations.errors import UsageError, unknown_name
+from diffprobe.foundations.kinds import names
+from diffprobe.foundations.settings import Settings, overlay, resolved
+
+ENVIRONMENT_PREFIX = "DIFFPROBE_"
+
+
+def resolve(
+    *,
+    preset: str | None = None,
+    file: Path | None = None,
+    base: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    assignments: Sequence[str] = (),
+) -> Config:
+    """Return the configuration of one command.
+
+    Args:
+        preset: Name of a shipped TOML file.
+        file: A TOML file, laid over the preset.
+        base: Settings under everything else, such as those of an existing run.
+        environment: Variables; `DIFFPROBE_TRAINING_STEPS=100` sets `training.steps`.
+        assignments: `section.key=value` each, over everything else.
+
+    Raises:
+        UsageError: If a source is missing, malformed, or names what does not exist.
+    """
+    layers: list[Mapping[str, Any]] = [base or {}]
+    if preset is not None:
+        layers.append(read_preset(preset))
+    if file is not None:
+        layers.append(_read_toml(file))
+    layers.append(_from_environment(environment or {}))
+    layers += [_parse_assignment(a) for a in assignments]
+    settings: Settings = {}
+    for layer in layers:
+        settings = overlay(settings, layer)
+    return resolved(from_settings(settings))
+
+
+def preset_names() -> list[str]:
+    """Return the names of the shipped presets."""
+    folder = files("diffprobe") / "presets"
+    return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name[-5:] == ".toml")
+
+
+def read_preset(name: str) -> Settings:
+    """Return a shipped preset's settings; UsageError with the nearest names if there is none."""
+    if name not in preset_names():
+        raise unknown_name("preset", name, preset_names())
+    return tomllib.loads((files("diffprobe") / "presets" / f"{name}.toml").read_text("utf-8"))
+
+
+def preset_summary(name: str) -> str:
+    """Return the comment on the first line of a preset's file."""
+    text = (files("diffprobe") / "presets" / f"{name}.toml").read_text("utf-8")
+    return text.splitlines()[0].removeprefix("#").strip()
+
+
+def _read_toml(path: Path) -> Settings:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"no configuration file at {path}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from error
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+
+
+# Variables that are options of the command line, not settings.
+_OPTION_VARIABLES = {"DIFFPROBE_DEVICE", "DIFFPROBE_SEED"}
+
+
+def _from_environment(environment: Mapping[str, str]) -> Settings:
+    # The longest first: learning_rate before a section called learning.
+    sections = sorted((f.name for f in dataclasses.fields(Config)), key=len, reverse=True)
+    settings: Settings = {}
+    for variable, value in environment.items():
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in _OPTION_VARIABLES:
+            continue
+        rest = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+        section = next((s for s in sections if rest.startswith(f"{s}_")), None)
+        if section is None:
+            valid = [f"{ENVIRONMENT_PREFIX}{s.upper()}_…" for s in sections]
+            raise unknown_name("environment variable", variable, [*valid, *_OPTION_VARIABLES])
+        key = rest.removeprefix(f"{section}_")
+        path = _path_in_several(SEVERAL[section], key) if section in SEVERAL else [key]
+        settings = overlay(settings, {section: _nested(path, _parse_value(value))})
+    return settings
+
+
+def _path_in_several(role: str, key: str) -> list[str]:
+    """Part EMA_DECAY, or HIDDEN_STATES_LEVELS, into the name of a kind and its key."""
+    known = sorted(names(role), key=len, reverse=True)
+    for name in known:
+        if key.startswith(f"{name.replace('-', '_')}_"):
+            return [name, key[len(name) + 1 :]]
+    return key.split("_", 1)
+
+
+def _parse_assignment(assignment: str) -> Settings:
+    path, equals, value = assignment.partition("=")
+    keys = [key.strip() for key in path.split(".")]
+    if not equals or not all(keys) or (len(keys) == 1 and keys[0] not in SEVERAL):
+        raise UsageError(f"{assignment!r} is not of the form section.key=value")
+    return _nested(keys, _parse_value(value.strip()))
+
+
+def _nested(keys: Sequence[str], value: Any) -> Settings:
+    for key in reversed(keys):
+        value = {key: value}
+    settings: Settings = value
+    return settings
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # a bare word is a string
