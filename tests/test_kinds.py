@@ -195,7 +195,7 @@ def test_a_package_outside_brings_its_own(site: Path, tmp_path: Path) -> None:
     assert listed["grammar"]["no-double-one"] == "from diffprobe-outside"
     shown = diffprobe(site, tmp_path, "kinds", "network", "local-conv")
     assert "radius = 2" in shown
-    assert "How large the denoiser's output is" in " ".join(
+    assert "gain from diffprobe-outside" in " ".join(
         diffprobe(site, tmp_path, "probe", "--help").split()
     )
     (tmp_path / "mine.toml").write_text(PRESET)
