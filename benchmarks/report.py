@@ -46,7 +46,7 @@ def report(grammar: Grammar, symbols: str) -> None:
     between = memory()
     assessing, _ = timed(lambda: assess(images, world))
     print(
-        f"  {type(grammar).__name__:10} {judging:5.1f} s read and judged, {assessing:5.1f} s "
+        f"  {grammar.title:10} {judging:5.1f} s read and judged, {assessing:5.1f} s "
         f"with all that the report tells; {verdicts.legible_rate.value:.1%} legible\n"
         f"             memory {before:.2f} GiB with the images ({images.nbytes / 2**30:.2f}), "
         f"{between:.2f} GiB at most judging, {memory():.2f} GiB at most in all"

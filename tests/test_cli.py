@@ -477,7 +477,7 @@ def test_ctrl_c_anywhere(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("diffprobe.sampling.sample", interrupt)
+    monkeypatch.setattr("diffprobe.sampling.of_checkpoint.sample", interrupt)
     assert run(["sample", "--checkpoint", str(own_run)]) == FAILED
     assert "interrupted; nothing already written was lost" in capsys.readouterr().err
 
@@ -499,7 +499,7 @@ def test_out_of_memory_says_what_to_make_smaller(
     def exhaust(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("diffprobe.sampling.sample", exhaust)
+    monkeypatch.setattr("diffprobe.sampling.of_checkpoint.sample", exhaust)
     assert run(["sample", "--checkpoint", str(own_run)]) == FAILED
     assert "out of memory: do less at once with --set probe.batch_size" in capsys.readouterr().err
 

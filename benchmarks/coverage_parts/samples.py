@@ -123,6 +123,6 @@ def distributions(grammar: Grammar, population: str, n: int, repeats: int) -> It
             if found[name].value is not None:
                 told[name] += 1
                 covered[name] += found[name].low - 1e-9 <= value <= found[name].high + 1e-9
-    where = f"{type(grammar).__name__} {grammar.length}, {population}"
+    where = f"{grammar.title} {grammar.length}, {population}"
     for name, count in told.items():
         yield Row.counted(where, f"{name}, n = {n}", covered[name], count, repeats)
