@@ -15,7 +15,7 @@ from diffprobe.evaluation.assessment import Assessment, assess
 from diffprobe.evaluation.verdicts import Verdicts
 from diffprobe.foundations.devices import resolve_device
 from diffprobe.foundations.errors import UsageError, unknown_name
-from diffprobe.foundations.progress import Progress, silent
+from diffprobe.foundations.progress import Progress
 from diffprobe.foundations.records import plain
 from diffprobe.probing.subject import open_subject
 from diffprobe.probing.suite import ProbeResults, known_probes, run_probes
@@ -83,7 +83,7 @@ def run_experiment(
     steps: Literal["last", "all"] = "last",
     probing: Config | None = None,
     device: str = "auto",
-    progress: Progress = silent,
+    progress: Progress | bool = True,
     branch: Branch | None = None,
 ) -> Experiment:
     """Train a configuration and measure it; what is there already is not done again.
@@ -96,7 +96,7 @@ def run_experiment(
             those that are named as a whole.
         probing: Settings of sampler and probes to probe with, if they are not those of `config`.
         device: "auto", "cpu", "cuda", …
-        progress: Called as tqdm is.
+        progress: Whether to show it, or what is called as tqdm is.
         branch: Another run's step to start from; see `train`.
 
     Raises:

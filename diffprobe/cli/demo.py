@@ -43,7 +43,7 @@ def command(
         steps="all",
         probing=quick.with_probe("attribution", metric_images=0),
         device=device,
-        progress=progress.terminal,
+        progress=progress.shown,
     )
     report = done.report("diffprobe demo: parity strips")
     verdicts = report.verdicts

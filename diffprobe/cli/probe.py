@@ -322,7 +322,7 @@ def _probe(
         condition=Condition(prompt, class_label, embeddings, guidance),
         size=size,
         device=resolve_device(device),
-        progress=progress.terminal,
+        progress=progress.shown,
     )
     for kind in choose(subject, probes)[0].values():
         if cost := kind.cost(subject):

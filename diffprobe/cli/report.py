@@ -199,7 +199,7 @@ def _sweep(
         opt.numbers("--nfe", nfe or "5,10,20,50", int),
         opt.numbers("--eta", eta or "0", float),
         config.sampling,
-        progress.terminal,
+        progress.shown,
     )
 
 

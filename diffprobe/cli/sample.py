@@ -85,7 +85,7 @@ def command(
         config,
         config.dataset().image_shape,
         resolve_device(device),
-        progress.terminal,
+        progress.shown,
     )
     samples.save(target)
     if as_json:

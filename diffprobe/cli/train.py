@@ -71,7 +71,7 @@ def command(
     from diffprobe.training import Branch, train
 
     branch = Branch.parse(branch_from) if branch_from is not None else None
-    run = train(config, out, device, progress.terminal, branch=branch)
+    run = train(config, out, device, progress.shown, branch=branch)
     last = run.metrics()[-1]
     if as_json:
         opt.print_json({"run": str(run.path), "summary": summary, **last})

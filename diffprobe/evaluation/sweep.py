@@ -146,12 +146,14 @@ def run(
     ways, chance = [], 0.0
     for sampler, steps in progress(asked_for, desc="sweep", unit="setting"):
         settings = replace(config, steps=steps)
-        drawn = sample(denoiser, dataset.image_shape, sampler, settings)
+        drawn = sample(denoiser, dataset.image_shape, sampler, settings, silent)
         verdicts = judge(dataset, drawn.images)
         chance = verdicts.product_rate
         best = None
         if optimum is not None:
-            best = judge(dataset, sample(optimum, dataset.image_shape, sampler, settings).images)
+            best = judge(
+                dataset, sample(optimum, dataset.image_shape, sampler, settings, silent).images
+            )
         ways.append(
             Way(
                 sampler=sampler.name,

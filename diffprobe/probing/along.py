@@ -191,7 +191,9 @@ def _rates(subject: Subject, cache: Path) -> Rates | None:
     sampling = replace(subject.config.sampling, n=subject.config.probe.along_samples)
 
     def drawn() -> Rates:
-        samples = sample(subject.denoiser, dataset.image_shape, subject.config.sampler, sampling)
+        samples = sample(
+            subject.denoiser, dataset.image_shape, subject.config.sampler, sampling, silent
+        )
         verdicts = judge(dataset, samples.images)
         return Rates(verdicts.legible_rate, verdicts.grammatical_rate)
 

@@ -14,7 +14,7 @@ from diffprobe.datasets import ImageSet, SymbolImages
 from diffprobe.datasets.image_set import read_images
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.kinds import Kind
-from diffprobe.foundations.progress import Progress, silent
+from diffprobe.foundations.progress import Progress, as_progress, silent
 from diffprobe.foundations.seeding import generator
 from diffprobe.models.checkpoint import find_checkpoint, kind_of_network, load_denoiser
 from diffprobe.models.denoiser import Denoiser
@@ -157,7 +157,7 @@ def subject_of(
     name: str = "network",
     run: RunFolder | None = None,
     step: int | None = None,
-    progress: Progress = silent,
+    progress: Progress | bool = True,
 ) -> Subject:
     """Put a denoiser beside every oracle that its images allow.
 
@@ -168,7 +168,7 @@ def subject_of(
         architecture: Colour and label in figures.
         regions: The cells of a dataset, or a grid, by default.
         name, run, step: Where the denoiser comes from.
-        progress: Called as tqdm is.
+        progress: Whether to show it, or what is called as tqdm is.
 
     Raises:
         UsageError: If the images have another shape than the regions, or the level is outside the
@@ -206,7 +206,7 @@ def subject_of(
         name=name,
         run=run,
         step=step,
-        progress=progress,
+        progress=as_progress(progress),
     )
 
 
@@ -220,7 +220,7 @@ def open_subject(
     condition: Condition | None = None,
     size: tuple[int, int] | None = None,
     device: torch.device | str = "cpu",
-    progress: Progress = silent,
+    progress: Progress | bool = True,
 ) -> Subject:
     """Load anybody's denoiser and put it beside every oracle that can be known.
 
@@ -234,7 +234,7 @@ def open_subject(
         condition: Prompt, class or embeddings that a conditional model is held at.
         size: Height and width in pixels of a foreign model's images, instead of its own.
         device: Where to work.
-        progress: Called as tqdm is.
+        progress: Whether to show it, or what is called as tqdm is.
 
     Raises:
         CheckpointError: If the checkpoint cannot be loaded.
@@ -261,7 +261,7 @@ def open_subject(
     elif dataset is not None:
         source = dataset
     else:
-        source = _own_samples(denoiser, config, progress)
+        source = _own_samples(denoiser, config, as_progress(progress))
     shape = source.image_shape
     if shape != denoiser.image_shape:
         raise UsageError(

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from diffprobe.config import Config, SamplingConfig
-from diffprobe.foundations.progress import Progress, silent
+from diffprobe.foundations.progress import Progress
 from diffprobe.models.checkpoint import load_denoiser
 from diffprobe.sampling.sampler import sample
 from diffprobe.sampling.samples import Samples, load_samples
@@ -17,7 +17,7 @@ def sample_checkpoint(
     config: Config,
     image_shape: tuple[int, int, int],
     device: torch.device | str = "cpu",
-    progress: Progress = silent,
+    progress: Progress | bool = True,
 ) -> Samples:
     """Draw images from a run's checkpoint.
 
@@ -26,7 +26,7 @@ def sample_checkpoint(
         config: Of its run: sampler, how many images, which weights.
         image_shape: C, H, W.
         device: Where to work.
-        progress: Called as tqdm is.
+        progress: Whether to show it, or what is called as tqdm is.
     """
     denoiser = load_denoiser(folder, config.weights, device)
     return sample(denoiser, image_shape, config.sampler, _resolved(config), progress)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from diffprobe.config import SamplingConfig
 from diffprobe.foundations.errors import UsageError
-from diffprobe.foundations.progress import Progress, silent
+from diffprobe.foundations.progress import Progress, as_progress
 from diffprobe.foundations.seeding import generator
 from diffprobe.foundations.settings import to_settings
 from diffprobe.models.denoiser import Denoiser
@@ -22,7 +22,7 @@ def sample(
     image_shape: tuple[int, int, int],
     sampler: SamplerKind,
     sampling: SamplingConfig,
-    progress: Progress = silent,
+    progress: Progress | bool = True,
     watch: Callable[[int, Tensor, Tensor, Tensor], None] | None = None,
     *,
     given: Given | None = None,
@@ -34,7 +34,7 @@ def sample(
         image_shape: C, H, W.
         sampler: How to get from noise to images.
         sampling: Number of steps, how many images, batch size, seed.
-        progress: Called as tqdm is.
+        progress: Whether to show it, or what is called as tqdm is.
         watch: Called at every step with the number of the batch, the noise level t (), x_t and
             x0_hat, both (B, C, H, W), to look along the path.
         given: Cells that stay as they are; the others are sampled on this condition.
@@ -57,7 +57,7 @@ def sample(
             "path needs one: choose another sampler"
         )
     batches = range(0, sampling.n, sampling.batch_size)
-    bar = progress(total=len(batches) * sampling.steps, desc="sample", unit="step")
+    bar = as_progress(progress)(total=len(batches) * sampling.steps, desc="sample", unit="step")
     images = []
     for index, first in enumerate(batches):
         path = sampler.path(schedule, sampling.steps)

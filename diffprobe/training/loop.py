@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from diffprobe.config import Config
 from diffprobe.foundations.devices import device_name, resolve_device
 from diffprobe.foundations.errors import InterruptedRunError, NonFiniteLossError, UsageError
-from diffprobe.foundations.progress import Progress, silent
+from diffprobe.foundations.progress import Progress, as_progress
 from diffprobe.foundations.seeding import generator
 from diffprobe.foundations.signals import stop_signals
 from diffprobe.models.checkpoint import save_checkpoint
@@ -38,7 +38,7 @@ def train(
     config: Config,
     out: str | Path,
     device: str = "auto",
-    progress: Progress = silent,
+    progress: Progress | bool = True,
     *,
     branch: Branch | None = None,
 ) -> RunFolder:
@@ -51,7 +51,7 @@ def train(
         config: What to train; see `diffprobe.config`.
         out: The run folder.
         device: "auto", "cpu", "cuda", "cuda:1", …
-        progress: Called as tqdm is.
+        progress: Whether to show it, or what is called as tqdm is.
         branch: Another run's step to start from instead of fresh weights, its optimizer's state
             included.
 
@@ -74,7 +74,7 @@ def train(
     run.change_horizon(config)
     if run.checkpoint_path(config.training.steps).exists():
         return run
-    trainer.fit(run, progress, branch)
+    trainer.fit(run, as_progress(progress), branch)
     return run
 
 
