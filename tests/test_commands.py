@@ -1,0 +1,136 @@
+"""Every command of the README and of docs/ runs: as it stands there, but for shorter work."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pipelines import KINDS
+
+from diffprobe.cli import run
+
+ROOT = Path(__file__).parent.parent
+DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+# Of the settings laid over a command's own: what makes minutes and hours seconds.
+SHORT = {
+    "train": ["training.steps=4", "training.checkpoints=2", "training.validation_size=8"],
+    "sample": ["sampling.n=8", "sampling.steps=2"],
+    "probe": [
+        "sampling.steps=8",
+        "probe.images=4",
+        "probe.levels=3",
+        "probe.grammar_images=8",
+        "probe.along_samples=8",
+        "probe.batch_size=4",
+        "probes.placement.images=8",
+        "probes.placement.levels=5",
+        "probes.attribution.integration_steps=4",
+        "probes.attribution.shapley_samples=2",
+        "probes.attribution.redraws=2",
+        "probes.attribution.metric_images=2",
+    ],
+    "report": ["sampling.n=8", "sampling.steps=2"],
+}
+
+# Run elsewhere: whole, by `make demo` in a fresh clone, and at a small size by test_experiment.py.
+ELSEWHERE = ("demo",)
+
+
+def commands(path: Path) -> list[list[str]]:
+    """The command lines of diffprobe in a page's blocks of code."""
+    blocks = re.findall(r"^```(?:sh|bash)?\n(.*?)^```", path.read_text("utf-8"), re.M | re.S)
+    lines = re.sub(r"\\\n\s*", " ", "\n".join(blocks)).splitlines()
+    words = [
+        # What a command is for stands behind it, after blanks.
+        shlex.split(re.split(r"\s{3,}", line)[0], comments=True)
+        for line in lines
+        if line.startswith("diffprobe ")
+    ]
+    return [w for w in words if w[1] not in ELSEWHERE]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all that the pages' commands name: runs, a pipeline, pictures, samples."""
+    folder = tmp_path_factory.mktemp("place")
+    images = np.random.default_rng(0).uniform(-1, 1, (8, 1, 8, 48)).astype(np.float32)
+    for name in ("theirs", "a", "b"):
+        np.savez(folder / f"{name}.npz", images=images)
+    KINDS["pixels"].build(folder / "theirs")
+    (folder / "pictures").mkdir()
+    for index, picture in enumerate(np.random.default_rng(0).integers(0, 255, (6, 8, 8, 3))):
+        Image.fromarray(picture.astype(np.uint8)).save(folder / "pictures" / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _there(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+
+
+def _train(name: str, *options: str) -> None:
+    if not Path(name).exists():
+        short = [part for setting in SHORT["train"] for part in ("--set", setting)]
+        assert run(["train", *options, *short, "--out", name, "--device", "cpu"]) == 0
+        assert run(["sample", "--checkpoint", name, "--set", "sampling.n=8"]) == 0
+
+
+PRESET_OF = {"digit-sum-unet": "digit-sum-unet", "dyck-112": "dyck-transformer"}
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda path: path.name)
+def test_commands_of_a_page(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in commands(page):
+        name, *arguments = ["runs/demo" if word == "RUN" else word for word in words[1:]]
+        for word in arguments if name != "train" else ():
+            if word.startswith("runs/"):
+                _train(word, "--preset", PRESET_OF.get(Path(word).name, "demo"))
+        short = [part for setting in SHORT.get(name, []) for part in ("--set", setting)]
+        code = run([name, *arguments, *short])
+        told = capsys.readouterr()
+        allowed = (0, 3) if "--fail-above" in arguments else (0,)
+        assert code in allowed, f"{' '.join(words)}\n{told.err}"
+
+
+def test_pages_name_commands() -> None:
+    """Reading the pages finds what stands in them."""
+    found = {path.name: [" ".join(words) for words in commands(path)] for path in DOCS}
+    assert "diffprobe train --preset digit-sum-unet" in found["README.md"]
+    assert "diffprobe report RUN --fail-above 0.05" in found["report.md"]
+    assert any("constant_with_warmup --out runs/hypercube-6" in line for line in found["probes.md"])
+    assert sum(map(len, found.values())) > 25
+
+
+# Example -> what is made less in it.
+EXAMPLES = {
+    "train_probe_report": {
+        "training.steps=600": "training.steps=4",
+        "sampling.n=500": "sampling.n=8",
+        "assignments=[": 'assignments=["sampling.steps=2", "probe.images=4", "probe.levels=3", '
+        '"probes.placement.images=8", "probes.placement.levels=5", ',
+    },
+    "oracle_figure": {
+        "images=64, levels=21": "images=4, levels=3",
+        "images=2000": "images=8",
+        "docs/figures": "figures",
+    },
+    "foreign_pipeline": {"range(600)": "range(2)"},
+}
+
+
+def test_every_example_is_tried() -> None:
+    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == {*EXAMPLES}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = (ROOT / "examples" / f"{name}.py").read_text("utf-8")
+    for whole, less in EXAMPLES[name].items():
+        assert whole in code
+        code = code.replace(whole, less)
+    exec(compile(code, name, "exec"), {"__name__": "__main__"})
+    if name == "train_probe_report":
+        assert "page: " in capsys.readouterr().out
