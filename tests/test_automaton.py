@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from diffprobe.datasets import Automaton
+from diffprobe.datasets.grammars.parity import ParityConfig
+from diffprobe.datasets.inference.grammar import Grammar
 from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.seeding import generator as seeded
 
 
 @st.composite
@@ -116,3 +119,26 @@ def test_weights_are_those_of_the_path() -> None:
 def test_bad_weights_are_refused(weights: list, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Automaton([[0, 0]], [0], length=2, weights=weights)
+
+
+@settings(max_examples=60, deadline=None)
+@given(automata(), st.integers(0, 2**31), st.integers(1, 3), st.integers(1, 5))
+def test_walking_draws_what_the_recursion_draws(
+    automaton: Automaton, seed: int, generators: int, n: int
+) -> None:
+    """Word for word: what was trained or sampled before the walk is what it was."""
+    walked = automaton.sample_each(n, [seeded(seed, "words", k) for k in range(generators)])
+    for k, words in enumerate(walked):
+        assert torch.equal(words, Grammar.sample(automaton, n, seeded(seed, "words", k)))
+        assert torch.equal(words, automaton.sample(n, seeded(seed, "words", k)))
+
+
+def test_walking_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where not all rows fit at once, they are drawn as the recursion draws them in its chunks."""
+    automaton = ParityConfig(5).build()
+    for module in ("automaton", "grammar"):
+        monkeypatch.setattr(f"diffprobe.datasets.inference.{module}.CHUNK_ELEMENTS", 3 * 5 * 2 * 2)
+    walked = automaton.sample_each(8, [seeded(0, "words", k) for k in range(2)])
+    for k, words in enumerate(walked):
+        assert torch.equal(words, Grammar.sample(automaton, 8, seeded(0, "words", k)))
+    assert automaton.sample(0, seeded(0, "words")).shape == (0, 5)

@@ -4,6 +4,7 @@ Samples that differ in quality have a module of their own, `curriculum`.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -93,6 +94,26 @@ class Stream(ABC):
         """Draw the images of words that `draw` gave: (n, C, H, W), variants at random."""
         return images.draw(words, generator)
 
+    def draw_steps(
+        self,
+        images: "SymbolImages",
+        steps: Sequence[int],
+        n: int,
+        generators: Sequence[torch.Generator],
+    ) -> list[Tensor]:
+        """Draw the images of several steps, each as `draw` and `render` do: (n, C, H, W) each.
+
+        Args:
+            images: The world.
+            steps: Steps done before each.
+            n: How many images of each.
+            generators: One for each.
+        """
+        return [
+            self.render(images, self.draw(step, n, random), step, random)
+            for step, random in zip(steps, generators, strict=True)
+        ]
+
     def draw_images(self, images: "SymbolImages", n: int, generator: torch.Generator) -> Tensor:
         """Draw images as training has them at any of its steps: (n, C, H, W)."""
         return self.render(images, self.draw(0, n, generator), 0, generator)
@@ -131,6 +152,16 @@ class FreshWords(Stream):
     def draw(self, step: int, n: int, generator: torch.Generator) -> Tensor:
         """Return words of the language; see `Stream.draw`."""
         return self.grammar.sample(n, generator)
+
+    def draw_steps(
+        self,
+        images: "SymbolImages",
+        steps: Sequence[int],
+        n: int,
+        generators: Sequence[torch.Generator],
+    ) -> list[Tensor]:
+        """Draw the images of several steps at once; see `Stream.draw_steps`."""
+        return [*images.draw_each(self.grammar.sample_each(n, generators), generators)]
 
     def language(self, step: int | None = None, n: int = 1) -> Grammar:
         """Return the world's grammar."""

@@ -1,6 +1,7 @@
 """Words drawn on a grid of cells, and read back."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from einops import rearrange
@@ -72,9 +73,18 @@ class SymbolImages:
 
     def draw(self, words: Tensor, generator: torch.Generator) -> Tensor:
         """Render `words (N, L)` with variants drawn at random: (N, C, H, W)."""
+        return self.draw_each(words[None], [generator])[0]
+
+    def draw_each(self, words: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """Render `words (K, N, L)`, each N with a generator of their own: (K, N, C, H, W)."""
         counts = self.glyphs.counts.to(words.device)[words]
-        uniform = torch.rand(words.shape, generator=generator, device=words.device)
-        return self.render(words, (uniform * counts).long().clamp(max=counts - 1))
+        shape = words.shape[1:]
+        uniform = torch.stack(
+            [torch.rand(shape, generator=g, device=words.device) for g in generators]
+        )
+        variants = (uniform * counts).long().clamp(max=counts - 1)
+        images = self.render(words.flatten(0, 1), variants.flatten(0, 1))
+        return images.reshape(*words.shape[:2], *self.image_shape)
 
     def draw_images(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw `n` images of words of the grammar: (n, C, H, W)."""

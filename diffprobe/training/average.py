@@ -51,8 +51,14 @@ class ExponentialAverage(Average):
         self.model = EMAModel(parameters, decay, foreach=True, **growth)
 
     def update(self, step: int, weights: Iterable[nn.Parameter]) -> None:
-        """Move towards the raw weights; see `Average.update`."""
-        self.model.step(weights)
+        """Move towards the raw weights; see `Average.update`.
+
+        As `EMAModel.step`, which asks at every step whether transformers and DeepSpeed are there,
+        and goes over the weights three times.
+        """
+        self.model.optimization_step += 1
+        decay = self.model.get_decay(self.model.optimization_step)
+        torch._foreach_lerp_([*self.weights()], [w.detach() for w in weights], 1 - decay)
 
     def restart(self, weights: Iterable[nn.Parameter]) -> None:
         """Begin again; see `Average.restart`."""

@@ -17,15 +17,16 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from diffprobe.config import Config
 from diffprobe.foundations.devices import device_name, resolve_device
 from diffprobe.foundations.errors import InterruptedRunError, NonFiniteLossError, UsageError
 from diffprobe.foundations.progress import Progress, as_progress
-from diffprobe.foundations.seeding import generator
 from diffprobe.foundations.signals import stop_signals
 from diffprobe.models.checkpoint import save_checkpoint
 from diffprobe.models.denoiser import noise_scheduler
+from diffprobe.training.batches import Batches
 from diffprobe.training.horizon import check_extension, checkpoint_steps
 from diffprobe.training.run_folder import Branch, RunFolder
 from diffprobe.training.state import TrainingState
@@ -93,6 +94,14 @@ class Trainer:
         self.stream.check(settings.steps, settings.batch_size * accelerator.num_processes)
         self.learning_rates = config.learning_rate.array(settings.steps).tolist()
 
+        self.batches = Batches(
+            self.stream,
+            self.dataset,
+            settings,
+            self.device,
+            accelerator.process_index,
+            accelerator.num_processes,
+        )
         network = config.network.build(self.dataset.image_shape, settings.seed, self.dataset.grid)
         if self.objective.schedule.cells is not None and not config.network.levels_by_cell:
             raise UsageError(
@@ -106,7 +115,12 @@ class Trainer:
         }
         self.state = TrainingState(network, averages, optimizer)
         self.averaged = copy.deepcopy(network).requires_grad_(False)
-        self.model, self.optimizer = accelerator.prepare(network, optimizer)
+        self.weights = list(network.parameters())
+        self.model = accelerator.prepare(network)
+        # Around an optimizer accelerate puts what a gradient scaler needs, and searches the disk
+        # for other optimizers at each step.
+        scaled = accelerator.scaler is not None
+        self.optimizer = accelerator.prepare(optimizer) if scaled else optimizer
         self.validation = ValidationBatch(
             self.dataset, self.stream, settings, self.objective, self.device
         )
@@ -171,24 +185,28 @@ class Trainer:
         settings = self.config.training
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rates[step]
-        rank = self.accelerator.process_index
-        random = generator(settings.seed, f"training/{rank}", step, self.device)
-        # Of a finite stream, each process takes a batch of its own.
-        batch = step * self.accelerator.num_processes + rank
-        words = self.stream.draw(batch, settings.batch_size, random)
-        x_0 = self.stream.render(self.dataset, words, batch, random)
+        x_0, random = self.batches.draw(step)
         t = self.objective.draw_levels(len(x_0), random)
         eps = torch.randn(x_0.shape, generator=random, device=self.device)
         with self.accelerator.autocast():
             loss = self.objective.loss(self.model, x_0, t, eps, random)
         self.accelerator.backward(loss)
         if settings.gradient_clip > 0:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), settings.gradient_clip)
+            self._clip(settings.gradient_clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
         for average in self.state.averages.values():
-            average.update(step + 1, self.state.network.parameters())
+            average.update(step + 1, self.weights)
         return loss.detach()
+
+    def _clip(self, most: float) -> None:
+        if self.accelerator.scaler is not None or self.device.type != "cpu":
+            self.accelerator.clip_grad_norm_(self.weights, most)
+            return
+        # Where asking does not wait for a device, what need not shrink is not multiplied by one.
+        norm = get_total_norm(w.grad for w in self.weights if w.grad is not None)
+        if not norm + 1e-6 <= most:
+            clip_grads_with_norm_(self.weights, most, norm)
 
     def _collect(self, losses: list[Tensor]) -> list[float]:
         """Move pending losses into the state, and return them; raise at the first not finite."""

@@ -8,12 +8,13 @@ so one pass costs O(L·|Q|·V), each step a gather and a sum.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from diffprobe.datasets.inference.grammar import Grammar, log_weights
-from diffprobe.datasets.inference.semiring import Semiring
+from diffprobe.datasets.inference.grammar import CHUNK_ELEMENTS, Grammar, log_weights
+from diffprobe.datasets.inference.semiring import LogSemiring, Semiring
 from diffprobe.foundations.errors import UsageError
 
 
@@ -104,3 +105,66 @@ class Automaton(Grammar):
             paths = semiring.weigh(semiring.mul(here, following), self.log_weights[step])
             ending = torch.cat([semiring.sum(paths, -1), dead], dim=1)
         return ending[:, self.start]
+
+    def sample(self, n: int, generator: torch.Generator, *, scores: Tensor | None = None) -> Tensor:
+        """Draw words of the language or of its posterior; see `Grammar.sample`."""
+        if scores is not None:
+            return super().sample(n, generator, scores=scores)
+        return self.sample_each(n, [generator])[0]
+
+    def sample_each(self, n: int, generators: Sequence[torch.Generator]) -> Tensor:
+        """Draw words with each of several generators; see `Grammar.sample_each`.
+
+        Without evidence a step's alternatives are the same for all words: they are weighed once,
+        and a word walks from state to state. A choice is the Gumbel-max of `SamplingSemiring`, with
+        the numbers that it draws for every state, so that the words are the same.
+        """
+        rows = max(1, CHUNK_ELEMENTS // self.elements_per_row)
+        together = max(1, rows // max(1, n))
+        groups = [generators[i : i + together] for i in range(0, len(generators), together)]
+        return torch.cat(
+            [
+                torch.cat([self._walk(min(rows, n - i), g) for i in range(0, max(1, n), rows)], 1)
+                for g in groups
+            ]
+        )
+
+    def _walk(self, n: int, generators: Sequence[torch.Generator]) -> Tensor:
+        device = generators[0].device
+        table, logs = self.table.to(device), self._log_alternatives.to(device)
+        shape = n, self.states, self.symbols
+        words = torch.empty(len(generators), n, self.length, dtype=torch.long, device=device)
+        state = words.new_full((len(generators), n), self.start)
+        for step, cell in enumerate(self.order):
+            # Float64, because a float32 uniform is 0 once in 16 million draws.
+            uniform = torch.stack(
+                [
+                    torch.rand(shape, generator=g, dtype=torch.float64, device=device)
+                    for g in generators
+                ]
+            )
+            here = uniform.take_along_dim(state[..., None, None], 2).squeeze(2)
+            symbol = (logs[step, state] - torch.log(-torch.log(here))).argmax(-1)
+            words[:, :, cell] = symbol
+            state = table[step, state, symbol]
+        return words
+
+    @cached_property
+    def _log_alternatives(self) -> Tensor:
+        """(L, Q, V) float64, what each symbol is worth in each state where there is no evidence."""
+        kept = _Kept()
+        self.inside(torch.zeros(1, self.length, self.symbols), kept)
+        return torch.stack([alternatives[0] for alternatives in reversed(kept.sums)]).double()
+
+
+class _Kept(LogSemiring):
+    """Log-space sums that remember what was summed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sums: list[Tensor] = []
+
+    def sum(self, x: Tensor, dim: int) -> Tensor:
+        """Add in log space."""
+        self.sums.append(x)
+        return super().sum(x, dim)

@@ -165,6 +165,10 @@ class Grammar(ABC):
         one_hot = self._gradient(scores.clamp(min=LOG_ZERO), SamplingSemiring(generator))
         return one_hot.argmax(-1)
 
+    def sample_each(self, n: int, generators: Sequence[torch.Generator]) -> Tensor:
+        """Draw `n` words with each of K generators, those that `sample` draws: (K, n, L) long."""
+        return torch.stack([self.sample(n, generator) for generator in generators])
+
     def _gradient(self, scores: Tensor, semiring: Semiring) -> Tensor:
         rows: list[Tensor] = []
         for chunk in self.chunks(scores):
