@@ -1,6 +1,7 @@
 from .config import Config as Config
 from .datasets.glyphs import Glyphs as Glyphs
 from .datasets.symbol_images import SymbolImages as SymbolImages
+from .evaluation.assessment import assess as assess
 from .evaluation.verdicts import judge as judge
 from .experiment import Experiment as Experiment
 from .experiment import run_experiment as run_experiment
@@ -10,6 +11,7 @@ from .models.checkpoint import load_denoiser as load_denoiser
 from .models.denoiser import FunctionDenoiser as FunctionDenoiser
 from .models.oracles import BayesDenoiser as BayesDenoiser
 from .models.oracles import ProductDenoiser as ProductDenoiser
+from .probes import attribution as attribution
 from .probing.subject import open_subject as open_subject
 from .probing.subject import subject_of as subject_of
 from .probing.suite import run_probes as run_probes

@@ -101,7 +101,8 @@ class ProbeConfig:
     log-SNR 0 where no grammar is known. What it is worth is told at `grammar_levels` levels by
     `grammar_images` draws. `region` is the one whose `output` is looked into. `baseline_images`
     training images make the Wiener and local-patch denoisers; 0 leaves them out. Along training
-    `along_samples` images are drawn from each checkpoint and judged.
+    `along_samples` images are drawn from each checkpoint and judged. `sample` is the place of the
+    run's stored sample that is looked into, in place of images that are drawn; -1 is none.
     """
 
     images: int = 128
@@ -113,6 +114,7 @@ class ProbeConfig:
     output: Literal["x0", "epsilon", "score"] = "x0"
     baseline_images: int = 0
     along_samples: int = 256
+    sample: int = -1
     batch_size: int = 128
     seed: int = 0
 

@@ -53,12 +53,9 @@ seed_option = click.option(
 dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Print what would be done, and do nothing."
 )
+run_argument = click.argument("run", required=False, metavar="[RUN]")
 checkpoint_option = click.option(
-    "--checkpoint",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="RUN",
-    help="A run folder (its latest checkpoint) or a checkpoint folder.",
+    "--checkpoint", metavar="RUN", help="The same as the argument RUN."
 )
 
 
@@ -71,6 +68,24 @@ def options(*decorators: Callable[[Command], Command]) -> Callable[[Command], Co
         return function
 
     return apply
+
+
+def one_run(argument: str | None, option: str | None) -> str | None:
+    """Return the run that a command line names, as an argument or by `--checkpoint`.
+
+    Raises:
+        UsageError: If it names two.
+    """
+    if argument is not None and option is not None:
+        raise UsageError(f"say which run once: there are {argument} and --checkpoint {option}")
+    return option if argument is None else argument
+
+
+def one_of(**values: Any) -> None:
+    """Raise UsageError where more than one of these options is given, by the names it has."""
+    given = [f"--{name.replace('_', '-')}" for name, value in values.items() if value is not None]
+    if len(given) > 1:
+        raise UsageError(f"give {' or '.join(given)}, not both")
 
 
 def resolve_config(

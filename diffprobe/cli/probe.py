@@ -4,8 +4,11 @@ The options of a probe are the fields of its settings, read without torch.
 """
 
 import dataclasses
+import difflib
 import json
 import typing
+from collections.abc import Iterable
+from os.path import exists
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -13,117 +16,11 @@ import click
 from click.core import ParameterSource
 
 from diffprobe.cli import options as opt
+from diffprobe.cli.probe_options import COMMON, EVERYWHERE, OPTION_OF, SHORT_FOR
 from diffprobe.foundations import kinds
-from diffprobe.foundations.errors import unknown_name
+from diffprobe.foundations.errors import UsageError, unknown_name
 from diffprobe.foundations.settings import settings_types, to_settings
 from diffprobe.probing.contract import ProbeKind
-
-# Options of every probe, but for those that are called as a setting of its own is.
-COMMON = (
-    click.option(
-        "--checkpoint",
-        metavar="RUN",
-        help="A run folder (its latest checkpoint), a checkpoint folder, any diffusers folder, or "
-        "hub:owner/name.",
-    ),
-    click.option(
-        "--steps",
-        type=click.Choice(["last", "all"]),
-        default="last",
-        show_default=True,
-        help="One checkpoint, or also along all of the run.",
-    ),
-    click.option("--n", type=int, metavar="N", help="Noisy images per noise level."),
-    click.option("--levels", type=int, metavar="N", help="Noise levels."),
-    click.option(
-        "--level",
-        type=int,
-        metavar="T",
-        help="Timestep of the probes that look at one.  [default: where the grammar is worth most]",
-    ),
-    click.option(
-        "--output",
-        type=click.Choice(["x0", "epsilon", "score"]),
-        help="Whose Jacobian: the estimate of the image, the noise or the score.",
-    ),
-    click.option(
-        "--baseline-images",
-        type=int,
-        metavar="N",
-        help="Also show the Wiener and local-patch denoisers of N training images.",
-    ),
-    click.option(
-        "--regions",
-        metavar="SPEC",
-        help="A grid (4x4), boxes (top,left,height,width;…) in pixels, or a mask image.  "
-        "[default: the dataset's cells]",
-    ),
-    click.option(
-        "--region", "--cell", type=int, metavar="N", help="Region whose output is looked into."
-    ),
-    click.option(
-        "--dataset",
-        metavar="PRESET_OR_FILE.toml",
-        help="What a foreign denoiser was trained on: brings the oracles.",
-    ),
-    click.option(
-        "--images",
-        type=click.Path(path_type=Path),
-        metavar="FOLDER",
-        help="Pictures to probe a foreign denoiser on.  [default: its own samples]",
-    ),
-    click.option("--prompt", metavar="TEXT", help="Prompt that a conditional model is held at."),
-    click.option("--class-label", type=int, metavar="N", help="Class it is held at."),
-    click.option(
-        "--embeddings",
-        type=click.Path(path_type=Path),
-        metavar="FILE.safetensors",
-        help="Prompt embeddings it is held at.",
-    ),
-    click.option(
-        "--guidance",
-        type=float,
-        default=1.0,
-        metavar="X",
-        help="Classifier-free guidance; 1 is none.",
-    ),
-    click.option(
-        "--size",
-        type=(int, int),
-        metavar="H W",
-        help="Pixels of a foreign model's images.  [default: the model's own]",
-    ),
-    click.option("--weights", metavar="NAME", help="Which weights: raw, or an average's name."),
-    click.option(
-        "--out",
-        type=click.Path(path_type=Path),
-        metavar="FOLDER",
-        help="Where to write.  [default: probes/ in the run folder]",
-    ),
-    opt.set_option,
-    opt.device_option,
-    opt.seed_option,
-    opt.dry_run_option,
-    opt.json_option,
-)
-
-# Common option -> the setting it is short for.
-SHORT_FOR = {
-    "n": "probe.images",
-    "levels": "probe.levels",
-    "level": "probe.level",
-    "output": "probe.output",
-    "baseline_images": "probe.baseline_images",
-    "region": "probe.region",
-    "seed": "probe.seed",
-    "weights": "sampling.weights",
-}
-
-# What counts for all: where the probes look, at what, and which oracles stand beside it.
-EVERYWHERE = ("probe.level", "probe.baseline_images", "sampling.weights")
-
-# A number of images is --n, whether a probe has one of its own or takes that of all probes.
-OPTION_OF = {"images": "n"}
 
 
 class ProbeGroup(click.Group):
@@ -147,13 +44,22 @@ class ProbeGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a probe's command, offering the nearest name for an unknown one."""
-        if args and not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
-            raise unknown_name("probe", args[0], self.list_commands(ctx))
-        return super().resolve_command(ctx, args)
+        """Take what is a probe's name for the probe, and anything else for the run."""
+        if args[0] in self.list_commands(ctx):
+            return super().resolve_command(ctx, args)
+        _check_run(args[0], self.list_commands(ctx))
+        ctx.params["checkpoint"] = opt.one_run(args[0], ctx.params["checkpoint"])
+        if args[1:] and args[1] in self.list_commands(ctx):
+            return super().resolve_command(ctx, args[1:])
+        return args[0], _usual(self), args[1:]
 
 
-@click.group(cls=ProbeGroup, invoke_without_command=True, subcommand_metavar="[NAME [OPTIONS]]")
+@click.group(
+    cls=ProbeGroup,
+    invoke_without_command=True,
+    options_metavar="[NAME] [RUN]",
+    subcommand_metavar="[OPTIONS]",
+)
 @click.option(
     "--probe",
     "probes",
@@ -175,11 +81,15 @@ def command(
     output folder and measured again only when a setting changes; after Ctrl-C the same
     command goes on.
 
+    RUN is a run folder (its latest checkpoint), a checkpoint folder, any diffusers folder, or
+    hub:owner/name. A word that is a probe's name is the probe; a folder of such a name is
+    ./NAME.
+
     \b
-    diffprobe probe --checkpoint RUN                             the usual probes
-    diffprobe probe --checkpoint RUN --probe all                 all that apply
-    diffprobe probe locality --checkpoint RUN --precision 0.01   one, with its options
-    diffprobe probe locality --help                              what these are
+    diffprobe probe RUN                             the usual probes
+    diffprobe probe RUN --probe all                 all that apply
+    diffprobe probe locality RUN --precision 0.01   one, with its options
+    diffprobe probe locality --help                 what these are
     """
     if listing:
         for name, announcement in kinds.announced("probe").items():
@@ -187,8 +97,44 @@ def command(
         context.exit()
     if context.invoked_subcommand is None:
         _probe(probes, {}, **common)
-    elif probes:
+    elif probes and context.invoked_subcommand in kinds.names("probe"):
         raise click.UsageError("Give --probe, or the name of a probe with its options, not both.")
+
+
+def _check_run(text: str, probes: list[str]) -> None:
+    """Raise the error that helps where a word is neither a probe nor a run."""
+    if exists(text) or text.startswith("hub:") or "/" in text:
+        return
+    if difflib.get_close_matches(text, probes):
+        raise unknown_name("probe", text, probes)
+    raise UsageError(f"no checkpoint or run folder at {text}, and no probe: {', '.join(probes)}")
+
+
+def _usual(group: ProbeGroup) -> click.Command:
+    """Return the command of what follows a run: the options that stand without one."""
+
+    @click.pass_context
+    def run(context: click.Context, /, **given: Any) -> None:
+        given = _with_those_before(context, given)
+        _probe(given.pop("probes"), {}, **given)
+
+    rest = [p for p in group.params if p.name != "listing"]
+    return click.Command("RUN", callback=run, help=group.help, params=rest)
+
+
+def _with_those_before(
+    context: click.Context, given: dict[str, Any], own: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Return options with those that stand before the probe's name or the run, but its `own`."""
+    before = context.parent.params if context.parent is not None else {}
+    found = dict(given)
+    if "checkpoint" in before:
+        found["checkpoint"] = opt.one_run(before["checkpoint"], given["checkpoint"])
+    for name, value in before.items():
+        default = context.get_parameter_source(name) is ParameterSource.DEFAULT
+        if name in given and name not in own and default:
+            found[name] = value
+    return found
 
 
 def _command_of(kind: type[ProbeKind]) -> click.Command:
@@ -197,17 +143,14 @@ def _command_of(kind: type[ProbeKind]) -> click.Command:
     own = {_parameter(name): name for name in types}
 
     @click.pass_context
-    def run(context: click.Context, /, **given: Any) -> None:
-        # An option that is common may stand before the probe's name as well.
-        before = context.parent.params if context.parent is not None else {}
-        for name, value in before.items():
-            default = context.get_parameter_source(name) is ParameterSource.DEFAULT
-            if name in given and name not in own and default:
-                given[name] = value
+    def run(context: click.Context, /, run: str | None, **given: Any) -> None:
+        given = _with_those_before(context, given, own)
+        given["checkpoint"] = opt.one_run(run, given["checkpoint"])
         settings = {f"probes.{kind.name}.{field}": given.pop(name) for name, field in own.items()}
         _probe((kind.name,), settings, **given)
 
     found = click.Command(kind.name, callback=run, help=kind.__doc__)
+    found.params.append(click.Argument(["run"], required=False, metavar="[RUN]"))
     for field in dataclasses.fields(cast(Any, kind)):
         found.params.append(_option(field, types[field.name], usual[field.name]))
     found.params += [p for p in command.params if p.name not in own and _concerns(p, kind)]
@@ -266,6 +209,7 @@ def _probe(
     *,
     checkpoint: str | None = None,
     steps: Literal["last", "all"] = "last",
+    log_snr: float | None = None,
     regions: str | None = None,
     dataset: str | None = None,
     images: Path | None = None,
@@ -290,7 +234,10 @@ def _probe(
     from diffprobe.training.run_folder import run_of_checkpoint
 
     if checkpoint is None:
-        raise click.UsageError("Missing option '--checkpoint'.")
+        taken = [f"; {name} is the probe, the folder ./{name}" for name in probes if exists(name)]
+        raise UsageError(f"say what to probe: diffprobe probe RUN{''.join(taken)}")
+    opt.one_of(level=short.get("level"), log_snr=log_snr)
+    opt.one_of(sample=short.get("sample"), images=images)
     run = None
     if not checkpoint.startswith("hub:"):
         run = run_of_checkpoint(find_checkpoint(Path(checkpoint)).path)
@@ -318,6 +265,7 @@ def _probe(
         config,
         dataset=world.dataset() if world else None,
         images=images,
+        log_snr=log_snr,
         regions=regions,
         condition=Condition(prompt, class_label, embeddings, guidance),
         size=size,

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from diffprobe.cli import options as opt
-from diffprobe.foundations.errors import CheckpointError
+from diffprobe.foundations.errors import CheckpointError, UsageError
 from diffprobe.foundations.settings import to_settings
 
 sampling_options = opt.options(
@@ -23,7 +23,7 @@ sampling_options = opt.options(
 
 
 @click.command()
-@opt.options(opt.checkpoint_option)
+@opt.options(opt.run_argument, opt.checkpoint_option)
 @sampling_options
 @click.option(
     "--out",
@@ -35,7 +35,8 @@ sampling_options = opt.options(
     opt.set_option, opt.device_option, opt.seed_option, opt.dry_run_option, opt.json_option
 )
 def command(
-    checkpoint: Path,
+    run: str | None,
+    checkpoint: str | None,
     n: int | None,
     sampler: str | None,
     sampler_steps: int | None,
@@ -49,19 +50,26 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Draw images from a checkpoint and store them with the resolved sampler."""
+    """Draw images from a checkpoint and store them with the resolved sampler.
+
+    RUN is a run folder (its latest checkpoint) or a checkpoint folder.
+    """
+    source = opt.one_run(run, checkpoint)
+    if source is None:
+        raise UsageError("say what to sample: diffprobe sample RUN")
+
     from diffprobe.foundations import progress
     from diffprobe.foundations.devices import resolve_device
     from diffprobe.models import find_checkpoint
     from diffprobe.sampling import sample_checkpoint, samples_name
     from diffprobe.training.run_folder import run_of_checkpoint
 
-    found = find_checkpoint(checkpoint)
-    run = run_of_checkpoint(found.path)
-    if run is None:
-        raise CheckpointError(f"{checkpoint} is not part of a run folder of diffprobe train")
+    found = find_checkpoint(Path(source))
+    folder = run_of_checkpoint(found.path)
+    if folder is None:
+        raise CheckpointError(f"{source} is not part of a run folder of diffprobe train")
     config = opt.resolve_config(
-        base=to_settings(run.config()),
+        base=to_settings(folder.config()),
         assignments=assignments,
         flags={
             "sampling.n": n,
@@ -74,7 +82,7 @@ def command(
         },
     )
     name = samples_name(found.step, config.sampler, config.sampling, config.weights)
-    target = out or run.path / "samples" / name
+    target = out or folder.path / "samples" / name
     if dry_run:
         settings = to_settings(config)
         opt.print_json({"file": str(target), **{k: settings[k] for k in ("sampler", "sampling")}})

@@ -83,6 +83,14 @@ class Denoiser(nn.Module, ABC):
             raise UsageError("this denoiser takes images of any size: say which")
         return self._image_shape
 
+    def check_shape(self, x_t: Tensor) -> None:
+        """Raise UsageError unless `x_t (B, C, H, W)` has the size that the denoiser is made for."""
+        if self._image_shape is not None and tuple(x_t.shape[1:]) != self._image_shape:
+            raise UsageError(
+                f"the images are {tuple(x_t.shape[1:])} (C, H, W); the denoiser takes "
+                f"{self._image_shape}"
+            )
+
     def encode(self, images: Tensor) -> Tensor:
         """Return x_0 of images (B, C, H, W) in [-1, 1]: their latents, or the images themselves."""
         return images if self.latents is None else self.latents.encode(images, self.device)

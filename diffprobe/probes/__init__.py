@@ -15,3 +15,11 @@ drawn. One from outside is a class too:
 
 What several probes share, the Jacobian, regions, noise levels, is in `diffprobe.probing`.
 """
+
+import pkgutil
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submodules=[room.name for room in pkgutil.iter_modules(__path__)]
+)

@@ -23,6 +23,7 @@ class ProbeKind(Kind, ABC):
     Attributes:
         usual: Whether it is measured where no probe is named.
         rank: Its place among the others, the usual ones first; those of one rank by name.
+        one_sample: Whether it can look into one stored sample, `probe.sample`.
         along: Whether it can be followed over the checkpoints of a run.
         reads: The settings beside its own that results depend on, `section.key` or a whole section.
             When none of these changes what was measured is still true.
@@ -31,6 +32,7 @@ class ProbeKind(Kind, ABC):
     role: ClassVar[str] = "probe"
     usual: ClassVar[bool] = False
     rank: ClassVar[int] = 100
+    one_sample: ClassVar[bool] = False
     along: ClassVar[bool] = True
     reads: ClassVar[tuple[str, ...]] = ("probe", "sampler", "sampling")
 

@@ -10,6 +10,9 @@ from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.seeding import generator
 from diffprobe.models.denoiser import Denoiser
 
+# How far outside the schedule a log-SNR may lie: the ends are told to two places.
+OUTSIDE = 0.01
+
 
 def spread_levels(denoiser: Denoiser, n: int) -> Tensor:
     """Return up to `n` timesteps evenly spread in log-SNR over the schedule, noisiest first.
@@ -79,6 +82,19 @@ def check_level(denoiser: Denoiser, t: int) -> None:
     """Raise UsageError unless `t` is a noise level of the denoiser's schedule."""
     if not 0 <= t < denoiser.timesteps:
         raise UsageError(f"noise level t={t} is outside 0 … {denoiser.timesteps - 1}")
+
+
+def nearest_level(denoiser: Denoiser, log_snr: float) -> int:
+    """Return the timestep whose log-SNR is nearest to `log_snr`.
+
+    Raises:
+        UsageError: If the schedule does not reach so far.
+    """
+    known = denoiser.log_snr(torch.arange(denoiser.timesteps))
+    low, high = known.min().item(), known.max().item()
+    if not low - OUTSIDE <= log_snr <= high + OUTSIDE:
+        raise UsageError(f"log-SNR {log_snr:g} is outside the schedule's {low:.2f} … {high:.2f}")
+    return int((known - log_snr).abs().argmin())
 
 
 def symbols_form_at(denoiser: Denoiser, dataset: SymbolImages, n: int = 256, seed: int = 0) -> int:

@@ -29,9 +29,10 @@ from diffprobe.models.oracles import (
 )
 from diffprobe.probing.cache import Keep, fingerprint
 from diffprobe.probing.grammar_weight import GrammarWeight
-from diffprobe.probing.noise_levels import check_level, symbols_form_at
+from diffprobe.probing.noise_levels import check_level, nearest_level, symbols_form_at
 from diffprobe.probing.regions import Regions, default_regions, parse_regions
 from diffprobe.sampling import sample
+from diffprobe.sampling.stored import StoredSample, stored_sample
 from diffprobe.training.run_folder import RunFolder, run_of_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class Subject:
         name: What the denoiser is called in messages.
         run: The run folder it comes from, if any.
         step: Training step of the checkpoint, if known.
+        sample: The stored sample that is looked into, where one is asked for.
         progress: Called as tqdm is.
     """
 
@@ -74,6 +76,7 @@ class Subject:
     name: str = "network"
     run: RunFolder | None = None
     step: int | None = None
+    sample: StoredSample | None = None
     progress: Progress = silent
 
     @property
@@ -102,6 +105,7 @@ class Subject:
             "denoiser": fingerprint(self.denoiser) if weighted else None,
             "inputs": fingerprint(drawn, self.source),
             "regions": fingerprint(self.regions.masks),
+            "sample": None if self.sample is None else fingerprint(self.sample.x_t),
         }
 
     def measure_each(
@@ -153,6 +157,7 @@ def subject_of(
     config: Config | None = None,
     *,
     architecture: str = "network",
+    log_snr: float | None = None,
     regions: Regions | None = None,
     name: str = "network",
     run: RunFolder | None = None,
@@ -166,6 +171,7 @@ def subject_of(
         images: A dataset whose grammar is known, or a set of images.
         config: `probe`, `probes`, `sampling` and, for the empirical oracle, `stream`.
         architecture: Colour and label in figures.
+        log_snr: Where to look, instead of `probe.level`.
         regions: The cells of a dataset, or a grid, by default.
         name, run, step: Where the denoiser comes from.
         progress: Whether to show it, or what is called as tqdm is.
@@ -189,10 +195,21 @@ def subject_of(
     if isinstance(images, SymbolImages):
         weight = GrammarWeight.of(denoiser, images, config.probe)
         forms_at = symbols_form_at(denoiser, images, seed=config.probe.seed)
+    if log_snr is not None:
+        level = nearest_level(denoiser, log_snr)
+        config = replace(config, probe=replace(config.probe, level=level))
     level = config.probe.level
     if level == -1:
         level = _even_level(denoiser) if weight is None else weight.most
     check_level(denoiser, level)
+    asked = None
+    if config.probe.sample != -1:
+        if run is None:
+            raise UsageError(f"{name} is not part of a run: it has no stored samples to look into")
+        asked = stored_sample(
+            run, step, config.weights, config.probe.sample, denoiser, level, config.probe.seed
+        )
+        level = asked.t
     return Subject(
         denoiser=denoiser,
         architecture=architecture,
@@ -206,6 +223,7 @@ def subject_of(
         name=name,
         run=run,
         step=step,
+        sample=asked,
         progress=as_progress(progress),
     )
 
@@ -216,6 +234,7 @@ def open_subject(
     *,
     dataset: SymbolImages | None = None,
     images: Path | None = None,
+    log_snr: float | None = None,
     regions: str | None = None,
     condition: Condition | None = None,
     size: tuple[int, int] | None = None,
@@ -230,6 +249,7 @@ def open_subject(
         dataset: What the denoiser was trained on, where it is not part of a run.
         images: A folder of pictures to take the inputs from instead. Without either, they are the
             denoiser's own samples.
+        log_snr: Where to look, instead of `probe.level`.
         regions: As `parse_regions` reads it; by default the cells, or a grid of 4×4.
         condition: Prompt, class or embeddings that a conditional model is held at.
         size: Height and width in pixels of a foreign model's images, instead of its own.
@@ -273,6 +293,7 @@ def open_subject(
         source,
         config,
         architecture=config.network.name if run else kind_of_network(class_name) or "network",
+        log_snr=log_snr,
         regions=parse_regions(regions, shape, denoiser.pixel_scale) if regions else None,
         name=run.path.name if run else Path(str(checkpoint)).name,
         run=run,

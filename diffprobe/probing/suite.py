@@ -125,6 +125,8 @@ def run_probes(
     results = {name: measured(kind, subject, folder / "cache") for name, kind in chosen.items()}
     along = None
     if steps == "all":
+        if subject.sample is not None:
+            raise UsageError("a sample is of one checkpoint: it cannot be followed along training")
         if subject.run is None:
             raise UsageError(f"{subject.name} is not part of a run: it has no other checkpoints")
         along = follow(subject, subject.run, chosen, folder, asked=bool(names))
@@ -161,6 +163,14 @@ def choose(
         UsageError: If there is no such probe, or one that is named does not apply.
     """
     known = known_probes(subject.config)
+    if subject.sample is not None:
+        many = {name for name, kind in known.items() if not kind.one_sample}
+        if refused := [name for name in names or () if name in many]:
+            raise UsageError(
+                f"the probe {refused[0]} looks at many images; of one sample there is "
+                f"{', '.join(name for name in known if name not in many)}"
+            )
+        known = {name: kind for name, kind in known.items() if name not in many}
     wanted = list(dict.fromkeys(names or [n for n, kind in known.items() if kind.usual]))
     for name in wanted:
         if name not in known and name != "all":

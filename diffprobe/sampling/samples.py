@@ -50,7 +50,7 @@ class Samples:
             )
 
 
-def load_samples(path: Path) -> Samples:
+def load_samples(path: str | Path) -> Samples:
     """Read images from an `.npz`: the array `images`, or the only array in the file.
 
     Nothing is unpickled.
@@ -58,6 +58,7 @@ def load_samples(path: Path) -> Samples:
     Raises:
         UsageError: If the file is missing, damaged, or holds no such array of floats.
     """
+    path = Path(path)
     if not path.exists():
         raise UsageError(f"no file of samples at {path}")
     try:
@@ -87,6 +88,11 @@ def samples_name(
     step: int | None, sampler: SamplerKind, sampling: SamplingConfig, weights: str
 ) -> str:
     """Return the file name of samples, one for each way to make them."""
-    at = "checkpoint" if step is None else f"step-{step:06d}"
     how = f"{sampler.name}-{sampling.steps}{sampler.label}"
-    return f"{at}_{weights}_{how}_n-{sampling.n}_seed-{sampling.seed}.npz"
+    return f"{samples_prefix(step, weights)}{how}_n-{sampling.n}_seed-{sampling.seed}.npz"
+
+
+def samples_prefix(step: int | None, weights: str) -> str:
+    """Return how the names of all samples of a checkpoint's weights begin."""
+    at = "checkpoint" if step is None else f"step-{step:06d}"
+    return f"{at}_{weights}_"

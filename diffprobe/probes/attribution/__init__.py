@@ -10,14 +10,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import lazy_loader
+
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.settings import check_at_least
 from diffprobe.probing.contract import ProbeKind
 
 if TYPE_CHECKING:
+    from diffprobe.probes.attribution.given import measure as measure
     from diffprobe.probes.attribution.judging import Measured
+    from diffprobe.probes.attribution.maps import Attribution as Attribution
     from diffprobe.probing.cache import Keep
     from diffprobe.probing.subject import Subject
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submod_attrs={"given": ["measure"], "maps": ["Attribution"]}
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,7 @@ class AttributionConfig(ProbeKind):
     name: ClassVar[str] = "attribution"
     usual: ClassVar[bool] = True
     rank: ClassVar[int] = 2
+    one_sample: ClassVar[bool] = True
     reads: ClassVar[tuple[str, ...]] = ("probe.region", "probe.batch_size", "probe.seed")
 
     images: int = field(default=64, metadata={"help": "Noisy images."})
@@ -80,7 +89,10 @@ class AttributionConfig(ProbeKind):
     def measure(self, subject: "Subject", keep: "Keep") -> "dict[str, Measured]":
         """Attribute the network's output, beside it the optimum's, and judge the methods by it."""
         from diffprobe.probes.attribution.judging import measure_beside
+        from diffprobe.probes.attribution.one_sample import measure_sample
 
+        if subject.sample is not None:
+            return measure_sample(self, subject, keep)
         return measure_beside(self, subject, keep)
 
     def summary(self, results: "Mapping[str, Measured]") -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Figures of attribution: maps of one image, and how far methods and denoisers agree."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +13,13 @@ from matplotlib.image import AxesImage
 from torch import Tensor
 from torch.nn.functional import pad
 
-from diffprobe.foundations.errors import unknown_name
+from diffprobe.foundations.errors import UsageError, unknown_name
 from diffprobe.foundations.figures import COLORS, LABELS, color_of, figure
 from diffprobe.foundations.intervals import Interval, stacked
 from diffprobe.probes.attribution.judging import Measured
 from diffprobe.probes.attribution.maps import Attribution, agreement_between
 from diffprobe.probes.attribution.methods import CONTROLS, TITLES
+from diffprobe.probes.attribution.one_sample import Account
 from diffprobe.probes.attribution.truth import Truth
 from diffprobe.probes.attribution.words import attributions
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 _PANELS_A_ROW = 5
 _MARGIN = (0.01, 0, 0.98, 1)  # left, bottom, width, height: long labels touch the edge otherwise
 
+# What is shown: its title, a picture of each denoiser, and the scale.
+Panel = tuple[str, list[Tensor], tuple[str, int]]
+
 # Colour map, and the lower end of its scale in units of the upper one.
 _GREY = ("gray", -1)
 _SIGNED = ("RdBu_r", -1)
@@ -37,6 +41,9 @@ _SCALES = {"saliency": ("Reds", 0)}  # a magnitude
 
 def draw(results: Mapping[str, Measured], subject: "Subject", folder: Path) -> None:
     """One image's maps; agreement of methods and shares; which methods tell the truth."""
+    if isinstance(account := results.get("sample"), Account):
+        draw_sample(results, account, subject, folder / "attribution")
+        return
     measured = attributions(results)
     labels = [LABELS.get(name, subject.architecture) for name in measured]
     colors = [color_of(subject.architecture if name == "network" else name) for name in measured]
@@ -53,6 +60,20 @@ def draw(results: Mapping[str, Measured], subject: "Subject", folder: Path) -> N
         draw_truth(truth, shown[0], folder / "attribution-truth")
 
 
+def draw_sample(
+    results: Mapping[str, Measured], account: Account, subject: "Subject", path: Path
+) -> None:
+    """Draw the sample, and the maps of one of its cells, of the network beside the optimum."""
+    measured = attributions(results)
+    labels = [LABELS.get(name, subject.architecture) for name in measured]
+    draw_maps(
+        list(measured.values()),
+        labels,
+        path,
+        above=[(f"sample {account.index}", [account.x_0.mean(0)] * len(labels), _GREY)],
+    )
+
+
 def plot(
     result: Attribution, ax: Axes, method: str, *, index: int = 0, limit: float | None = None
 ) -> Axes:
@@ -65,6 +86,8 @@ def plot(
     """
     if method not in result.methods:
         raise unknown_name("attribution method", method, result.methods)
+    if not 0 <= index < len(result.x_t):
+        raise UsageError(f"image {index} is outside 0 … {len(result.x_t) - 1}")
     picture = result.maps[result.methods.index(method), index].sum(0)
     _show(ax, picture, limit or _limit(picture), *_SCALES.get(method, _SIGNED))
     _outline(ax, result.mask)
@@ -72,21 +95,25 @@ def plot(
     return ax
 
 
-def draw_maps(shown: list[Attribution], labels: list[str], path: Path) -> None:
+def draw_maps(
+    shown: list[Attribution], labels: list[str], path: Path, above: Sequence[Panel] = ()
+) -> None:
     """Noisy input, output and maps of one image, on one scale for network and optimum.
 
     It is the image where the last denoiser, the optimum if there is one, is attributed most: where
     an output is certain there is nothing to see. One row for each denoiser, wrapped after five
-    panels; for strips, one column each.
+    panels; for strips, one column each. What is `above` comes before the input.
     """
     first = shown[0]
     index = int(shown[-1].cell_sums[0].sum(-1).argmax())
-    panels = [
+    panels: list[Panel] = [
+        *above,
         ("noisy input", [r.x_t[index].mean(0) for r in shown], _GREY),
         ("x0_hat", [r.x0_hat[index].mean(0) for r in shown], _GREY),
-    ] + [
-        (TITLES[method], [r.maps[i, index].sum(0) for r in shown], _SCALES.get(method, _SIGNED))
-        for i, method in enumerate(first.methods)
+        *(
+            (TITLES[method], [r.maps[i, index].sum(0) for r in shown], _SCALES.get(method, _SIGNED))
+            for i, method in enumerate(first.methods)
+        ),
     ]
     height, width = first.mask.shape[1:]
     strip = width > 2 * height

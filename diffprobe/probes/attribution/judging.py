@@ -14,6 +14,7 @@ from diffprobe.models.denoiser import Denoiser
 from diffprobe.probes.attribution import AttributionConfig, truth
 from diffprobe.probes.attribution.maps import Attribution, measure
 from diffprobe.probes.attribution.methods import AT_CHOICE, from_every_baseline
+from diffprobe.probes.attribution.one_sample import Account
 from diffprobe.probes.attribution.outputs import are_cells, weights_of
 from diffprobe.probes.attribution.truth import Truth
 from diffprobe.probing.regions import Regions
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from diffprobe.probing.cache import Keep
     from diffprobe.probing.subject import Subject
 
-Measured = Attribution | Truth
+Measured = Attribution | Truth | Account
 
 
 def measure_beside(

@@ -16,7 +16,7 @@ region's own cell alone, ahead of all others in both, have 3 / (K + 1) on averag
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -28,18 +28,22 @@ from diffprobe.foundations.errors import UsageError, unknown_name
 from diffprobe.foundations.intervals import RESOLUTION, Interval, mean, ratio
 from diffprobe.foundations.progress import Progress, silent
 from diffprobe.foundations.ranks import rank_correlation
+from diffprobe.foundations.tables import Table
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.probes.attribution import AttributionConfig, metrics
-from diffprobe.probes.attribution.methods import BASELINES, METHODS, Question
-from diffprobe.probes.attribution.outputs import mean_image, weights_of
+from diffprobe.probes.attribution.methods import METHODS, Question, baseline_of
+from diffprobe.probes.attribution.outputs import baselines_of, owners, weights_of, window
 from diffprobe.probes.attribution.ranks import telling
 from diffprobe.probing.jacobian import batches
 from diffprobe.probing.noise_levels import input_sources, noisy_inputs
 from diffprobe.probing.regions import Regions, default_regions
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-@dataclass(frozen=True)
-class Attribution:
+
+@dataclass(frozen=True, repr=False)
+class Attribution(Table):
     """Maps of one region's output by M methods for N images.
 
     The K cells are the regions, in their order, and the rest of the image if they leave any.
@@ -81,6 +85,44 @@ class Attribution:
     log_snr: float
     settings: dict[str, Any]
     sources: Tensor | None = None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each image, method and cell: the sum of |map| there, and its share."""
+        shares = self.cell_sums / self.cell_sums.sum(-1, keepdim=True)
+        return [
+            {
+                "image": image,
+                "method": method,
+                "cell": cell,
+                "sum": self.cell_sums[m, image, k].item(),
+                "share": shares[m, image, k].item(),
+            }
+            for image in range(len(self.x_t))
+            for m, method in enumerate(self.methods)
+            for k, cell in enumerate(self.cells)
+        ]
+
+    def __repr__(self) -> str:
+        n = len(self.x_t)
+        return (
+            f"<Attribution of {self.cells[self.region]} in {n:,} image{'s' * (n != 1)}, log-SNR "
+            f"{self.log_snr:.2f}: {', '.join(self.methods)}>"
+        )
+
+    def plot(self, ax: "Axes", method: str | None = None, *, index: int = 0) -> "Axes":
+        """Draw one image's map, the region outlined.
+
+        Args:
+            ax: Where to.
+            method: One of `methods`; by default the first.
+            index: Which image.
+
+        Raises:
+            UsageError: If there is no such method or image.
+        """
+        from diffprobe.probes.attribution.figures import plot
+
+        return plot(self, ax, self.methods[0] if method is None else method, index=index)
 
     @property
     def shares(self) -> Tensor:
@@ -131,11 +173,12 @@ class Attribution:
 
 def measure(
     denoiser: Denoiser,
-    dataset: SymbolImages | ImageSet,
+    dataset: SymbolImages | ImageSet | None,
     settings: AttributionConfig | None = None,
     common: ProbeConfig | None = None,
     *,
     t: int,
+    x_t: Tensor | None = None,
     regions: Regions | None = None,
     methods: Sequence[str] | None = None,
     description: str = "attribution",
@@ -145,10 +188,12 @@ def measure(
 
     Args:
         denoiser: A network or an oracle.
-        dataset: Where the inputs, the prior mean and the default regions come from.
+        dataset: Where the inputs, the prior mean and the default regions come from; None where
+            inputs and regions are given, and methods need no other images.
         settings: Of attribution.
         common: `region`, `seed`; `batch_size` images are evaluated at once.
         t: Noise level.
+        x_t: (N, C, H, W), noisy images to look at instead of drawing `settings.images`.
         regions: The dataset's cells, or a grid, by default.
         methods: Names from `METHODS` instead of `settings.methods`.
         description: What the progress bar says.
@@ -160,18 +205,30 @@ def measure(
             asked for where the region is no cell with glyphs.
     """
     settings, common = settings or AttributionConfig(), common or ProbeConfig()
-    regions = default_regions(dataset) if regions is None else regions
     chosen = tuple(dict.fromkeys(settings.methods if methods is None else methods))
     for method in chosen:
         if method not in METHODS:
             raise unknown_name("attribution method", method, METHODS)
+    sources = None
+    if dataset is not None:
+        regions = default_regions(dataset) if regions is None else regions
+        if x_t is None:
+            x_t = noisy_inputs(denoiser, dataset, settings.images, t, common.seed)
+            if isinstance(dataset, ImageSet):
+                sources = input_sources(dataset, settings.images, common.seed)
+    if x_t is None or regions is None:
+        raise UsageError("without a dataset, images and regions must be given")
     region = regions.index(common.region, "probe.region")
-    owner, cells = _owners(regions, dataset)
-    n, level = settings.images, torch.tensor([t], device=denoiser.device)
-
-    x_t = noisy_inputs(denoiser, dataset, n, t, common.seed)
-    other = noisy_inputs(denoiser, dataset, n, t, common.seed, block=1)
-    mean = (denoiser.alpha_sigma(level)[0] * mean_image(dataset).to(x_t)).expand_as(x_t)
+    owner, cells = owners(regions, tuple(x_t.shape[1:]))
+    baselines = baselines_of(denoiser, dataset, x_t, t, common.seed)
+    for method in chosen:
+        if (absent := baseline_of(method, settings.baseline)) not in (None, *baselines):
+            raise UsageError(
+                f"{method} replaces cells by those of other images ({absent}), and there is no "
+                "dataset to draw them from"
+            )
+    level = torch.tensor([t], device=denoiser.device)
+    n = len(x_t)
     weights = weights_of(denoiser, dataset, regions, region, settings.output, x_t, t)
     with torch.no_grad():
         parts = [denoiser(x, level.expand(len(x))) for x in batches(x_t, common.batch_size)]
@@ -183,19 +240,19 @@ def measure(
         total: Tensor = (denoiser(x, level.expand(len(x))) * weights).sum((1, 2, 3))
         return total
 
-    inputs = (x_t, weights, torch.zeros_like(x_t), mean, other)
+    inputs = (x_t, weights, *baselines.values())
     questions = [
         Question(
             output=output,
             x=x,
             weights=w,
-            baselines=dict(zip(BASELINES, baselines, strict=True)),
+            baselines=dict(zip(baselines, absent, strict=True)),
             owner=owner.to(x.device),
-            window=_window(regions),
+            window=window(regions),
             settings=settings,
             common=common,
         )
-        for x, w, *baselines in zip(*(batches(v, common.batch_size) for v in inputs), strict=True)
+        for x, w, *absent in zip(*(batches(v, common.batch_size) for v in inputs), strict=True)
     ]
     answers, measured = [], []
     for method in progress(chosen, desc=description, unit="method"):
@@ -226,7 +283,7 @@ def measure(
             "images": n,
             "seed": common.seed,
         },
-        sources=(input_sources(dataset, n, common.seed) if isinstance(dataset, ImageSet) else None),
+        sources=sources,
     )
 
 
@@ -267,31 +324,6 @@ def _check_paired(network: Attribution, oracle: Attribution) -> None:
     )
     if not same:
         raise UsageError("attributions are compared for the same methods, region and inputs alone")
-
-
-def _owners(regions: Regions, dataset: SymbolImages | ImageSet) -> tuple[Tensor, tuple[str, ...]]:
-    """Return the cell of each pixel, (1, C, H, W) long, and the names of the cells."""
-    masks = regions.masks
-    if tuple(masks.shape[1:]) != dataset.image_shape:
-        raise UsageError(
-            f"the regions are of images {tuple(masks.shape[1:])}; these are {dataset.image_shape}"
-        )
-    covered = masks.sum(0)
-    owner = masks.int().argmax(0).masked_fill(covered == 0, len(regions))
-    rest = () if covered.all() else ("rest",)
-    return owner[None], (*regions.names, *rest)
-
-
-def _window(regions: Regions) -> tuple[int, int, int] | None:
-    """Return C, height, width of the regions where they are alike and tile the image."""
-    channels, height, width = regions.masks.shape[1:]
-    if regions.boxes[0] is None:
-        return None
-    _, _, tall, wide = regions.boxes[0]
-    tiles = {
-        (top, left, tall, wide) for top in range(0, height, tall) for left in range(0, width, wide)
-    }
-    return (channels, tall, wide) if set(regions.boxes) == tiles else None
 
 
 def _metrics(questions: Sequence[Question], method: str, maps: Tensor, images: int) -> Tensor:

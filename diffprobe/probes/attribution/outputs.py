@@ -7,12 +7,14 @@ from diffprobe.datasets import ImageSet, SymbolImages
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.models.oracles import ProductDenoiser
+from diffprobe.probes.attribution.methods import BASELINES
+from diffprobe.probing.noise_levels import noisy_inputs
 from diffprobe.probing.regions import Regions
 
 
 def weights_of(
     denoiser: Denoiser,
-    dataset: SymbolImages | ImageSet,
+    dataset: SymbolImages | ImageSet | None,
     regions: Regions,
     region: int,
     output: str,
@@ -27,7 +29,7 @@ def weights_of(
 
 def _contrast(
     denoiser: Denoiser,
-    dataset: SymbolImages | ImageSet,
+    dataset: SymbolImages | ImageSet | None,
     regions: Regions,
     region: int,
     x_t: Tensor,
@@ -59,6 +61,51 @@ def _contrast(
 def are_cells(regions: Regions, dataset: SymbolImages) -> bool:
     """Return whether the regions are the dataset's cells, in their order."""
     return torch.equal(regions.masks, Regions.cells(dataset).masks)
+
+
+def baselines_of(
+    denoiser: Denoiser, dataset: SymbolImages | ImageSet | None, x_t: Tensor, t: int, seed: int
+) -> dict[str, Tensor]:
+    """Return what absent cells of `x_t (N, C, H, W)` may be replaced by, of the same shape.
+
+    Without a dataset to draw other images from these are zeros alone.
+    """
+    zeros = torch.zeros_like(x_t)
+    if dataset is None:
+        return {"zeros": zeros}
+    alpha, _ = denoiser.alpha_sigma(torch.tensor([t], device=denoiser.device))
+    mean = (alpha * mean_image(dataset).to(x_t)).expand_as(x_t)
+    other = noisy_inputs(denoiser, dataset, len(x_t), t, seed, block=1)
+    return dict(zip(BASELINES, (zeros, mean, other), strict=True))
+
+
+def owners(regions: Regions, image_shape: tuple[int, ...]) -> tuple[Tensor, tuple[str, ...]]:
+    """Return the cell of each pixel, (1, C, H, W) long, and the names of the cells.
+
+    Raises:
+        UsageError: If the regions are of images of another shape.
+    """
+    masks = regions.masks
+    if tuple(masks.shape[1:]) != image_shape:
+        raise UsageError(
+            f"the regions are of images {tuple(masks.shape[1:])}; these are {image_shape}"
+        )
+    covered = masks.sum(0)
+    owner = masks.int().argmax(0).masked_fill(covered == 0, len(regions))
+    rest = () if covered.all() else ("rest",)
+    return owner[None], (*regions.names, *rest)
+
+
+def window(regions: Regions) -> tuple[int, int, int] | None:
+    """Return C, height, width of the regions where they are alike and tile the image."""
+    channels, height, width = regions.masks.shape[1:]
+    if regions.boxes[0] is None:
+        return None
+    _, _, tall, wide = regions.boxes[0]
+    tiles = {
+        (top, left, tall, wide) for top in range(0, height, tall) for left in range(0, width, wide)
+    }
+    return (channels, tall, wide) if set(regions.boxes) == tiles else None
 
 
 def mean_image(dataset: SymbolImages | ImageSet) -> Tensor:

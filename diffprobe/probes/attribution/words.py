@@ -5,16 +5,19 @@ from typing import Any
 
 from diffprobe.foundations.intervals import Interval
 from diffprobe.foundations.records import estimate, interval
-from diffprobe.probes.attribution import metrics
+from diffprobe.probes.attribution import metrics, sample_words
 from diffprobe.probes.attribution.judging import Measured
 from diffprobe.probes.attribution.maps import Attribution, agreement_between, excess_share
 from diffprobe.probes.attribution.methods import CONTROLS, TITLES
+from diffprobe.probes.attribution.one_sample import Account
 from diffprobe.probes.attribution.truth import EFFECTS, Truth
 
 
 def summary(results: Mapping[str, Measured]) -> dict[str, Any]:
     """Return local shares, agreements with the optimum and the truth, and what is not exact."""
     measured = attributions(results)
+    if isinstance(account := results.get("sample"), Account):
+        return sample_words.summary(account, measured)
     first = next(iter(measured.values()))
 
     def by_method(found: Interval) -> dict[str, dict[str, Any]]:
@@ -59,6 +62,8 @@ def summary(results: Mapping[str, Measured]) -> dict[str, Any]:
 
 def lines(content: Mapping[str, Any]) -> list[str]:
     """Return the headline in words."""
+    if "sample" in content:
+        return sample_words.lines(content)
     beside = content["network_vs_bayes"]
     found = [
         f"attribution of {content['region']}, {content['output']} of its output "
