@@ -28,7 +28,7 @@ SAMPLES = "samples"  # the measure that is no probe: sample, and judge by the gr
 USUAL = "usual"  # the probes that are measured where none is named
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Experiment:
     """What an experiment found, and where it lies.
 
@@ -50,6 +50,9 @@ class Experiment:
     samples_path: Path | None = None
     assessment: Assessment | None = None
     probes: ProbeResults | None = None
+
+    def __repr__(self) -> str:
+        return f"<Experiment {self.run.path}: {', '.join(self.records)}>"
 
     @property
     def verdicts(self) -> Verdicts | None:

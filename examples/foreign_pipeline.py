@@ -1,7 +1,7 @@
 """Somebody else's model: a U-Net trained with diffusers alone, saved as a pipeline folder.
 
     python examples/foreign_pipeline.py theirs
-    diffprobe probe --checkpoint theirs --probe all --regions 4x4
+    diffprobe probe theirs --probe all --regions 4x4
 
 Nothing of diffprobe is used here, and nothing about the data is told to `diffprobe probe`: it finds
 the folder as it would find any other. The pictures are scikit-learn's handwritten digits.

@@ -69,7 +69,7 @@ def cli() -> None:
     \b
     diffprobe demo                               the phenomenon, in three minutes
     diffprobe train --preset parity-transformer  fit a denoiser
-    diffprobe probe --checkpoint RUN             how local is it
+    diffprobe probe RUN                          how local is it
     diffprobe report RUN                         what is wrong in its samples
 
     Exit codes: 0 done, 1 failed, 2 asked for something impossible, 3 more violations than

@@ -90,6 +90,7 @@ def command(
     diffprobe probe RUN --probe all                 all that apply
     diffprobe probe locality RUN --precision 0.01   one, with its options
     diffprobe probe locality --help                 what these are
+    diffprobe probe RUN --sample 4 --cell 2         one sample: why did it break?
     """
     if listing:
         for name, announcement in kinds.announced("probe").items():
@@ -161,6 +162,8 @@ def _concerns(parameter: click.Parameter, kind: type[ProbeKind]) -> bool:
     """Whether an option of all probes changes anything for one of them."""
     if parameter.name in ("probes", "listing"):
         return False
+    if parameter.name == "sample":
+        return kind.one_sample
     setting = SHORT_FOR.get(str(parameter.name))
     section = str(setting).partition(".")[0]
     return setting is None or setting in EVERYWHERE or {setting, section} & {*kind.reads} != set()
@@ -285,3 +288,5 @@ def _probe(
     if results.along is not None:
         for line in along.lines(results.along):
             click.echo(line)
+    if run is not None:
+        click.echo(f"next          diffprobe report {run.path}")

@@ -93,7 +93,8 @@ COMMON = (
         "--out",
         type=click.Path(path_type=Path),
         metavar="FOLDER",
-        help="Where to write.  [default: probes/ in the run folder]",
+        help="Where to write.  [default: probes/ in the run folder; of a model without one, "
+        "probes/NAME/ here]",
     ),
     opt.set_option,
     opt.device_option,

@@ -36,7 +36,7 @@ def as_batch(images: Any, name: str = "images") -> Tensor:
             f"{name} are {images.dtype}; they must be floats in [-1, 1] (of bytes, x / 127.5 - 1)"
         )
     found: Tensor = images[:, None] if images.ndim == 3 else images
-    if found.ndim != 4 or len(found) == 0:
+    if found.ndim != 4:
         raise UsageError(
             f"{name} have shape {tuple(images.shape)}; a batch is (B, C, H, W), or (B, H, W) of "
             "one channel, and B is 1 for a single picture"

@@ -17,7 +17,7 @@ from diffprobe.foundations.errors import UsageError
 TOLERANCE = 1 / 3
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Glyphs:
     """K pictures of each of V symbols.
 
@@ -42,6 +42,11 @@ class Glyphs:
     shifted: bool = False
     unseen: Tensor | None = None
     unseen_labels: Tensor | None = None
+
+    def __repr__(self) -> str:
+        height, width = self.cell
+        n = int(self.counts.max())
+        return f"<Glyphs {' '.join(self.names)}: {height}×{width}, {n} variant{'s' * (n > 1)}>"
 
     @property
     def channels(self) -> int:

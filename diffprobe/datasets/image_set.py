@@ -34,6 +34,10 @@ class ImageSet:
         self.images = images
         self.source = source
 
+    def __repr__(self) -> str:
+        n, *shape = self.images.shape
+        return f"<ImageSet of {n:,} images, {' × '.join(map(str, shape))}: {self.source}>"
+
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """C, H, W of an image."""

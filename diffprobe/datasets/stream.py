@@ -50,6 +50,9 @@ class Stream(ABC):
     def __init__(self, grammar: Grammar) -> None:
         self.grammar = grammar
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.grammar.title}: {self.description}>"
+
     @property
     @abstractmethod
     def description(self) -> str:

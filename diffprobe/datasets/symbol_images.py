@@ -2,15 +2,20 @@
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
+from diffprobe.datasets.batches import as_batch
 from diffprobe.datasets.cell_grid import CellGrid
 from diffprobe.datasets.glyphs import Glyphs
 from diffprobe.datasets.inference.grammar import Grammar
 from diffprobe.foundations.errors import UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # Distances held at once by the reader: 64 MiB in float32.
 CHUNK_ELEMENTS = 2**24
@@ -59,6 +64,11 @@ class SymbolImages:
         self.grammar = grammar
         self.glyphs = glyphs
         self.grid = grid
+
+    def __repr__(self) -> str:
+        rows, columns = self.grid
+        drawn = f"{rows}×{columns} cells, images {' × '.join(map(str, self.image_shape))}"
+        return f"<SymbolImages of {self.grammar.title} over {' '.join(self.glyphs.names)}: {drawn}>"
 
     @property
     def cell_grid(self) -> CellGrid:
@@ -124,11 +134,12 @@ class SymbolImages:
         self.check_images(images)
         return self.cell_grid.cut(images)
 
-    def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def read(self, images: "Tensor | NDArray[Any]") -> tuple[Tensor, Tensor]:
         """Read images back: the words, and the cells of which the reader is sure enough.
 
         Args:
-            images: (N, C, H, W), values nominally in [-1, 1].
+            images: (N, C, H, W), or (N, H, W) of one channel, a tensor or array; values nominally
+                in [-1, 1].
 
         Returns:
             words (N, L) long, and legible (N, L) bool. Where a cell is not legible its symbol is
@@ -137,7 +148,7 @@ class SymbolImages:
         words, confidence = self.recognise(images)
         return words, confidence >= LEGIBLE
 
-    def recognise(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def recognise(self, images: "Tensor | NDArray[Any]") -> tuple[Tensor, Tensor]:
         """Read images back, and say how sure each symbol is.
 
         A cell is read as the symbol under which it is most likely, and its confidence is that
@@ -157,6 +168,7 @@ class SymbolImages:
         Raises:
             UsageError: If the images have another shape.
         """
+        images = as_batch(images)
         self.check_images(images)
         parts = [
             self.recognise_cells(rearrange(self.cells(chunk), "n l c h w -> (n l) c h w"))

@@ -42,6 +42,11 @@ class Denoiser(nn.Module, ABC):
         self.latents = latents
         self._image_shape = image_shape
 
+    def extra_repr(self) -> str:
+        """What the repr says beside the parts."""
+        shape = "of any size" if self._image_shape is None else str(self._image_shape)
+        return f"images {shape}, {self.timesteps:,} noise levels"
+
     @property
     def scheduler(self) -> Any:
         """The diffusers scheduler that defines the noise levels."""

@@ -44,6 +44,10 @@ class _SymbolDenoiser(Denoiser):
         super().__init__(scheduler, image_shape=dataset.image_shape, cells=dataset.cell_grid)
         self.dataset = dataset
 
+    def extra_repr(self) -> str:
+        """What it is the optimum of."""
+        return f"{self.dataset!r}, {super().extra_repr()}"
+
     def posterior(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Return the posterior probability of each symbol in each cell.
 

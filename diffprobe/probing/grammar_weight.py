@@ -15,7 +15,7 @@ from diffprobe.models.grammar_weight import grammar_weights
 from diffprobe.probing.noise_levels import check_level, clean_inputs, spread_levels
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class GrammarWeight:
     """What the grammar is worth at T noise levels.
 
@@ -26,6 +26,9 @@ class GrammarWeight:
 
     levels: Tensor
     weight: Tensor
+
+    def __repr__(self) -> str:
+        return f"<GrammarWeight at {len(self.levels)} noise levels, most at t = {self.most}>"
 
     @classmethod
     def of(

@@ -20,7 +20,7 @@ from diffprobe.foundations.errors import UsageError
 Box = tuple[int, int, int, int]  # top, left, height, width
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Regions:
     """R regions of an image of shape (C, H, W), all channels of a pixel together.
 
@@ -46,6 +46,10 @@ class Regions:
                 f"{self._called(first)} and {self._called(second)} overlap: a pixel may belong to "
                 "one region only"
             )
+
+    def __repr__(self) -> str:
+        shape = " × ".join(map(str, self.masks.shape[1:]))
+        return f"<Regions of images {shape}: {self.names[0]} … {self.names[-1]}>"
 
     def __len__(self) -> int:
         return len(self.masks)

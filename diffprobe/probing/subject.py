@@ -5,12 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
 from diffprobe.config import Config
 from diffprobe.datasets import ImageSet, SymbolImages
+from diffprobe.datasets.batches import as_batch
 from diffprobe.datasets.image_set import read_images
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.kinds import Kind
@@ -35,6 +36,9 @@ from diffprobe.sampling import sample
 from diffprobe.sampling.stored import StoredSample, stored_sample
 from diffprobe.training.run_folder import RunFolder, run_of_checkpoint
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
@@ -43,7 +47,7 @@ BASELINE_IMAGES = 256  # that the baselines of a set of images are made of, if n
 LARGEST_COVARIANCE = 4096  # numbers in an image; a covariance of 128 MiB in float64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Subject:
     """A denoiser, where its inputs come from, and the oracles on the same inputs.
 
@@ -78,6 +82,11 @@ class Subject:
     step: int | None = None
     sample: StoredSample | None = None
     progress: Progress = silent
+
+    def __repr__(self) -> str:
+        beside = ", ".join(self.oracles) or "no oracle"
+        step = "" if self.step is None else f" at step {self.step:,}"
+        return f"<Subject {self.name}{step}, {self.architecture}, beside {beside}: {self.source}>"
 
     @property
     def dataset(self) -> SymbolImages | None:
@@ -153,7 +162,7 @@ class Subject:
 
 def subject_of(
     denoiser: Denoiser,
-    images: SymbolImages | ImageSet,
+    images: "SymbolImages | ImageSet | torch.Tensor | NDArray[Any]",
     config: Config | None = None,
     *,
     architecture: str = "network",
@@ -168,7 +177,8 @@ def subject_of(
 
     Args:
         denoiser: What is probed: a loaded network, or a function made a denoiser.
-        images: A dataset whose grammar is known, or a set of images.
+        images: A dataset whose grammar is known, or images in the denoiser's own space: a set, or
+            a tensor or array, (M, C, H, W) or (M, H, W).
         config: `probe`, `probes`, `sampling` and, for the empirical oracle, `stream`.
         architecture: Colour and label in figures.
         log_snr: Where to look, instead of `probe.level`.
@@ -181,6 +191,9 @@ def subject_of(
             schedule.
     """
     config = config or Config()
+    if not isinstance(images, SymbolImages | ImageSet):
+        images = ImageSet(as_batch(images), "images given as a tensor")
+        denoiser.check_shape(images.images)
     regions = regions or default_regions(images)
     if tuple(regions.masks.shape[1:]) != images.image_shape:
         raise UsageError(

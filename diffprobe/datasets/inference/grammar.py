@@ -63,6 +63,10 @@ class Grammar(ABC):
     weighted: bool = False
     kind: "Naming | None" = None
 
+    def __repr__(self) -> str:
+        words = f"words of {self.length} cells over {self.symbols} symbols"
+        return f"<{type(self).__name__} {self.title}: {words}>"
+
     @property
     def title(self) -> str:
         """What it is called in messages."""

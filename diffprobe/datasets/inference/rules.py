@@ -23,6 +23,9 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 
+EXAMPLE = """S -> "(" S ")" S | \"\""""  # for messages
+EMPTY = ("ε", "eps", "epsilon", "λ", "lambda", "empty")  # what others call the empty word
+
 
 @dataclass(frozen=True)
 class Item:
@@ -90,13 +93,27 @@ def _tokens(line: str, number: int) -> list[tuple[str, str, int]]:
     while column < len(line):
         match = _TOKEN.match(line, column)
         if match is None:
-            character = line[column]
-            what = "this quote is not closed" if character in "\"'" else f"{character!r} is no rule"
-            raise _error(number, column + 1, what)
+            raise _error(number, column + 1, _foreign(line[column:]))
         if match.lastgroup not in ("space", "comment"):
             found.append((str(match.lastgroup), match[0], column + 1))
         column = match.end()
     return found
+
+
+def _foreign(rest: str) -> str:
+    """Say what is wrong with text that is in another notation, and how it is written here."""
+    if rest[0] in "\"'":
+        return "this quote is not closed"
+    if match := re.match("=>|:=|==|<-|=|:", rest):
+        return f"a rule is written with '->', not '{match[0]}', as in {EXAMPLE}"
+    if match := re.match(r"<([\w -]+)>", rest):
+        return f"a symbol's name stands without < >: {match[1].replace(' ', '-')}"
+    if rest[0] in "()[]{}*+?;,.":
+        return (
+            f"{rest[0]!r} is no rule: terminals stand in quotes, and all alternatives are written "
+            f"out between |, as in {EXAMPLE}"
+        )
+    return f"{rest[0]!r} is no rule"
 
 
 def _head(
@@ -276,7 +293,10 @@ def _check_names(rules: Rules) -> None:
     for item in _items(rules):
         if not item.terminal and item.name not in rules.alternatives:
             unknown = unknown_name("symbol", item.name, rules.alternatives)
-            raise _error(item.line, item.column, f"{unknown} (a terminal stands in quotes)")
+            hint = f'if it is a terminal, write "{item.name}" in quotes'
+            if item.name.lower() in EMPTY:
+                hint = 'the empty word is written ""'
+            raise _error(item.line, item.column, f"{unknown}; {hint}")
     reached, waiting = {rules.start}, [rules.start]
     while waiting:
         for alternative in rules.alternatives[waiting.pop()]:

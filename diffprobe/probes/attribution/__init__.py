@@ -40,7 +40,12 @@ class AttributionConfig(ProbeKind):
     usual: ClassVar[bool] = True
     rank: ClassVar[int] = 2
     one_sample: ClassVar[bool] = True
-    reads: ClassVar[tuple[str, ...]] = ("probe.region", "probe.batch_size", "probe.seed")
+    reads: ClassVar[tuple[str, ...]] = (
+        "probe.region",
+        "probe.sample",
+        "probe.batch_size",
+        "probe.seed",
+    )
 
     images: int = field(default=64, metadata={"help": "Noisy images."})
     methods: tuple[str, ...] = field(

@@ -55,6 +55,8 @@ def measure(
     """
     images = as_batch(x_t, "x_t").to(denoiser.device)
     denoiser.check_shape(images)
+    if len(images) == 0:
+        raise UsageError("x_t holds no images")
     source = ImageSet(images, "x_t") if dataset is None else dataset
     if t is not None and log_snr is None:
         check_level(denoiser, t)

@@ -28,6 +28,7 @@ References:
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -37,6 +38,7 @@ from torch.nn.functional import one_hot
 from diffprobe.datasets import SymbolImages
 from diffprobe.foundations.intervals import Interval, mean
 from diffprobe.foundations.seeding import generator
+from diffprobe.foundations.tables import Table
 from diffprobe.probes.attribution.ranks import own_cell_alone, truthfulness
 
 # Of a mean rank correlation: one image in a hundred that is ranked otherwise, such as one whose own
@@ -81,8 +83,8 @@ class Conditionals:
         return outputs, torch.einsum("...nlv,nlvu->...nlu", weights.sum(-1), self.symbols)
 
 
-@dataclass(frozen=True)
-class Truth:
+@dataclass(frozen=True, repr=False)
+class Truth(Table):
     """What changing each cell does to the exact output, and what maps of it say, for N images.
 
     Attributes:
@@ -106,6 +108,18 @@ class Truth:
     region: int
     draws: int
     sources: Tensor | None = None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return how each method ranks the other cells, and all, beside the headline effect."""
+        scores = {"others": self.score(), "all": self.score(others=False)}
+        return [
+            {"method": method, "cells": which, **score.estimate(i).rows()[0]}
+            for which, score in scores.items()
+            for i, method in enumerate(self.methods)
+        ]
+
+    def __repr__(self) -> str:
+        return f"<Truth about {len(self.methods)} methods of attribution>"
 
     def scores(self, effect: str = EFFECTS[0], *, others: bool = True) -> Tensor:
         """Return rank correlations with a true effect, over other cells or all: (M, N)."""

@@ -49,6 +49,7 @@ from diffprobe.config import ProbeConfig, SamplingConfig
 from diffprobe.datasets import SymbolImages
 from diffprobe.evaluation.verdicts import judge
 from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.measurements import Measurement
 from diffprobe.foundations.progress import Progress, silent
 from diffprobe.foundations.ranks import Auroc, auroc
 from diffprobe.foundations.settings import to_settings
@@ -90,8 +91,8 @@ KNOWS = {
 LIVES = 0.1
 
 
-@dataclass(frozen=True)
-class Detectors:
+@dataclass(frozen=True, repr=False)
+class Detectors(Measurement):
     """Scores and verdicts of N samples.
 
     Attributes:
@@ -112,6 +113,10 @@ class Detectors:
     t: int
     log_snr: float
     settings: dict[str, Any]
+
+    def numbers(self) -> dict[str, Auroc]:
+        """Return each detector's area under the ROC curve."""
+        return self.auroc
 
     @property
     def corrected(self) -> dict[str, float]:

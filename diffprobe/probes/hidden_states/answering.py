@@ -10,6 +10,7 @@ from torch import Tensor
 
 from diffprobe.config import ProbeConfig
 from diffprobe.foundations.intervals import Interval
+from diffprobe.foundations.measurements import Measurement
 from diffprobe.foundations.progress import Progress
 from diffprobe.foundations.seeding import generator
 from diffprobe.models.denoiser import Denoiser
@@ -38,8 +39,8 @@ CHANCE = 0.5
 FEWEST_WORDS = 10
 
 
-@dataclass(frozen=True)
-class HiddenStates:
+@dataclass(frozen=True, repr=False)
+class HiddenStates(Measurement):
     """Accuracy of linear probes from R layers at T noise levels, with 95 % intervals over words.
 
     Accuracies are shares of right answers in a test part of which half is true; NaN where there are
@@ -89,6 +90,12 @@ class HiddenStates:
     shared_images: int
     lacking: str
     settings: dict[str, Any]
+
+    def numbers(self) -> dict[str, Interval]:
+        """Return the accuracy of each layer, and what it stands beside."""
+        layers = {f"accuracy of {name}": self.accuracy[i] for i, name in enumerate(self.layers)}
+        beside = ("optimum", "untrained", "difference", "shared", "control", "selectivity")
+        return layers | {name: getattr(self, name) for name in beside}
 
     @property
     def best(self) -> tuple[int, int]:

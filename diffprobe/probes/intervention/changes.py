@@ -25,6 +25,7 @@ from diffprobe.datasets import ImageSet, SymbolImages
 from diffprobe.foundations import intervals
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.intervals import RESOLUTION, Interval
+from diffprobe.foundations.measurements import Measurement
 from diffprobe.foundations.progress import Progress, silent
 from diffprobe.foundations.seeding import generator
 from diffprobe.models.denoiser import Denoiser
@@ -34,8 +35,8 @@ from diffprobe.probing.ratio import energy_shares, local_dependency_ratios, shar
 from diffprobe.probing.regions import Regions, default_regions
 
 
-@dataclass(frozen=True)
-class Intervention:
+@dataclass(frozen=True, repr=False)
+class Intervention(Measurement):
     """What an intervention in each part of the input changes in each part of the output.
 
     The S parts are the regions and, where these do not tile the image, the rest.

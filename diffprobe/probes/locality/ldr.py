@@ -42,6 +42,7 @@ from diffprobe.datasets import ImageSet, SymbolImages
 from diffprobe.foundations import intervals
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.intervals import RESOLUTION, Interval
+from diffprobe.foundations.measurements import Measurement
 from diffprobe.foundations.progress import Progress, silent
 from diffprobe.foundations.seeding import generator
 from diffprobe.models.denoiser import Denoiser
@@ -69,8 +70,8 @@ from diffprobe.probing.ratio import (
 from diffprobe.probing.regions import Regions, default_regions
 
 
-@dataclass(frozen=True)
-class Locality:
+@dataclass(frozen=True, repr=False)
+class Locality(Measurement):
     """LDR and dependence at T noise levels, from at most N inputs each.
 
     Attributes:

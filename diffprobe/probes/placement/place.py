@@ -49,6 +49,7 @@ from diffprobe.config import ProbeConfig
 from diffprobe.datasets import Stream, SymbolImages
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.intervals import Interval
+from diffprobe.foundations.measurements import Measurement
 from diffprobe.foundations.progress import Progress, silent
 from diffprobe.foundations.records import estimate
 from diffprobe.models.denoiser import Denoiser
@@ -81,8 +82,8 @@ if TYPE_CHECKING:
     from diffprobe.probing.subject import Subject
 
 
-@dataclass(frozen=True)
-class Placement:
+@dataclass(frozen=True, repr=False)
+class Placement(Measurement):
     """A network's place among the oracles at T noise levels, from N draws at each.
 
     Averages over levels are by the grammar's weight. Intervals cover the draws of words and noise;

@@ -18,6 +18,7 @@ from diffprobe.config import ProbeConfig
 from diffprobe.datasets import ImageSet, SymbolImages
 from diffprobe.foundations import intervals
 from diffprobe.foundations.intervals import RESOLUTION, Interval
+from diffprobe.foundations.measurements import Measurement
 from diffprobe.foundations.progress import Progress, silent
 from diffprobe.foundations.seeding import generator
 from diffprobe.models.denoiser import Denoiser
@@ -29,8 +30,8 @@ from diffprobe.probing.ratio import NO_DEPENDENCE, jackknife, share_among
 from diffprobe.probing.regions import Box, Regions, default_regions
 
 
-@dataclass(frozen=True)
-class Sensitivity:
+@dataclass(frozen=True, repr=False)
+class Sensitivity(Measurement):
     """The map of one region.
 
     Attributes:

@@ -26,6 +26,7 @@ from diffprobe.datasets import ImageSet, SymbolImages
 from diffprobe.foundations import intervals
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.intervals import RESOLUTION, Interval
+from diffprobe.foundations.measurements import Measurement
 from diffprobe.foundations.progress import Progress, silent
 from diffprobe.foundations.seeding import generator
 from diffprobe.models.denoiser import Denoiser
@@ -37,8 +38,8 @@ from diffprobe.probing.ratio import jackknife
 OVERSAMPLING = 4  # more vectors than asked for, so that the last ones converge too
 
 
-@dataclass(frozen=True)
-class Spectrum:
+@dataclass(frozen=True, repr=False)
+class Spectrum(Measurement):
     """The largest singular values of the Jacobian at N inputs of one noise level.
 
     Attributes:
@@ -68,6 +69,10 @@ class Spectrum:
     t: int
     log_snr: float
     settings: dict[str, Any]
+
+    def numbers(self) -> dict[str, Interval]:
+        """Return the means over inputs."""
+        return {name: self.mean(name) for name in ("largest", "asymmetry", "effective_rank")}
 
     @property
     def largest(self) -> Tensor:
