@@ -107,14 +107,15 @@ def test_train_sample_probe_report(
 
 
 def test_words_on_stdout(own_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["sample", "--checkpoint", str(own_run), "--n", "20"]) == 0
+    assert run(["sample", str(own_run), "--n", "20"]) == 0
     assert "20 images by DDIMScheduler, 4 steps" in capsys.readouterr().out
-    assert run(["probe", "--checkpoint", str(own_run), "--steps", "all"]) == 0
+    assert run(["probe", str(own_run), "--steps", "all"]) == 0
     text = capsys.readouterr().out
     assert re.search(r"^    step  LDR +gamma +mu above placebos", text, re.M)
     assert sum(line.startswith("      ") and "(" in line for line in text.splitlines()) == 3
     for part in ("where symbols form", "LDR", "excess LDR", "over Bayes", "gamma", "missed"):
         assert part in text
+    assert text.splitlines()[-1] == f"next          diffprobe report {own_run}"
     assert run(["report", str(own_run)]) == 0
     text = capsys.readouterr().out
     assert "Legible: " in text
@@ -336,6 +337,46 @@ def test_typed_options_go_over_set_and_set_over_the_environment(
     assert steps("--set", "training.steps=12", "--steps", "13") == (13, 5)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "probes"),
+    [
+        ("{run}", []),
+        ("--checkpoint {run}", []),
+        ("{run} --probe spectrum --n 5", ["spectrum"]),
+        ("--probe spectrum {run} --n 5", ["spectrum"]),
+        ("--n 5 --probe spectrum --checkpoint {run}", ["spectrum"]),
+        ("spectrum {run} --n 5", ["spectrum"]),
+        ("spectrum --n 5 {run}", ["spectrum"]),
+        ("spectrum --n 5 --checkpoint {run}", ["spectrum"]),
+        ("{run} spectrum --n 5", ["spectrum"]),
+        ("--checkpoint {run} spectrum --n 5", ["spectrum"]),
+    ],
+)
+def test_the_run_is_an_argument_beside_a_probes_name(
+    arguments: str, probes: list[str], own_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    filled = [part.format(run=own_run) for part in arguments.split()]
+    assert run(["probe", *filled, "--dry-run"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert (planned["checkpoint"], planned["probes"]) == (str(own_run), probes)
+    if probes:
+        # The probe's own --n, or that of all.
+        assert planned["settings"].get("spectrum", planned["probe"])["images"] == 5
+
+
+def test_a_folder_with_the_name_of_a_probe(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(tiny_run, tmp_path / "locality")
+    assert run(["probe", "locality"]) == USAGE
+    assert "locality is the probe, the folder ./locality" in capsys.readouterr().err
+    assert run(["probe", "./locality", "--dry-run"]) == 0
+    assert json.loads(capsys.readouterr().out)["probes"] == []
+    assert run(["probe", "locality", "locality", "--dry-run"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert (planned["checkpoint"], planned["probes"]) == ("locality", ["locality"])
+
+
 # ---- bad input -----------------------------------------------------------------------------------
 
 USAGE, FAILED = 2, 1
@@ -366,14 +407,23 @@ USAGE, FAILED = 2, 1
         ("sample --checkpoint absent", FAILED, "no checkpoint or run folder at absent"),
         ("sample --checkpoint owner/name", FAILED, "no checkpoint or run folder"),
         ("sample --checkpoint .", FAILED, "neither a run folder"),
-        ("sample", USAGE, "Missing option '--checkpoint'"),
+        ("sample", USAGE, "say what to sample: diffprobe sample RUN"),
+        ("sample {run} --checkpoint other", USAGE, "say which run once: there are "),
         ("sample --checkpoint {run} --sampler dimm", USAGE, "did you mean 'ddim'"),
         ("sample --checkpoint {run} --sampler-steps 5000", USAGE, "exceeds the 1000 noise"),
         ("sample --checkpoint {run}/checkpoints", FAILED, "neither a run folder"),
         ("probe --checkpoint {run} --cell 9", USAGE, "probe.region=9 is outside 0 … 3"),
         ("probe --checkpoint {run} --baseline-images -1", USAGE, "must be at least 2 (0 for no"),
         ("probe --checkpoint {run} --n 1", USAGE, "images must be at least 2"),
-        ("probe", USAGE, "Missing option '--checkpoint'"),
+        ("probe", USAGE, "say what to probe: diffprobe probe RUN"),
+        ("probe {run} --checkpoint other", USAGE, "say which run once: there are "),
+        ("probe --checkpoint other {run}", USAGE, "and --checkpoint other"),
+        ("probe locality {run} --checkpoint other", USAGE, "say which run once: there are "),
+        ("probe {run} locality {run}", USAGE, "say which run once: there are "),
+        ("probe {run} {run}", USAGE, "unexpected extra argument"),
+        ("probe --probe placement {run} locality", USAGE, "not both"),
+        ("probe nowhere", USAGE, "no checkpoint or run folder at nowhere, and no probe: attr"),
+        ("probe absent/run", FAILED, "no checkpoint or run folder at absent/run"),
         ("probe --checkpoint {run} --probe spectrm", USAGE, "did you mean 'spectrum'?"),
         ("probe --checkpoint {run} --probe two-layer", USAGE, "does not apply: it is for a run of"),
         ("probe --checkpoint {run} --regions 9x9", USAGE, "does not fit an image of 8×32"),
@@ -383,7 +433,7 @@ USAGE, FAILED = 2, 1
         ("probe --checkpoint {run} --images absent", USAGE, "no folder of images at absent"),
         ("probe locality --checkpoint {run} --precision -1", USAGE, "precision must be at least 0"),
         ("probe locality --checkpoint {run} --variant l2", USAGE, "'l2' is not one of"),
-        ("probe locality", USAGE, "Missing option '--checkpoint'"),
+        ("probe locality", USAGE, "say what to probe: diffprobe probe RUN"),
         ("probe localty", USAGE, "unknown probe 'localty': did you mean 'locality'?"),
         ("probe --probe placement locality --checkpoint {run}", USAGE, "not both"),
         (

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probing.noise_levels import (
     clean_inputs,
+    nearest_level,
     noisy_inputs,
     spread_levels,
     symbols_form_at,
@@ -17,6 +20,19 @@ from diffprobe.probing.noise_levels import (
 SCHEDULER = noise_scheduler(NoiseConfig())
 WORLD = hypercube(ParityConfig(4).build())
 BAYES = BayesDenoiser(WORLD, SCHEDULER)
+
+
+def test_a_log_snr_names_the_nearest_timestep() -> None:
+    known = BAYES.log_snr(torch.arange(BAYES.timesteps))
+    for t in (0, 1, 400, 999):
+        assert nearest_level(BAYES, known[t].item()) == t
+    between = (0.6 * known[400] + 0.4 * known[401]).item()
+    assert nearest_level(BAYES, between) == 400
+    # The ends as messages and figures round them.
+    assert nearest_level(BAYES, round(known[999].item(), 2)) == 999
+    for outside in (9.5, -11, math.inf, math.nan):
+        with pytest.raises(UsageError, match=r"outside the schedule's -10.12 … 9.21"):
+            nearest_level(BAYES, outside)
 
 
 def test_levels_cover_the_schedule() -> None:
