@@ -72,11 +72,8 @@ def lines(content: Mapping[str, Any]) -> list[str]:
         f"  looked at   {how}, at log-SNR {content['log_snr']:.2f} (t = {content['t']})",
     ]
     if sample["verdict"] == "invalid":
-        found.insert(
-            2,
-            f"  would be    {' '.join(sample['nearest'])}, a nearest valid word; these change "
-            f"{sample['distance']} of {_cells(sample['suspects'], len(sample['word']))}",
-        )
+        nearest = " ".join(sample["nearest"])
+        found.insert(2, f"  would be    {nearest}, a nearest valid word: {_changes(sample)}")
     if content["cell"] is not None:
         found += _belief_lines(content, content["cell"])
     asked = f"the output of {content['region']}"
@@ -102,13 +99,18 @@ def _word(sample: Mapping[str, Any]) -> str:
 def _verdict(sample: Mapping[str, Any]) -> str:
     if sample["verdict"] == "illegible":
         unread = [i for i, legible in enumerate(sample["legible"]) if not legible]
-        return f"illegible, {_cells(unread, len(sample['word']))} cannot be read"
+        return f"illegible, {_cells(unread)} cannot be read"
     return ", ".join([sample["verdict"], *sample["violations"]])
 
 
-def _cells(indices: list[int], length: int) -> str:
-    if len(indices) == length:
-        return "all cells" if length > 1 else "its cell"
+def _changes(sample: Mapping[str, Any]) -> str:
+    """Say how many cells are to be changed, and which come into question."""
+    n, suspects = sample["distance"], sample["suspects"]
+    where = "in" if n == len(suspects) else "among"
+    return f"{n} change{'s' * (n != 1)}, {where} {_cells(suspects)}"
+
+
+def _cells(indices: list[int]) -> str:
     named = ", ".join(map(str, indices))
     return f"cell {named}" if len(indices) == 1 else f"cells {named}"
 
@@ -144,42 +146,50 @@ def _named(shares: list[float] | None, content: Mapping[str, Any]) -> str:
 
 def _why(content: Mapping[str, Any], cell: int) -> str:
     """Return the answer in one sentence, as far as this cell and noise level give one."""
-    sample, beliefs = content["sample"], content["beliefs"]
+    sample = content["sample"]
     if sample["verdict"] == "illegible":
         return "the sample cannot be read: what is wrong with it is not the grammar"
     whole = "nothing broke: the sample is valid; " if sample["verdict"] == "valid" else ""
-    takes = {
-        who: _likeliest(shares[cell], content["symbols"])[0] for who, shares in beliefs.items()
-    }
-    apart = {
-        i: sum(abs(a - b) for a, b in zip(ours, best, strict=True)) / 2
-        for i, (ours, best) in enumerate(zip(beliefs["network"], beliefs["bayes"], strict=True))
-    }
-    method = content["methods"][0]
-    own = {who: by[method][cell] for who, by in content["shares"].items() if by[method]}
+    takes = [
+        {who: _likeliest(by[i], content["symbols"])[0] for who, by in content["beliefs"].items()}
+        for i in range(len(sample["word"]))
+    ]
+    apart = [
+        _distance(content["beliefs"], i) * (took["network"] != took["bayes"])
+        for i, took in enumerate(takes)
+    ]
+    most = max(range(len(apart)), key=lambda i: apart[i])
     if apart[cell] > SURE:
-        goes_by = " goes by the cell's own pixels and" * (takes["network"] == takes["product"])
-        listens = f" ({own['network']:.0%} of its {TITLES[method]} is there)" * ("network" in own)
-        hears = f" ({own['bayes']:.0%})" * ("bayes" in own)
+        took = takes[cell]
+        by = " goes by the cell's own pixels and" * (took["network"] == took["product"])
         return (
-            f"{whole}here they part: the network{goes_by} takes cell {cell} for "
-            f"{takes['network']}{listens}; the optimum, which weighs the whole image, for "
-            f"{takes['bayes']}{hears}"
+            f"{whole}here they part: the network{by} takes cell {cell} for {took['network']}; the "
+            f"optimum, which weighs the whole image, for {took['bayes']}{_own(content, cell)}"
         )
-    most = max(apart, key=lambda i: apart[i])
     if apart[most] > SURE:
-        ours, best = (
-            _likeliest(beliefs[who][most], content["symbols"])[0] for who in ("network", "bayes")
-        )
         return (
             f"{whole}network and optimum agree about cell {cell} here; they part most about cell "
-            f"{most}, which the network takes for {ours} and the optimum for {best}: try --cell "
-            f"{most}"
+            f"{most}, which the network takes for {takes[most]['network']} and the optimum for "
+            f"{takes[most]['bayes']}: try --cell {most}"
         )
     return (
         f"{whole}network and optimum do not contradict each other about any cell at this noise "
         "level; try another --log-snr"
     )
+
+
+def _own(content: Mapping[str, Any], cell: int) -> str:
+    """Say which part of the first method's maps is in the cell itself."""
+    method = content["methods"][0]
+    shares = {who: by[method] for who, by in content["shares"].items()}
+    told = ", ".join(f"{WHO[who]} {by[cell]:.0%}" for who, by in shares.items() if by)
+    return f" ({TITLES[method]} in the cell itself: {told})" if told else ""
+
+
+def _distance(beliefs: Mapping[str, Any], cell: int) -> float:
+    """Return the total variation between what the network and the optimum take a cell for."""
+    pairs = zip(beliefs["network"][cell], beliefs["bayes"][cell], strict=True)
+    return sum(abs(a - b) for a, b in pairs) / 2
 
 
 def _likeliest(shares: list[float], symbols: Sequence[str]) -> list[str]:
