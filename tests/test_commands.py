@@ -104,6 +104,21 @@ def test_pages_name_commands() -> None:
     assert sum(map(len, found.values())) > 25
 
 
+SHORTER = [setting for command in ("train", "sample", "probe") for setting in SHORT[command]]
+
+
+@pytest.mark.parametrize(
+    ("page", "about"), [("README.md", "run_experiment"), ("docs/probes.md", "attribution.measure")]
+)
+def test_python_of_a_page(page: str, about: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _train("runs/demo", "--preset", "demo")
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text("utf-8"), re.M | re.S)
+    (code,) = (block for block in blocks if about in block)
+    shorter = f'preset="demo", assignments={SHORTER!r}'
+    assert 'preset="demo"' in code
+    exec(code.replace('preset="demo"', shorter), {})
+
+
 # Example -> what is made less in it.
 EXAMPLES = {
     "train_probe_report": {

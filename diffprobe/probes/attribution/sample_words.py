@@ -189,7 +189,7 @@ def _own(content: Mapping[str, Any], cell: int) -> str:
 def _distance(beliefs: Mapping[str, Any], cell: int) -> float:
     """Return the total variation between what the network and the optimum take a cell for."""
     pairs = zip(beliefs["network"][cell], beliefs["bayes"][cell], strict=True)
-    return sum(abs(a - b) for a, b in pairs) / 2
+    return float(sum(abs(a - b) for a, b in pairs)) / 2
 
 
 def _likeliest(shares: list[float], symbols: Sequence[str]) -> list[str]:
