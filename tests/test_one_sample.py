@@ -21,7 +21,7 @@ from diffprobe.models import load_denoiser, noise_scheduler
 from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probes.attribution import AttributionConfig
-from diffprobe.probes.attribution.one_sample import Account, beliefs
+from diffprobe.probes.attribution.one_sample import Account, apart, beliefs
 from diffprobe.probing.cache import Keep
 from diffprobe.probing.noise_levels import nearest_level
 from diffprobe.probing.subject import Subject, open_subject, subject_of
@@ -66,7 +66,10 @@ def test_a_path_is_walked_again_to_where_the_sampler_was(own_run: Path) -> None:
     assert found.on_path
     assert (found.t, found.index) == (wanted, 17)
     assert torch.equal(found.x_0[0], made.images[17])
-    assert torch.allclose(found.x_t[0], visited[1][1][1][7], atol=1e-4)
+    assert found.levels.tolist() == [t for t, _ in visited[1]]
+    assert torch.equal(found.x_t[0], found.path[1])
+    for ours, (_, theirs) in zip(found.path, visited[1], strict=True):
+        assert torch.allclose(ours, theirs[7], atol=1e-4)
 
 
 @pytest.mark.parametrize("sampler", [["--sampler", "ddpm"], ["--eta", "1"]])
@@ -125,7 +128,7 @@ def test_what_the_optimum_believes_is_the_posterior(variants: int) -> None:
             x_0 = world.draw_images(3, random)
             level = torch.full((3,), t)
             x_t = oracle.noise(x_0, level, random)
-            found, misfit = beliefs(world, oracle, x_t, t)
+            found, misfit = beliefs(world, oracle, x_t, level)
             exact = oracle.posterior(x_t, level).double()
             assert found.shape == (3, 4, 4)
             assert torch.allclose(found, exact, atol=2e-3)
@@ -137,8 +140,16 @@ def test_an_output_that_is_no_blend_of_glyphs_is_told_apart() -> None:
         def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
             return torch.zeros_like(x_t)
 
-    _, misfit = beliefs(WORLD, Grey(WORLD, SCHEDULER), torch.zeros(1, 1, 8, 10), 300)
+    _, misfit = beliefs(
+        WORLD, Grey(WORLD, SCHEDULER), torch.zeros(1, 1, 8, 10), torch.tensor([300])
+    )
     assert misfit.min() > WORLD.glyphs.radius
+
+
+def test_beliefs_contradict_each_other_where_they_name_different_symbols() -> None:
+    ours = torch.tensor([[0.9, 0.1, 0.0], [0.9, 0.1, 0.0], [0.4, 0.3, 0.3]]).double()
+    best = torch.tensor([[0.2, 0.8, 0.0], [0.6, 0.2, 0.2], [0.3, 0.4, 0.3]]).double()
+    assert torch.allclose(apart(ours, best), torch.tensor([0.7, 0.0, 0.1]).double())
 
 
 # ---- why -----------------------------------------------------------------------------------------
@@ -156,7 +167,10 @@ def why(network: type[BayesDenoiser | ProductDenoiser], word: list[int], cell: i
         "attribution", integration_steps=8, shapley_samples=2
     )
     subject = subject_of(denoiser, WORLD, config)
-    asked = StoredSample(Path("made.npz"), 5, x_0, alpha * WORLD.image(cells), t, True)
+    x_t = alpha * WORLD.image(cells)
+    # Before it, noise that says nothing; behind it the end.
+    path, levels = torch.cat([0 * x_t, x_t, x_0]), torch.tensor([990, t, 0])
+    asked = StoredSample(Path("made.npz"), 5, x_0, x_t, t, path, levels)
     subject = replace(subject, sample=asked)
     probe = config.probe_settings("attribution")
     assert isinstance(probe, AttributionConfig)
@@ -172,6 +186,9 @@ def test_a_local_network_goes_by_the_pixels_and_the_optimum_by_the_others() -> N
     assert "reads       0 1 1 1: invalid, odd parity" in text
     assert re.search(r"would be    [01 ]{7}, a nearest valid word: 1 change, among cells 0", text)
     assert "on its own sampling path" in text
+    level = BayesDenoiser(WORLD, SCHEDULER).log_snr(torch.tensor([300])).item()
+    at = f"from log-SNR {level:.2f} to {level:.2f} of the path; most at {level:.2f}, about cell 2"
+    assert f"they part   network and optimum, about a cell, {at}" in text
     assert re.search(r"^  network     1 \(0\.\d+\), 0", text, re.M)
     assert re.search(r"^  optimum     0 \((1\.00|0\.9\d)\)", text, re.M)
     assert re.search(r"^  saliency +network cell 2 1\.00; optimum ", text, re.M)
@@ -202,7 +219,8 @@ def test_an_illegible_sample_is_not_the_grammars() -> None:
     subject: Subject = subject_of(denoiser, WORLD, Config(probe=ProbeConfig(level=300)))
     x_0 = WORLD.render(torch.tensor([[0, 1, 1, 0]]))
     x_0[..., 4:, 5:] = 0.0
-    subject = replace(subject, sample=StoredSample(Path("made.npz"), 0, x_0, x_0, 300, False))
+    nothing = torch.empty(0, 1, 8, 10), torch.empty(0, dtype=torch.long)
+    subject = replace(subject, sample=StoredSample(Path("made.npz"), 0, x_0, x_0, 300, *nothing))
     probe = AttributionConfig(methods=("saliency",))
     lines = probe.lines(probe.summary(probe.measure(subject, Keep(None, "a", {}))), subject)
     assert "reads       0 1 1 ?: illegible, cell 3 cannot be read" in lines[1]

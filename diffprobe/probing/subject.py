@@ -218,7 +218,7 @@ def subject_of(
     asked = None
     if config.probe.sample != -1:
         if run is None:
-            raise UsageError(f"{name} is not part of a run: it has no stored samples to look into")
+            raise _no_samples(name)
         asked = stored_sample(
             run, step, config.weights, config.probe.sample, denoiser, level, config.probe.seed
         )
@@ -281,6 +281,8 @@ def open_subject(
         config = config or run.config()
         dataset = dataset or config.dataset()
     config = config or Config()
+    if run is None and config.probe.sample != -1:
+        raise _no_samples(checkpoint)
     denoiser = load_denoiser(
         checkpoint,
         config.weights if run is not None else config.sampling.weights,
@@ -313,6 +315,10 @@ def open_subject(
         step=step,
         progress=progress,
     )
+
+
+def _no_samples(name: str | Path) -> UsageError:
+    return UsageError(f"{name} is not part of a run: it has no stored samples to look into")
 
 
 def _pictures(denoiser: Denoiser, folder: Path) -> ImageSet:

@@ -31,7 +31,9 @@ class StoredSample:
         x_0: (1, C, H, W), as stored.
         x_t: (1, C, H, W), the same with noise, on the denoiser's device.
         t: Its noise level.
-        on_path: Whether `x_t` is what the sampler came by; else the noise is fresh.
+        path: (S, C, H, W), what the sampler came by, from noise to image, `x_t` among it; empty
+            where that is not known, and the noise on `x_t` is fresh.
+        levels: (S,) long, the noise levels of the path.
     """
 
     file: Path
@@ -39,7 +41,13 @@ class StoredSample:
     x_0: Tensor
     x_t: Tensor
     t: int
-    on_path: bool
+    path: Tensor
+    levels: Tensor
+
+    @property
+    def on_path(self) -> bool:
+        """Whether `x_t` is what the sampler came by."""
+        return len(self.levels) > 0
 
 
 def stored_sample(
@@ -82,14 +90,15 @@ def stored_sample(
         )
     if not x_0.isfinite().all():
         raise UsageError(f"sample {index} of {file} holds values that are not finite")
-    if (passed := _on_path(denoiser, samples, index, t)) is not None:
-        x_t, level = passed
-        return StoredSample(file, index, x_0, x_t, level, True)
+    if (walked := _walked(denoiser, samples, index, t)) is not None:
+        path, levels, at = walked
+        return StoredSample(file, index, x_0, path[at : at + 1], int(levels[at]), path, levels)
     random = generator(seed, "noise on a sample", index)
     eps = torch.randn(x_0.shape, generator=random).to(denoiser.device)
     alpha, sigma = denoiser.alpha_sigma(torch.tensor([t], device=denoiser.device))
     x_t = alpha * x_0.to(denoiser.device) + sigma * eps
-    return StoredSample(file, index, x_0, x_t, t, False)
+    nothing = torch.empty(0, *x_t.shape[1:]), torch.empty(0, dtype=torch.long)
+    return StoredSample(file, index, x_0, x_t, t, *nothing)
 
 
 def _newest(run: RunFolder, step: int | None, weights: str) -> Path:
@@ -107,8 +116,10 @@ def _newest(run: RunFolder, step: int | None, weights: str) -> Path:
 
 
 @torch.no_grad()
-def _on_path(denoiser: Denoiser, samples: Samples, index: int, t: int) -> tuple[Tensor, int] | None:
-    """Return x_t and t where the path of a sample passed nearest to `t`, if that can be told."""
+def _walked(
+    denoiser: Denoiser, samples: Samples, index: int, t: int
+) -> tuple[Tensor, Tensor, int] | None:
+    """Return x_t and t along a sample's path, and its step nearest to `t`, if that can be told."""
     how = samples.sampler
     try:
         path = build_kind("sampler", how["sampler"], "sampler").path(  # type: ignore[attr-defined]
@@ -127,11 +138,10 @@ def _on_path(denoiser: Denoiser, samples: Samples, index: int, t: int) -> tuple[
         return None
     nearest = int(distance.argmin())
     noise = torch.randn((n, *denoiser.image_shape), generator=random, device=denoiser.device)
-    x, passed = path.start(noise[row : row + 1]), noise
+    x, passed = path.start(noise[row : row + 1]), []
     for step, level in enumerate(levels):
         x_t = path.model_input(x, step)
-        if step == nearest:
-            passed = x_t
+        passed.append(x_t)
         x = path.advance(x, x_t, denoiser(x_t, level[None]), step, random)
     end = (x.cpu() - samples.images[index]).abs().max()
-    return (passed, int(levels[nearest])) if end <= SAME_IMAGE else None
+    return (torch.cat(passed), levels, nearest) if end <= SAME_IMAGE else None

@@ -56,6 +56,9 @@ class Account(Table):
         beliefs: "network", "bayes" and "product" (the cell's own pixels) -> (L, V) shares.
         misfit: (L,) how far the network's output is from any blend of glyphs, root mean square.
         radius: How far a picture may be from a glyph and is legible.
+        parting: (S, L) how far what the network takes a cell for is from what the optimum does, in
+            total variation, at each step of the path; 0 where both name the same symbol.
+        log_snr: (S,) of these steps; none where the path is not known.
         by_cell: Whether the regions are the cells.
         x_0: (C, H, W), the sample.
     """
@@ -74,6 +77,8 @@ class Account(Table):
     beliefs: dict[str, Tensor]
     misfit: Tensor
     radius: float
+    parting: Tensor
+    log_snr: Tensor
     by_cell: bool
     x_0: Tensor
 
@@ -130,7 +135,7 @@ def measure_sample(
 
 
 def beliefs(
-    dataset: SymbolImages, denoiser: Denoiser, x_t: Tensor, t: int
+    dataset: SymbolImages, denoiser: Denoiser, x_t: Tensor, level: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return what a denoiser takes each cell for.
 
@@ -138,12 +143,11 @@ def beliefs(
         dataset: The world.
         denoiser: Of this world's images.
         x_t: (N, C, H, W) noisy images.
-        t: Their noise level.
+        level: (N,) long, their noise levels.
 
     Returns:
         (N, L, V) shares of symbols, float64, and (N, L) how far the output is from the blend.
     """
-    level = torch.full((len(x_t),), t, device=x_t.device)
     with torch.no_grad():
         outputs = dataset.cells(denoiser(x_t, level)).flatten(2).double().cpu()
         evidence = dataset.glyph_evidence(x_t, *denoiser.schedule.values(level, x_t.dtype))
@@ -162,15 +166,24 @@ def beliefs(
     return shares, misfit
 
 
+def apart(network: Tensor, bayes: Tensor) -> Tensor:
+    """Return how far two beliefs `(…, V)` contradict each other: (…).
+
+    It is their total variation where they name different symbols, and 0 where they do not.
+    """
+    differ = network.argmax(-1) != bayes.argmax(-1)
+    return (network - bayes).abs().sum(-1) / 2 * differ
+
+
 def _account(subject: "Subject", dataset: SymbolImages, sample: StoredSample) -> Account:
     verdicts = judge(dataset, sample.x_0)
-    level = torch.tensor([sample.t], device=sample.x_t.device)
-    found, misfit = beliefs(dataset, subject.denoiser, sample.x_t, sample.t)
-    believed = {"network": found[0]}
-    for who in ("bayes", "product"):
-        oracle = subject.oracles.get(who)
-        if isinstance(oracle, BayesDenoiser | ProductDenoiser):
-            believed[who] = oracle.posterior(sample.x_t, level)[0].detach().double().cpu()
+    x_t = torch.cat([sample.x_t, sample.path])
+    level = torch.cat([torch.tensor([sample.t], device=x_t.device), sample.levels.to(x_t.device)])
+    found, misfit = beliefs(dataset, subject.denoiser, x_t, level)
+    believed = {"network": found}
+    for who, oracle in subject.oracles.items():
+        if who in ("bayes", "product") and isinstance(oracle, BayesDenoiser | ProductDenoiser):
+            believed[who] = oracle.posterior(x_t, level).detach().double().cpu()
     return Account(
         file=sample.file.name,
         index=sample.index,
@@ -183,9 +196,11 @@ def _account(subject: "Subject", dataset: SymbolImages, sample: StoredSample) ->
         legible=verdicts.legible_cells[0],
         nearest=verdicts.nearest[0],
         suspects=dataset.grammar.suspects(verdicts.words)[0] & verdicts.legible[0],
-        beliefs=believed,
+        beliefs={who: shares[0] for who, shares in believed.items()},
         misfit=misfit[0],
         radius=dataset.glyphs.radius,
+        parting=apart(believed["network"][1:], believed["bayes"][1:]),
+        log_snr=subject.denoiser.log_snr(sample.levels).cpu(),
         by_cell=are_cells(subject.regions, dataset),
         x_0=sample.x_0[0],
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 from diffprobe.probes.attribution.maps import Attribution
 from diffprobe.probes.attribution.methods import TITLES
-from diffprobe.probes.attribution.one_sample import Account
+from diffprobe.probes.attribution.one_sample import Account, apart
 from diffprobe.probes.attribution.ranks import telling
 
 SURE = 0.5  # two beliefs further apart than this, in total variation, contradict each other
@@ -39,12 +39,28 @@ def summary(account: Account, maps: Mapping[str, Attribution]) -> dict[str, Any]
         "baseline": first.settings["baseline"],
         "symbols": account.symbols,
         "beliefs": {who: shares.tolist() for who, shares in account.beliefs.items()},
+        "apart": apart(account.beliefs["network"], account.beliefs["bayes"]).tolist(),
+        "path": _path(account),
         "misfit": account.misfit.tolist(),
         "radius": account.radius,
         "methods": first.methods,
         "cells": first.cells,
         "shares": {who: _shares(r) for who, r in maps.items()},
     }
+
+
+def _path(account: Account) -> dict[str, Any] | None:
+    """Return where on the path network and optimum contradict each other; None if nowhere known."""
+    steps = (account.parting > SURE).any(1).nonzero()[:, 0]
+    if len(steps) == 0:
+        return None
+    step, cell = divmod(int(account.parting.argmax()), account.parting.shape[1])
+    log_snr = {
+        "first": account.log_snr[steps[0]].item(),
+        "last": account.log_snr[steps[-1]].item(),
+        "most": account.log_snr[step].item(),
+    }
+    return {**log_snr, "cell": cell, "apart": account.parting.amax(1).tolist()}
 
 
 def _shares(result: Attribution) -> dict[str, list[float] | None]:
@@ -74,6 +90,11 @@ def lines(content: Mapping[str, Any]) -> list[str]:
     if sample["verdict"] == "invalid":
         nearest = " ".join(sample["nearest"])
         found.insert(2, f"  would be    {nearest}, a nearest valid word: {_changes(sample)}")
+    if (path := content["path"]) is not None:
+        found.append(
+            f"  they part   network and optimum, about a cell, from log-SNR {path['first']:.2f} to "
+            f"{path['last']:.2f} of the path; most at {path['most']:.2f}, about cell {path['cell']}"
+        )
     if content["cell"] is not None:
         found += _belief_lines(content, content["cell"])
     asked = f"the output of {content['region']}"
@@ -154,10 +175,7 @@ def _why(content: Mapping[str, Any], cell: int) -> str:
         {who: _likeliest(by[i], content["symbols"])[0] for who, by in content["beliefs"].items()}
         for i in range(len(sample["word"]))
     ]
-    apart = [
-        _distance(content["beliefs"], i) * (took["network"] != took["bayes"])
-        for i, took in enumerate(takes)
-    ]
+    apart = content["apart"]
     most = max(range(len(apart)), key=lambda i: apart[i])
     if apart[cell] > SURE:
         took = takes[cell]
@@ -172,9 +190,11 @@ def _why(content: Mapping[str, Any], cell: int) -> str:
             f"{most}, which the network takes for {takes[most]['network']} and the optimum for "
             f"{takes[most]['bayes']}: try --cell {most}"
         )
+    path = content["path"]
+    there = f"--log-snr {path['most']:.2f} --cell {path['cell']}" if path else "another --log-snr"
     return (
         f"{whole}network and optimum do not contradict each other about any cell at this noise "
-        "level; try another --log-snr"
+        f"level: try {there}"
     )
 
 
@@ -184,12 +204,6 @@ def _own(content: Mapping[str, Any], cell: int) -> str:
     shares = {who: by[method] for who, by in content["shares"].items()}
     told = ", ".join(f"{WHO[who]} {by[cell]:.0%}" for who, by in shares.items() if by)
     return f" ({TITLES[method]} in the cell itself: {told})" if told else ""
-
-
-def _distance(beliefs: Mapping[str, Any], cell: int) -> float:
-    """Return the total variation between what the network and the optimum take a cell for."""
-    pairs = zip(beliefs["network"][cell], beliefs["bayes"][cell], strict=True)
-    return float(sum(abs(a - b) for a, b in pairs)) / 2
 
 
 def _likeliest(shares: list[float], symbols: Sequence[str]) -> list[str]:
