@@ -128,7 +128,13 @@ def run_experiment(
         if named and USUAL in probes:
             named = [*(n for n, kind in known_probes(config).items() if kind.usual), *named]
         subject = open_subject(
-            run.path, probing or config, dataset=dataset, device=place, progress=progress
+            run.path,
+            probing or config,
+            dataset=dataset,
+            device=place,
+            progress=progress,
+            own=probing or config,
+            cache=run.path / "probes" / "cache",
         )
         found = run_probes(subject, named or None, steps=steps)
         records |= plain(found.summary()["probes"])

@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import matplotlib as mpl
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from diffprobe.foundations.atomic import atomic_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's palette: told apart with any colour vision.
 COLORS = {
@@ -65,13 +64,18 @@ _STYLE: Any = {
 
 
 @contextmanager
-def figure(path: Path, width: float = 6.0, height: float = 3.5) -> Iterator[Figure]:
+def figure(path: Path, width: float = 6.0, height: float = 3.5) -> "Iterator[Figure]":
     """Yield an empty figure and store it as `path` with the endings .png and .svg.
 
     Args:
         path: Without an ending.
         width, height: In inches; 6 fill a column of a page.
     """
+    # Where all figures are there already nothing of matplotlib is needed.
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     with mpl.rc_context(_STYLE):
         # Not pyplot: no global state, no window, whatever backend a notebook has.
         canvas = Figure(figsize=(width, height), layout="constrained")

@@ -1,0 +1,78 @@
+"""summary.json: the headline numbers of all that was measured of one checkpoint, by any command.
+
+probes      what was measured -> its numbers; `attribution`, or `attribution_region-2` where the
+            settings differ from the run's own
+settings    the same -> which probe it is, and in what its settings differ
+along       the same -> its numbers at each checkpoint
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from diffprobe.foundations.errors import CheckpointError, UsageError
+from diffprobe.foundations.records import plain, read_record, write_record
+from diffprobe.probing.naming import in_words, tag
+
+NAME = "summary.json"
+# What the way in which the denoiser was opened decides.
+OPENED = (
+    "level",
+    "symbols_form_at",
+    "oracles",
+    "grammar_known",
+    "inputs",
+    "regions",
+    "differs",
+)
+
+
+def read_summary(folder: Path) -> dict[str, Any] | None:
+    """Return the summary of a checkpoint's probes; None where there is none, or it is damaged."""
+    try:
+        found: dict[str, Any] = read_record(folder / NAME)
+    except (UsageError, CheckpointError):
+        return None
+    parts = ("probes", "settings", "along", "skipped", "differs")
+    return found if all(isinstance(found.get(part), dict) for part in parts) else None
+
+
+def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
+    """Add what a command found to what earlier ones found of the same denoiser.
+
+    Args:
+        folder: Of the checkpoint's probes.
+        summary: What is to be written. What is measured again replaces what was measured before
+            under the same name alone.
+    """
+    ours, before = plain(summary), read_summary(folder)
+    if before is not None and ours["hash"] is not None and before.get("hash") == ours["hash"]:
+        ours = _merged(before, ours)
+    figures = [str(path) for path in sorted(folder.glob("*.png"))]
+    write_record(folder / NAME, {**ours, "figures": figures})
+
+
+def other_settings(folder: Path) -> dict[str, str]:
+    """Return under which other settings than its own a checkpoint was probed.
+
+    Returns:
+        What is put behind the names of their figures -> the settings in words.
+    """
+    summary = read_summary(folder) or {"settings": {}}
+    differing = [entry["differs"] for entry in summary["settings"].values() if entry["differs"]]
+    return {tag(differs): in_words(differs) for differs in differing}
+
+
+def _merged(before: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+    both = {part: {**before[part], **ours[part]} for part in ("probes", "settings", "along")}
+    measured = {entry["probe"] for entry in both["settings"].values()}
+    skipped = {**before["skipped"], **ours["skipped"]}
+    # What is told of all is of the run's own settings where these were probed.
+    kept = before if ours["differs"] and ours["differs"] != before["differs"] else ours
+    return {
+        **ours,
+        **{part: kept[part] for part in OPENED},
+        **both,
+        "skipped": {name: why for name, why in skipped.items() if name not in measured},
+        "dynamics": before["dynamics"] if ours["dynamics"] is None else ours["dynamics"],
+    }
