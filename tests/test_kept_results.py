@@ -83,10 +83,13 @@ def test_what_the_scheduler_says_is_part_of_what_is_kept(pictures: Path, tmp_pat
         ratios.append(kept["network"].local_share.value.item())
     assert len(set(ratios)) == 3
     assert ratios[0] == ratios[3]
-    # What was measured of another denoiser is not told beside it.
+    # What was measured of another network than is there now is told no more.
+    DDPMScheduler(prediction_type="sample").save_pretrained(tmp_path / "foreign" / "scheduler")
+    subject = open_subject(tmp_path / "foreign", SMALL, images=pictures, regions="2x2")
+    run_probes(replace(subject, asked={}), ["sensitivity"], out=tmp_path / "kept")
     summary = read_summary(tmp_path / "kept")
     assert summary is not None
-    assert summary["hash"] == hash_of_network(subject.denoiser)
+    assert list(summary["probes"]) == ["sensitivity"]
 
 
 def of(denoiser: NetworkDenoiser) -> str | None:
@@ -231,6 +234,7 @@ def test_another_setting_leaves_the_first_alone(tiny_run: Path, tmp_path: Path) 
     assert summary["settings"]["sensitivity_region-2"] == {
         "probe": "sensitivity",
         "differs": {"region": 2},
+        "hash": subject.identity["network"],
     }
     told = {name: each["region"] for name, each in summary["probes"].items()}
     assert told == {"sensitivity": 0, "sensitivity_region-2": 2}
@@ -254,7 +258,7 @@ def test_another_setting_leaves_the_first_alone(tiny_run: Path, tmp_path: Path) 
         assert summary["probes"][name] == plain(results.summary()["probes"]["sensitivity"])
 
 
-def test_nothing_of_another_network_is_told_beside_it(tiny_run: Path, tmp_path: Path) -> None:
+def test_other_weights_stand_beside_the_first(tiny_run: Path, tmp_path: Path) -> None:
     subject = quick(open_subject(tiny_run))
     run_probes(subject, ["sensitivity"], out=tmp_path)
     raw = open_subject(tiny_run, replace(subject.config, sampling=SamplingConfig(weights="raw")))
@@ -263,7 +267,8 @@ def test_nothing_of_another_network_is_told_beside_it(tiny_run: Path, tmp_path: 
     run_probes(other, ["sensitivity"], out=tmp_path)
     summary = read_summary(tmp_path)
     assert summary is not None
-    assert list(summary["probes"]) == ["sensitivity_region-1_weights-raw"]
+    assert list(summary["probes"]) == ["sensitivity", "sensitivity_region-1_weights-raw"]
+    assert summary["hash"] == subject.identity["network"] != other.identity["network"]
 
 
 def test_a_damaged_summary_is_begun_anew(tiny_run: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from PIL import Image
 from diffprobe.datasets import Glyphs, SymbolImages
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.records import write_record
 from diffprobe.report import report_samples
 
 WORLD = SymbolImages(ParityConfig(4).build(), Glyphs.font("01"), (1, 4))
@@ -73,3 +74,11 @@ def test_figures_of_probes_are_embedded(tmp_path: Path) -> None:
     ).page.read_text()
     assert within.count("data:image") == without.count("data:image") + 1
     assert "Local dependency ratio over noise levels" in within
+    # Other settings than the run's own have figures of their own, named by summary.json.
+    summary = {part: {} for part in ("probes", "along", "skipped", "differs")}
+    entry = {"probe": "locality", "differs": {"precision": 0.01}}
+    write_record(tmp_path / "summary.json", {**summary, "settings": {"ldr_precision": entry}})
+    Image.new("L", (4, 4)).save(tmp_path / "ldr_precision-0.01.png")
+    both = report_samples(images(9, 1), WORLD, tmp_path / "both", probes=tmp_path).page.read_text()
+    assert both.count("data:image") == without.count("data:image") + 2
+    assert "Here with precision 0.01." in both

@@ -76,7 +76,12 @@ class ProbeResults(Table):
                 name: self.kinds[name].summary(result) for name, result in self.results.items()
             },
             "settings": {
-                name: {"probe": name, "differs": self.differs(name)} for name in self.results
+                name: {
+                    "probe": name,
+                    "differs": self.differs(name),
+                    "hash": subject.identity["network"],
+                }
+                for name in self.results
             },
             "differs": differing(subject),
             "hash": subject.identity["network"],
@@ -185,7 +190,11 @@ def _write_summary(found: ProbeResults) -> None:
     for part in ("probes", "settings", "along"):
         summary[part] = {found.called(name): value for name, value in summary[part].items()}
     if found.along is not None and (differs := _along_differs(found)):
-        summary["settings"][f"dynamics{tag(differs)}"] = {"probe": "dynamics", "differs": differs}
+        summary["settings"][f"dynamics{tag(differs)}"] = {
+            "probe": "dynamics",
+            "differs": differs,
+            "hash": summary["hash"],
+        }
         summary["dynamics"] = None
     write_summary(found.folder, summary)
 

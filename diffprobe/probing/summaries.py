@@ -2,7 +2,7 @@
 
 probes      what was measured -> its numbers; `attribution`, or `attribution_region-2` where the
             settings differ from the run's own
-settings    the same -> which probe it is, and in what its settings differ
+settings    the same -> which probe it is, in what its settings differ, and a hash of the network
 along       the same -> its numbers at each checkpoint
 """
 
@@ -24,6 +24,7 @@ OPENED = (
     "inputs",
     "regions",
     "differs",
+    "hash",
 )
 
 
@@ -38,15 +39,16 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
-    """Add what a command found to what earlier ones found of the same denoiser.
+    """Add what a command found to what earlier ones found.
 
     Args:
         folder: Of the checkpoint's probes.
         summary: What is to be written. What is measured again replaces what was measured before
-            under the same name alone.
+            under the same name alone; what was measured of another network where this one is now
+            is told no more.
     """
     ours, before = plain(summary), read_summary(folder)
-    if before is not None and ours["hash"] is not None and before.get("hash") == ours["hash"]:
+    if before is not None:
         ours = _merged(before, ours)
     figures = [str(path) for path in sorted(folder.glob("*.png"))]
     write_record(folder / NAME, {**ours, "figures": figures})
@@ -64,15 +66,27 @@ def other_settings(folder: Path) -> dict[str, str]:
 
 
 def _merged(before: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
-    both = {part: {**before[part], **ours[part]} for part in ("probes", "settings", "along")}
+    true = {name for name, entry in before["settings"].items() if not _is_stale(entry, ours)}
+    if not true:
+        return dict(ours)
+    both = {
+        part: {**{k: v for k, v in before[part].items() if k in true}, **ours[part]}
+        for part in ("probes", "settings", "along")
+    }
     measured = {entry["probe"] for entry in both["settings"].values()}
     skipped = {**before["skipped"], **ours["skipped"]}
     # What is told of all is of the run's own settings where these were probed.
-    kept = before if ours["differs"] and ours["differs"] != before["differs"] else ours
+    opened = before if ours["differs"] and ours["differs"] != before["differs"] else ours
     return {
         **ours,
-        **{part: kept[part] for part in OPENED},
+        **{part: opened[part] for part in OPENED},
         **both,
         "skipped": {name: why for name, why in skipped.items() if name not in measured},
         "dynamics": before["dynamics"] if ours["dynamics"] is None else ours["dynamics"],
     }
+
+
+def _is_stale(entry: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
+    """Whether something was measured of a network that is not there any more."""
+    same_weights = entry["differs"].get("weights") == ours["differs"].get("weights")
+    return same_weights and (ours["hash"] is None or entry["hash"] != ours["hash"])

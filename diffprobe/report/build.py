@@ -23,6 +23,7 @@ from diffprobe.evaluation.verdicts import Verdicts
 from diffprobe.foundations.atomic import write_text
 from diffprobe.foundations.records import plain, write_record
 from diffprobe.foundations.tables import Table
+from diffprobe.probing.summaries import other_settings
 from diffprobe.report import distribution_figures, sheet
 from diffprobe.report.export import markdown, write_verdicts
 from diffprobe.report.findings import findings
@@ -179,11 +180,14 @@ def write_report(
 def _figures(folder: Path, assessment: Assessment, probes: Path | None) -> list[Figure]:
     shown = {folder / "distribution": DISTRIBUTION} if assessment.distribution else {}
     if probes is not None:
-        shown |= {probes / name: caption for name, caption in PROBE_FIGURES.items()}
+        for behind, words in {"": "", **other_settings(probes)}.items():
+            told = f" Here with {words}." if words else ""
+            for name, caption in PROBE_FIGURES.items():
+                shown[probes / f"{name}{behind}"] = caption + told
     return [
-        Figure(name=path.name, caption=caption, source=_embed(path.with_suffix(".png")))
+        Figure(name=path.name, caption=caption, source=_embed(file))
         for path, caption in shown.items()
-        if path.with_suffix(".png").exists()
+        if (file := path.with_name(f"{path.name}.png")).exists()
     ]
 
 

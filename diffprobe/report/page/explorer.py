@@ -39,7 +39,7 @@ def explorer_data(probes: Path) -> dict[str, Any] | None:
     """
     files = sorted(probes.glob("step-*/locality.json"))
     found = {_step(file): each for file in files if (each := _read(file)) is not None}
-    # The summary is that of the last call, whose probes may have been others.
+    # The summary tells no more of what was measured of another network.
     told = {
         step: each
         for file in files
