@@ -28,7 +28,7 @@ from diffprobe.probing import subject as subjects
 from diffprobe.probing.identity import hash_of_denoiser, hash_of_images, hash_of_network
 from diffprobe.probing.naming import differing, tag
 from diffprobe.probing.subject import Subject
-from diffprobe.probing.summaries import other_settings, read_summary
+from diffprobe.probing.summaries import Setting, other_settings, read_summary
 
 SMALL = Config(
     probe=ProbeConfig(images=4, levels=2, batch_size=4),
@@ -231,11 +231,9 @@ def test_another_setting_leaves_the_first_alone(tiny_run: Path, tmp_path: Path) 
     assert {f"sensitivity_region-2.{e}" for e in ("json", "png", "svg")} == {*after} - {*before}
     summary = read_summary(tmp_path)
     assert summary is not None
-    assert summary["settings"]["sensitivity_region-2"] == {
-        "probe": "sensitivity",
-        "differs": {"region": 2},
-        "hash": subject.identity["network"],
-    }
+    assert summary["settings"]["sensitivity_region-2"] == Setting(
+        "sensitivity", {"region": 2}, subject.identity["network"]
+    )
     told = {name: each["region"] for name, each in summary["probes"].items()}
     assert told == {"sensitivity": 0, "sensitivity_region-2": 2}
     assert other_settings(tmp_path) == {"_region-2": "region 2"}
@@ -273,7 +271,15 @@ def test_other_weights_stand_beside_the_first(tiny_run: Path, tmp_path: Path) ->
 
 def test_a_damaged_summary_is_begun_anew(tiny_run: Path, tmp_path: Path) -> None:
     subject = quick(open_subject(tiny_run))
-    for damage in ("", "[]", '{"schema": "diffprobe-record/1", "probes": 3}'):
+    run_probes(subject, ["sensitivity"], out=tmp_path)
+    whole = (tmp_path / "summary.json").read_text()
+    for damage in (
+        whole[:-50],
+        "[]",
+        whole.replace('"probes": {', '"probes": 3, "more": {'),
+        whole.replace('"differs"', '"differ"'),
+        whole.replace('"dynamics"', '"dynamic"'),
+    ):
         (tmp_path / "summary.json").write_text(damage)
         assert other_settings(tmp_path) == {}
         run_probes(subject, ["sensitivity"], out=tmp_path)

@@ -10,6 +10,8 @@ from diffprobe.datasets import Glyphs, SymbolImages
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.records import write_record
+from diffprobe.probing import summaries
+from diffprobe.probing.summaries import Setting
 from diffprobe.report import report_samples
 
 WORLD = SymbolImages(ParityConfig(4).build(), Glyphs.font("01"), (1, 4))
@@ -75,9 +77,10 @@ def test_figures_of_probes_are_embedded(tmp_path: Path) -> None:
     assert within.count("data:image") == without.count("data:image") + 1
     assert "Local dependency ratio over noise levels" in within
     # Other settings than the run's own have figures of their own, named by summary.json.
-    summary = {part: {} for part in ("probes", "along", "skipped", "differs")}
-    entry = {"probe": "locality", "differs": {"precision": 0.01}}
-    write_record(tmp_path / "summary.json", {**summary, "settings": {"ldr_precision": entry}})
+    parts = (*summaries.OPENED, "probes", "along", "skipped", "dynamics")
+    setting = Setting("locality", {"precision": 0.01}, None)
+    summary = {**{part: {} for part in parts}, "settings": {"locality_precision-0.01": setting}}
+    write_record(tmp_path / "summary.json", summary)
     Image.new("L", (4, 4)).save(tmp_path / "ldr_precision-0.01.png")
     both = report_samples(images(9, 1), WORLD, tmp_path / "both", probes=tmp_path).page.read_text()
     assert both.count("data:image") == without.count("data:image") + 2

@@ -28,7 +28,7 @@ from diffprobe.probing.headlines import rows_of
 from diffprobe.probing.measuring import keep_of_probe, measured, numbers
 from diffprobe.probing.naming import differing, tag
 from diffprobe.probing.subject import Subject
-from diffprobe.probing.summaries import write_summary
+from diffprobe.probing.summaries import Setting, write_summary
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,11 +76,7 @@ class ProbeResults(Table):
                 name: self.kinds[name].summary(result) for name, result in self.results.items()
             },
             "settings": {
-                name: {
-                    "probe": name,
-                    "differs": self.differs(name),
-                    "hash": subject.identity["network"],
-                }
+                name: Setting(name, self.differs(name), subject.identity["network"])
                 for name in self.results
             },
             "differs": differing(subject),
@@ -190,11 +186,8 @@ def _write_summary(found: ProbeResults) -> None:
     for part in ("probes", "settings", "along"):
         summary[part] = {found.called(name): value for name, value in summary[part].items()}
     if found.along is not None and (differs := _along_differs(found)):
-        summary["settings"][f"dynamics{tag(differs)}"] = {
-            "probe": "dynamics",
-            "differs": differs,
-            "hash": summary["hash"],
-        }
+        setting = Setting("dynamics", differs, summary["hash"])
+        summary["settings"][f"dynamics{tag(differs)}"] = setting
         summary["dynamics"] = None
     write_summary(found.folder, summary)
 

@@ -7,11 +7,12 @@ along       the same -> its numbers at each checkpoint
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from diffprobe.foundations.errors import CheckpointError, UsageError
-from diffprobe.foundations.records import plain, read_record, write_record
+from diffprobe.foundations.records import read_record, restore, write_record
 from diffprobe.probing.naming import in_words, tag
 
 NAME = "summary.json"
@@ -28,14 +29,32 @@ OPENED = (
 )
 
 
+@dataclass(frozen=True)
+class Setting:
+    """Under which settings something was measured.
+
+    Attributes:
+        probe: What was measured.
+        differs: In what its settings differ from the run's own: setting -> value.
+        hash: Of the network; None for a function.
+    """
+
+    probe: str
+    differs: dict[str, Any]
+    hash: str | None
+
+
 def read_summary(folder: Path) -> dict[str, Any] | None:
     """Return the summary of a checkpoint's probes; None where there is none, or it is damaged."""
     try:
         found: dict[str, Any] = read_record(folder / NAME)
+        settings = restore(dict[str, Setting], found.get("settings"))
     except (UsageError, CheckpointError):
         return None
-    parts = ("probes", "settings", "along", "skipped", "differs")
-    return found if all(isinstance(found.get(part), dict) for part in parts) else None
+    parts = (found.get(part) for part in ("probes", "along", "skipped", "differs"))
+    if not found.keys() >= {*OPENED, "dynamics"} or not all(isinstance(p, dict) for p in parts):
+        return None
+    return {**found, "settings": settings}
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
@@ -47,9 +66,8 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
             under the same name alone; what was measured of another network where this one is now
             is told no more.
     """
-    ours, before = plain(summary), read_summary(folder)
-    if before is not None:
-        ours = _merged(before, ours)
+    before = read_summary(folder)
+    ours = summary if before is None else _merged(before, summary)
     figures = [str(path) for path in sorted(folder.glob("*.png"))]
     write_record(folder / NAME, {**ours, "figures": figures})
 
@@ -61,19 +79,19 @@ def other_settings(folder: Path) -> dict[str, str]:
         What is put behind the names of their figures -> the settings in words.
     """
     summary = read_summary(folder) or {"settings": {}}
-    differing = [entry["differs"] for entry in summary["settings"].values() if entry["differs"]]
-    return {tag(differs): in_words(differs) for differs in differing}
+    every = [each.differs for each in summary["settings"].values()]
+    return {tag(differs): in_words(differs) for differs in every if differs}
 
 
 def _merged(before: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
-    true = {name for name, entry in before["settings"].items() if not _is_stale(entry, ours)}
+    true = {name for name, setting in before["settings"].items() if not _is_stale(setting, ours)}
     if not true:
         return dict(ours)
     both = {
         part: {**{k: v for k, v in before[part].items() if k in true}, **ours[part]}
         for part in ("probes", "settings", "along")
     }
-    measured = {entry["probe"] for entry in both["settings"].values()}
+    measured = {setting.probe for setting in both["settings"].values()}
     skipped = {**before["skipped"], **ours["skipped"]}
     # What is told of all is of the run's own settings where these were probed.
     opened = before if ours["differs"] and ours["differs"] != before["differs"] else ours
@@ -86,7 +104,7 @@ def _merged(before: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any
     }
 
 
-def _is_stale(entry: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
+def _is_stale(setting: Setting, ours: Mapping[str, Any]) -> bool:
     """Whether something was measured of a network that is not there any more."""
-    same_weights = entry["differs"].get("weights") == ours["differs"].get("weights")
-    return same_weights and (ours["hash"] is None or entry["hash"] != ours["hash"])
+    same_weights = setting.differs.get("weights") == ours["differs"].get("weights")
+    return same_weights and (ours["hash"] is None or setting.hash != ours["hash"])
