@@ -1,7 +1,6 @@
 """`diffprobe report` of anybody's images, and of several runs, as a user would call it."""
 
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -84,19 +83,3 @@ def test_runs_of_other_grammars_are_not_compared_by_it(
     assert "grammatical, " not in text
     assert "Grammatical and chance cannot" in (tmp_path / "side" / "comparison.md").read_text()
     assert len(json.loads((tmp_path / "side" / "comparison.json").read_text())["notes"]) == 2
-
-
-def test_the_checker_of_the_documentation(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = (Path(__file__).parents[1] / "docs" / "report.md").read_text("utf-8")
-    (block,) = re.findall(r"```python\n(# checks\.py\n.*?)```", text, re.DOTALL)
-    (tmp_path / "checks.py").write_text(block)
-    world = resolve(preset="demo").dataset()
-    drawn = world.draw_images(20, torch.Generator().manual_seed(0))
-    np.save(tmp_path / "theirs.npy", drawn.numpy())
-    commands = re.findall(r"^diffprobe (report theirs.* --validator \S+)", text, re.MULTILINE)
-    assert len(commands) == 2
-    for command in commands:
-        assert run(command.split()) == 0
-        assert "finds fault with" in capsys.readouterr().out
