@@ -39,6 +39,20 @@ def test_a_folder_of_pictures_is_judged(tmp_path: Path, capsys: pytest.CaptureFi
     assert content["details"]["files"] == [f"{i}.png" for i in range(5)]
 
 
+def test_a_comparison_says_how_images_were_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = resolve(preset="demo").dataset().draw_images(6, torch.Generator().manual_seed(0))
+    np.save("unit.npy", ((images + 1) / 2).numpy())
+    images[4, 0, 0, 0] = torch.nan
+    np.save("broken.npy", images.numpy())
+    assert run(["report", "unit.npy", "broken.npy", "--dataset", "demo"]) == 0
+    text = capsys.readouterr().out
+    assert "unit: The images were read as floats in [0, 1]" in text
+    assert "broken: 1 of 6 samples hold values that are not finite" in text
+    assert "cannot be compared" not in text
+
+
 def test_a_report_says_where_samples_and_figures_differ(
     own_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,7 +20,7 @@ SHORT = {
     "train": ["training.steps=4", "training.checkpoints=2", "training.validation_size=8"],
     "sample": ["sampling.n=8", "sampling.steps=2"],
     "probe": [
-        "sampling.steps=8",
+        "sampling.steps=12",
         "probe.images=4",
         "probe.levels=3",
         "probe.grammar_images=8",
@@ -42,7 +42,8 @@ ELSEWHERE = ("demo",)
 
 def commands(path: Path) -> list[list[str]]:
     """The command lines of diffprobe in a page's blocks of code."""
-    blocks = re.findall(r"^```(?:sh|bash)?\n(.*?)^```", path.read_text("utf-8"), re.M | re.S)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```", path.read_text("utf-8"), re.M | re.S)
+    blocks = [text for language, text in fenced if language in ("", "sh", "bash")]
     lines = re.sub(r"\\\n\s*", " ", "\n".join(blocks)).splitlines()
     words = [
         # What a command is for stands behind it, after blanks.

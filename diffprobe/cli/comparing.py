@@ -40,8 +40,12 @@ def compare_sources(paths: Sequence[Path], dataset: str | None, paired: bool) ->
         name: load_samples(source.path, worlds[name].image_shape) for name, source in named.items()
     }
     same = _same_noise(samples, paired)
-    read = [f"{name}: {note}" for name, each in samples.items() for note in each.notes]
     sets = {name: judge(worlds[name], each) for name, each in samples.items()}
+    read = [
+        f"{name}: {note}"
+        for name, each in samples.items()
+        for note in (*each.notes, *sets[name].broken.lines())
+    ]
     notes = [*read, *_drawn_differently(named, samples)]
     found = compare(sets, paired=paired, datasets=worlds, notes=notes)
     if same and not paired and any(found.differences.values()):

@@ -89,6 +89,8 @@ def command(
     if samplers or nfe or eta:
         if len(sources) > 1:
             raise UsageError("a sweep over samplers takes one run")
+        if validator is not None:
+            raise UsageError("--validator judges samples that are there, and a sweep makes its own")
         swept = _sweep(sources[0], samplers, nfe, eta, assignments, device)
         return _tell(swept, "sweep", out or sources[0] / "report" / "sweep", say)
     if len(sources) > 1:
@@ -118,7 +120,7 @@ def _judge(
     folder = out or (
         run.path / "report" / file.stem
         if run is not None
-        else file.resolve().parent / f"{source.name}-report"
+        else file.parent / f"{source.name}-report"
     )
     if validator is not None and source.config(dataset) is None:
         return _check(source, validator, folder, fail_above, say)
@@ -132,7 +134,7 @@ def _judge(
         samples,
         world,
         folder,
-        title=f"{run.path.resolve().name if run is not None else ''} {source.path.stem}".strip(),
+        title=f"{source.name} {file.stem}" if run is not None else source.name,
         details={"file": file.name, "sampler": dict(how), **beside.details},
         probes=beside.folder,
         notes=beside.notes,
@@ -146,7 +148,7 @@ def _judge(
     else:
         from diffprobe.report.findings import headlines
 
-        click.echo(f"Samples: {file}.")
+        click.echo(f"Samples: {file}")
         for line in [*headlines(report.assessment), *report.content["findings"]]:
             click.echo(line)
         click.echo(f"page: {report.page}")
@@ -158,7 +160,7 @@ def _check(source: Source, validator: str, folder: Path, fail_above: float | Non
     """Show images of which no grammar is known to a validator."""
     from diffprobe.report import report_checked
 
-    report = report_checked(source.path, validator, folder, title=source.path.name)
+    report = report_checked(source.path, validator, folder, title=source.name)
     if say == "json":
         opt.print_json({**report.content, "page": report.page})
     elif say == "markdown":

@@ -30,8 +30,11 @@ class Source:
 
     @property
     def name(self) -> str:
-        """The run's, or the file's without its ending."""
-        return self.run.path.resolve().name if self.run is not None else self.path.resolve().stem
+        """The run's, the folder's, or the file's without its ending."""
+        if self.run is not None:
+            return self.run.path.resolve().name
+        path = self.path.resolve()
+        return path.name if path.is_dir() else path.stem
 
     def config(self, dataset: str | None) -> Config | None:
         """Return the configuration to judge by: the one named, or the run's; None without both."""
