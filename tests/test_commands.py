@@ -20,7 +20,7 @@ SHORT = {
     "train": ["training.steps=4", "training.checkpoints=2", "training.validation_size=8"],
     "sample": ["sampling.n=8", "sampling.steps=2"],
     "probe": [
-        "sampling.steps=12",
+        "sampling.steps=16",  # two of them at least in the detectors' window
         "probe.images=4",
         "probe.levels=3",
         "probe.grammar_images=8",
