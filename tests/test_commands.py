@@ -12,6 +12,7 @@ from pipelines import KINDS
 from diffprobe.cli import run
 
 ROOT = Path(__file__).parent.parent
+DOCS_REPORT = ROOT / "docs" / "report.md"
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 # Of the settings laid over a command's own: what makes minutes and hours seconds.
@@ -19,7 +20,7 @@ SHORT = {
     "train": ["training.steps=4", "training.checkpoints=2", "training.validation_size=8"],
     "sample": ["sampling.n=8", "sampling.steps=2"],
     "probe": [
-        "sampling.steps=8",
+        "sampling.steps=16",  # two of them at least in the detectors' window
         "probe.images=4",
         "probe.levels=3",
         "probe.grammar_images=8",
@@ -41,7 +42,8 @@ ELSEWHERE = ("demo",)
 
 def commands(path: Path) -> list[list[str]]:
     """The command lines of diffprobe in a page's blocks of code."""
-    blocks = re.findall(r"^```(?:sh|bash)?\n(.*?)^```", path.read_text("utf-8"), re.M | re.S)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```", path.read_text("utf-8"), re.M | re.S)
+    blocks = [text for language, text in fenced if language in ("", "sh", "bash")]
     lines = re.sub(r"\\\n\s*", " ", "\n".join(blocks)).splitlines()
     words = [
         # What a command is for stands behind it, after blanks.
@@ -54,12 +56,15 @@ def commands(path: Path) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with all that the pages' commands name: runs, a pipeline, pictures, samples."""
+    """A folder with all that the pages' commands name: pipeline, pictures, samples, a checker."""
     folder = tmp_path_factory.mktemp("place")
     images = np.random.default_rng(0).uniform(-1, 1, (8, 1, 8, 48)).astype(np.float32)
     for name in ("theirs", "a", "b"):
         np.savez(folder / f"{name}.npz", images=images)
     KINDS["pixels"].build(folder / "theirs")
+    checks = re.search(r"```python\n(# checks\.py\n.*?)```", DOCS_REPORT.read_text("utf-8"), re.S)
+    assert checks is not None
+    (folder / "checks.py").write_text(checks[1])
     (folder / "pictures").mkdir()
     for index, picture in enumerate(np.random.default_rng(0).integers(0, 255, (6, 8, 8, 3))):
         Image.fromarray(picture.astype(np.uint8)).save(folder / "pictures" / f"{index}.png")

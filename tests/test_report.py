@@ -55,10 +55,8 @@ def test_the_page_stands_alone_and_says_what_the_json_says(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda x: (x + 1) * 127.5, r"run from 0 to 255; they must be in \[-1, 1\]"),
-        (lambda x: (x + 1) / 2, r"run from 0 to 1; they must be in \[-1, 1\]"),
         (lambda x: x[:, :, :, :8], r"shape \(10, 1, 8, 8\); this dataset's are \(N, 1, 8, 32\)"),
-        (lambda x: x.to(torch.uint8), "must be floats"),
+        (lambda x: x.cfloat(), "no numbers"),
         (lambda x: x[:0], "no samples"),
     ],
 )
@@ -66,6 +64,23 @@ def test_samples_that_are_not_images_of_the_dataset(wrong, message: str, tmp_pat
     with pytest.raises(UsageError, match=message):
         report_samples(wrong(images(9, 1)), WORLD, tmp_path / "report")
     assert not (tmp_path / "report").exists()
+
+
+def test_how_images_were_read_is_said_everywhere(tmp_path: Path) -> None:
+    given = (images(6, 3) + 1) / 2
+    given[2, 0, 0, 0], given[4, 0, 0, 0] = torch.nan, 1e30
+    report = report_samples(given.numpy(), WORLD, tmp_path, notes=["First this."])
+    assert report.content["findings"][:4] == [
+        "First this.",
+        "The images were read as floats in [0, 1]: the typical one runs from 0 to 1.",
+        "1 of 9 samples hold values that are not finite (NaN or infinite) and count as illegible: "
+        "2.",
+        "1 of 9 samples hold values beyond ±10 and count as illegible: 4.",
+    ]
+    for line in report.content["findings"][:4]:
+        assert line in report.page.read_text()
+    assert report.content["broken"] == {"not_finite": [2], "out_of_range": [4]}
+    assert report.verdicts.legible.sum() == 7
 
 
 def test_figures_of_probes_are_embedded(tmp_path: Path) -> None:

@@ -28,6 +28,10 @@ class NonFiniteLossError(DiffprobeError):
         self.step = step
 
 
+class ValidatorError(DiffprobeError):
+    """A checker of the user's own raised an error; the message says which, and where."""
+
+
 class InterruptedRunError(DiffprobeError):
     """Ctrl-C or SIGTERM stopped a training that the same command continues."""
 

@@ -195,7 +195,7 @@ def _rates(subject: Subject, cache: Path) -> Rates | None:
         samples = sample(
             subject.denoiser, dataset.image_shape, subject.config.sampler, sampling, silent
         )
-        verdicts = judge(dataset, samples.images)
+        verdicts = judge(dataset, samples)
         return Rates(verdicts.legible_rate, verdicts.grammatical_rate)
 
     return keep_of("samples", subject, cache, sampling, ("sampler",))("rates", Rates, drawn)

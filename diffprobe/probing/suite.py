@@ -60,6 +60,7 @@ class ProbeResults(Table):
             "denoiser": subject.name,
             "architecture": subject.architecture,
             "step": subject.step,
+            "weights": subject.config.weights if subject.run is not None else None,
             "level": {"t": subject.level, "log_snr": log_snr.item()},
             "symbols_form_at": subject.forms_at,
             "oracles": list(subject.oracles),

@@ -9,6 +9,7 @@ distribution.png   symbols, pairs and parities beside the language; and as .svg
 """
 
 import base64
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from diffprobe import __version__
 from diffprobe.datasets import Stream, SymbolImages
 from diffprobe.evaluation.assessment import Assessment, assess
 from diffprobe.evaluation.memorisation import Memorisation
+from diffprobe.evaluation.validator import Validator
 from diffprobe.evaluation.verdicts import Verdicts
 from diffprobe.foundations.atomic import write_text
 from diffprobe.foundations.records import plain, write_record
@@ -28,6 +30,7 @@ from diffprobe.report import distribution_figures, sheet
 from diffprobe.report.export import markdown, write_verdicts
 from diffprobe.report.findings import findings
 from diffprobe.report.page import Figure, Gallery, explorer_data, render
+from diffprobe.sampling.samples import Images, as_samples
 
 SCHEMA = "diffprobe-report/2"
 
@@ -99,32 +102,45 @@ class Report(Table):
 
 
 def report_samples(
-    images: Tensor,
+    images: Images,
     dataset: SymbolImages,
     out: str | Path,
     *,
     title: str = "samples",
     details: dict[str, Any] | None = None,
     probes: Path | None = None,
+    notes: Sequence[str] = (),
     stream: Stream | None = None,
     seed: int = 0,
+    validator: Validator | Callable[[Any], Any] | str | None = None,
 ) -> Report:
     """Judge samples and write the report.
 
     Args:
-        images: (N, 1, H, W) float in [-1, 1].
+        images: N samples, as `as_samples` takes them.
         dataset: Whose glyphs and grammar to judge by.
         out: Folder to write to.
-        title, details, probes: As for `write_report`.
+        title, details, probes, notes: As for `write_report`.
         stream: A finite training set to compare the samples with.
         seed: Of everything that is drawn to compare with.
+        validator: A checker of your own, to stand beside the grammar; see `evaluation.validator`.
 
     Raises:
-        UsageError: If there are no images, they do not fit the dataset, or are not in [-1, 1].
+        UsageError: If there are no images, or they or the validator do not fit the dataset.
+        ValidatorError: If the validator raises an error.
     """
-    assessment = assess(images, dataset, stream, seed)
+    samples = as_samples(images, dataset.image_shape)
+    if samples.files:
+        details = {**(details or {}), "files": samples.files}
     return write_report(
-        assessment, images, dataset, out, title=title, details=details, probes=probes
+        assess(samples, dataset, stream, seed, validator=validator),
+        samples.images,
+        dataset,
+        out,
+        title=title,
+        details=details,
+        probes=probes,
+        notes=notes,
     )
 
 
@@ -137,6 +153,7 @@ def write_report(
     title: str = "samples",
     details: dict[str, Any] | None = None,
     probes: Path | None = None,
+    notes: Sequence[str] = (),
 ) -> Report:
     """Write the report on samples that are judged.
 
@@ -149,6 +166,7 @@ def write_report(
         details: More to store and show, such as the resolved sampler.
         probes: The folder of a checkpoint's probes, whose figures the page shows; its explorer
             goes through the folders beside it, too.
+        notes: Sentences about what is reported, to begin the findings with.
     """
     verdicts, folder, names = assessment.verdicts, Path(out), dataset.glyphs.names
     content = plain(
@@ -157,12 +175,12 @@ def write_report(
             "diffprobe": __version__,
             "title": title,
             **assessment.summary(names),
-            "findings": findings(assessment, names),
+            "findings": [*notes, *findings(assessment, names)],
             "details": details or {},
         }
     )
     write_record(folder / "report.json", content, schema=SCHEMA)
-    write_verdicts(folder / "samples.csv", verdicts, names)
+    write_verdicts(folder / "samples.csv", verdicts, names, assessment.checked)
     write_text(folder / "summary.md", markdown(content))
     sheet.draw(folder / "samples", dataset, images, verdicts)
     if assessment.distribution:
