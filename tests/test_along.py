@@ -54,10 +54,10 @@ def test_curves_are_the_rows_and_lines_the_chance() -> None:
     assert np.allclose([s[:, 1] for s in ends], 0.3)
     assert "mu" not in " ".join(c.get_label() for c in ax.containers)
     level = {line.get_label(): line.get_ydata()[0] for line in ax.lines}
-    assert level["chance"] == 0.5
+    assert level["chance of grammatical"] == 0.5
     assert level["LDR of the Bayes optimum"] == 0.6
     below = plot_missed(ALONG, Figure().subplots())
-    assert curve(below, "missed of the grammar").lines[0].get_ydata().tolist() == [0.7, 0.2]
+    assert curve(below, "nats of the grammar missed").lines[0].get_ydata().tolist() == [0.7, 0.2]
     assert below.lines[-1].get_ydata()[0] == 0.69
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from diffprobe.foundations.errors import unknown_name
-from diffprobe.foundations.figures import COLORS, LABELS, color_of, figure
+from diffprobe.foundations.figures import COLORS, LABELS, ON_MAP, color_of, figure
 from diffprobe.foundations.intervals import Interval, stacked
 from diffprobe.probes.attribution.judging import Measured
 from diffprobe.probes.attribution.maps import Attribution, agreement_between
@@ -185,7 +185,7 @@ def draw_agreement(
                 color=colors[0],
             )
             axes[1].axvline(
-                first.chance, color="0.6", ls=":", label="maps that agree about the region alone"
+                first.chance, color="0.6", ls="--", label="maps that agree about the region alone"
             )
             axes[1].set(xlim=(-1, 1), xlabel=f"rank correlation with {labels[-1]}")
         below.legend(loc="outside lower center", ncols=2)
@@ -235,7 +235,7 @@ def plot_agreement(result: Attribution, ax: Axes) -> Axes:
     titles = [TITLES[m] for m in result.methods]
     ax.imshow(values.numpy(), cmap="RdBu_r", vmin=-1, vmax=1)
     for (row, column), value in np.ndenumerate(values.numpy()):
-        ink = "white" if abs(value) > 0.7 else "black"
+        ink = ON_MAP[int(abs(value) > 0.7)]
         ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=6)
     ticks = range(len(titles))
     ax.set(xticks=ticks, yticks=ticks, yticklabels=titles)

@@ -57,7 +57,7 @@ def plot(result: TwoLayer, ax: Axes, level: int = 0) -> Axes:
         ylabel="population loss per pixel",
         title=f"log-SNR {result.log_snr[level]:.1f}",
     )
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(bottom=0, auto=True)  # else the next panel's losses are cut off
     return ax
 
 
