@@ -45,7 +45,7 @@ def curve(ax: Any, label: str) -> Any:
 
 def test_curves_are_the_rows_and_lines_the_chance() -> None:
     ax = plot(ALONG, Figure().subplots())
-    line, _, (bars,) = curve(ax, "LDR at log-SNR -1.2")
+    line, _, (bars,) = curve(ax, "LDR at log-SNR −1.2")
     assert line.get_xydata().tolist() == [[10, 0.9], [100, 0.8]]
     assert np.allclose([s[:, 1] for s in bars.get_segments()], [[0.8, 0.92], [0.7, 0.82]])
     assert curve(ax, "grammatical, of the legible").lines[0].get_ydata().tolist() == [0.25, 0.75]

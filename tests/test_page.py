@@ -632,8 +632,11 @@ def test_words_are_explained_by_pointer_keys_and_touch(browser: Browser, file: P
         if expected:
             assert seen() == expected
             tip = "document.querySelector('.three .tip').getBoundingClientRect()"
-            left, right = browser.value(f"[{tip}.left, {tip}.right]")
+            left, right, top, word = browser.value(
+                f"[{tip}.left, {tip}.right, {tip}.top, {box}.bottom]"
+            )
             assert 0 <= left < right <= 390
+            assert top >= word - 1  # beneath the word that it explains
 
 
 def test_illegible_samples_are_seen_beneath_their_crosses(desktop: Browser) -> None:

@@ -114,6 +114,15 @@ def figure(path: Path, width: float = 6.0, height: float = 3.5) -> Iterator[Figu
                 canvas.savefig(partial, format=ending, dpi=200, metadata=metadata)
 
 
+def at_level(log_snr: Any) -> str:
+    """Return how a noise level is called in titles.
+
+    >>> at_level(-0.94)
+    'log-SNR −0.9'
+    """
+    return f"log-SNR {float(log_snr):.1f}".replace(" -", " −")
+
+
 BESIDE = 0.04  # of the axis's width
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from diffprobe.foundations.figures import COLORS, color_of, figure
+from diffprobe.foundations.figures import COLORS, at_level, color_of, figure
 from diffprobe.foundations.statistics import Rate
 from diffprobe.probing.along import Along
 
@@ -33,7 +33,7 @@ def draw(result: Along, folder: Path, architecture: str) -> None:
 def plot(result: Along, ax: Axes, color: str = COLORS["network"]) -> Axes:
     """Draw LDR, gamma, mu, legible rate and grammatical rate against training step."""
     for name, label, line_color, marker in (
-        ("ldr", f"LDR at log-SNR {result.log_snr:.1f}", color, "o"),
+        ("ldr", f"LDR at {at_level(result.log_snr)}", color, "o"),
         ("gamma", "gamma, share of the grammar used", COLORS["bayes"], "^"),
         ("mu", "mu, training set above placebos", COLORS["empirical"], "v"),
         ("legible", "legible", COLORS["illegible"], "s"),

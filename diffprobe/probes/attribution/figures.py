@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from diffprobe.foundations.errors import unknown_name
-from diffprobe.foundations.figures import COLORS, LABELS, ON_MAP, color_of, figure
+from diffprobe.foundations.figures import COLORS, LABELS, ON_MAP, at_level, color_of, figure
 from diffprobe.foundations.intervals import Interval, stacked
 from diffprobe.probes.attribution.judging import Measured
 from diffprobe.probes.attribution.maps import Attribution, agreement_between
@@ -68,7 +68,7 @@ def plot(
     picture = result.maps[result.methods.index(method), index].sum(0)
     _show(ax, picture, limit or _limit(picture), *_SCALES.get(method, _SIGNED))
     _outline(ax, result.mask)
-    ax.set_title(f"{TITLES[method]}, log-SNR {result.log_snr:.1f}")
+    ax.set_title(f"{TITLES[method]}, {at_level(result.log_snr)}")
     return ax
 
 
@@ -126,7 +126,7 @@ def draw_maps(shown: list[Attribution], labels: list[str], path: Path) -> None:
                         ax.set_ylabel(label)
         canvas.supxlabel(
             f"F: {first.settings['output']} of x0_hat over {first.cells[first.region]} (green), "
-            f"log-SNR {first.log_snr:.1f}; maps in F per pixel, saliency in F per unit of x_t",
+            f"{at_level(first.log_snr)}; maps in F per pixel, saliency in F per unit of x_t",
             fontsize=7,
         )
 
@@ -202,7 +202,7 @@ def draw_truth(truth: Truth, result: Attribution, path: Path) -> None:
         axes[1].set(title="with the own cell")
         canvas.supxlabel(
             f"rank correlation of |map| by cell with the exact effect of redrawing a cell on "
-            f"{result.cells[truth.region]} (Bayes, log-SNR {result.log_snr:.1f})",
+            f"{result.cells[truth.region]} (Bayes, {at_level(result.log_snr)})",
             fontsize=8,
         )
 

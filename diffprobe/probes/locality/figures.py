@@ -13,6 +13,7 @@ from torch import Tensor
 from diffprobe.foundations.figures import (
     LABELS,
     LINES,
+    at_level,
     color_of,
     explain_gaps,
     figure,
@@ -57,7 +58,7 @@ def plot_dependence(result: Locality, ax: Axes, level: int) -> Axes:
         xlabel="input region",
         ylabel="output region",
         yticks=range(0, rows, step),
-        title=f"log-SNR {_number(result.log_snr[level])}",
+        title=at_level(result.log_snr[level]),
     )
     rest = columns > rows
     ax.set_xticks([*range(0, rows, step), *[rows] * rest], [*names, *["rest"] * rest])
@@ -107,7 +108,7 @@ def plot_decay(
         ylabel="dependence, share of the own region’s",
         yscale="log",
         ylim=(bottom, 2),
-        title=f"log-SNR {_number(result.log_snr[level])}",
+        title=at_level(result.log_snr[level]),
     )
     untold = ~told & decay.value.isfinite()
     if untold.any():
@@ -147,10 +148,6 @@ def _style(name: str, subject: "Subject") -> dict[str, Any]:
     }
     # The network lies on the product oracle when it is local: in front, and thicker.
     return style | ({"zorder": 3, "linewidth": 2.5} if name == "network" else {})
-
-
-def _number(value: Tensor) -> str:
-    return f"{value:.1f}".replace("-", "−")
 
 
 def _draw_ldr(

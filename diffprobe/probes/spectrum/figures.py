@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from matplotlib.axes import Axes
 
-from diffprobe.foundations.figures import LABELS, color_of, figure, mark_coincident
+from diffprobe.foundations.figures import LABELS, at_level, color_of, figure, mark_coincident
 from diffprobe.probes.spectrum.singular_values import Spectrum
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def plot(result: Spectrum, ax: Axes, label: str = "network", **style: Any) -> Ax
     ax.set(
         xlabel="rank",
         ylabel="singular value of ∂x0_hat/∂x_t",
-        title=f"log-SNR {result.log_snr:.1f}",
+        title=at_level(result.log_snr),
     )
     ax.set_ylim(bottom=0, auto=True)  # else the next denoiser's values are cut off
     return ax
