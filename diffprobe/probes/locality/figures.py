@@ -214,12 +214,15 @@ def _draw_decay(results: Mapping[str, Locality], subject: "Subject", folder: Pat
 def _draw_dependence(results: Mapping[str, Locality], subject: "Subject", folder: Path) -> None:
     """Matrices of the network (above) and the Bayes oracle, at up to three noise levels.
 
-    Only levels at which something depends on anything.
+    Only levels at which something depends on anything, of enough inputs for an interval if any is.
     """
     network = results["network"]
     names = [name for name in ("network", "bayes") if name in results]
-    known = torch.stack([results[name].ldr.low.isfinite() for name in names]).any(0)
-    among = known.nonzero()[:, 0].tolist()
+    told, known = (
+        torch.stack([getattr(results[name].ldr, end).isfinite() for name in names]).any(0)
+        for end in ("low", "value")
+    )
+    among = (told if told.any() else known).nonzero()[:, 0].tolist()
     if not among:
         return
     levels = sorted({among[len(among) // 6], among[-1], network.at(subject.level)} & {*among})
