@@ -6,15 +6,8 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from diffprobe.foundations.figures import (
-    COLORS,
-    DARK,
-    ON_MAP,
-    explain_gaps,
-    figure,
-    mark_beyond,
-    mark_coincident,
-)
+from diffprobe.foundations.figures import COLORS, DARK, ON_MAP, figure
+from diffprobe.foundations.marks import explain_gaps, mark_beyond, mark_coincident
 
 X = np.arange(5.0)
 

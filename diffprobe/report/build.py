@@ -143,11 +143,12 @@ def write_report(
         content,
         Gallery.of(images, verdicts, dataset),
         None if probes is None else explorer_data(probes.parent),
-        _figures(folder, probes),
+        _figures(folder, assessment, probes),
     )
     write_text(folder / "report.html", page)
     return Report(assessment, content, folder)
 
 
-def _figures(folder: Path, probes: Path | None) -> list[Figure]:
-    return figures_in(folder) + (figures_in(probes) if probes is not None else [])
+def _figures(folder: Path, assessment: Assessment, probes: Path | None) -> list[Figure]:
+    shown = [Figure.of(folder / "distribution.svg")] if assessment.distribution else []
+    return shown + (figures_in(probes) if probes is not None else [])

@@ -15,11 +15,10 @@ from diffprobe.foundations.figures import (
     LINES,
     at_level,
     color_of,
-    explain_gaps,
     figure,
-    mark_coincident,
 )
 from diffprobe.foundations.intervals import Interval
+from diffprobe.foundations.marks import explain_gaps, mark_coincident
 from diffprobe.probes.locality.beside import beside_the_optimum
 from diffprobe.probes.locality.ldr import Locality, excess
 from diffprobe.probing.ratio import FLOOR

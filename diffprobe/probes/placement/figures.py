@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from diffprobe.foundations.figures import COLORS, color_of, explain_gaps, figure, mark_beyond
+from diffprobe.foundations.figures import COLORS, color_of, figure
 from diffprobe.foundations.intervals import Interval
+from diffprobe.foundations.marks import explain_gaps, mark_beyond
 
 if TYPE_CHECKING:
     from diffprobe.probes.placement.place import Placement

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from matplotlib.axes import Axes
 
-from diffprobe.foundations.figures import LABELS, at_level, color_of, figure, mark_coincident
+from diffprobe.foundations.figures import LABELS, at_level, color_of, figure
+from diffprobe.foundations.marks import mark_coincident
 from diffprobe.probes.spectrum.singular_values import Spectrum
 
 if TYPE_CHECKING:

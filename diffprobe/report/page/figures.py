@@ -70,13 +70,11 @@ class Figure:
     """A picture for the page.
 
     Attributes:
-        name: Of the file, without an ending.
         title, caption: What it shows.
         source: The picture as a data URI.
         width, height: In CSS pixels, at which its text is as large as it was drawn.
     """
 
-    name: str
     title: str
     caption: str
     source: str
@@ -96,11 +94,11 @@ class Figure:
             for points in re.findall(r'(?:width|height)="([\d.]+)pt"', text[:2000])[:2]
         )
         title, caption = CAPTIONS[path.stem]
-        return cls(path.stem, title, caption, _embedded(text), width, height)
+        return cls(title, caption, _embedded(text), width, height)
 
 
 def figures_in(folder: Path) -> list[Figure]:
-    """Return the figures of a folder that the page shows, in its order."""
+    """Return the figures of a folder of probes that the page shows, in its order."""
     paths = [folder / f"{name}.svg" for name in CAPTIONS]
     return [Figure.of(path) for path in paths if path.exists()]
 

@@ -121,7 +121,7 @@ def _colors() -> str:
 
 def _widths(figures: Sequence[Figure]) -> str:
     """How wide each figure would be, for style.css."""
-    return "".join(f"#figure-{f.name}{{--wide:{f.width}px}}" for f in figures)
+    return "".join(f"#figure-{i}{{--wide:{f.width}px}}" for i, f in enumerate(figures))
 
 
 def _embedded(data: Any) -> Markup:
