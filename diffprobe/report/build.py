@@ -8,7 +8,6 @@ samples.png        the first samples with the wrong ones marked; and as .svg
 distribution.png   symbols, pairs and parities beside the language; and as .svg
 """
 
-import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,39 +28,11 @@ from diffprobe.probing.summaries import other_settings
 from diffprobe.report import distribution_figures, sheet
 from diffprobe.report.export import markdown, write_verdicts
 from diffprobe.report.findings import findings
-from diffprobe.report.page import Figure, Gallery, explorer_data, render
+from diffprobe.report.page import Figure, Gallery, explorer_data, figures_in, render
+from diffprobe.report.story import read_story
 from diffprobe.sampling.samples import Images, as_samples
 
 SCHEMA = "diffprobe-report/2"
-
-DISTRIBUTION = (
-    "How far each symbol's share in each cell is from the language's; how much two cells tell of "
-    "each other; and for two symbols the correlations of all orders."
-)
-
-# Figures of the probes that the page shows, and what they are.
-PROBE_FIGURES = {
-    "dynamics": "Along training: LDR and gamma where the grammar lives, legible and grammatical "
-    "rates of samples. Bars are 95 % intervals.",
-    "ldr": "Local dependency ratio over noise levels, noisy images at the left: the network, the "
-    "exact optimum, and the optimum that ignores the grammar. Below, the network's excess over "
-    "the optimum. Bands are 95 % intervals.",
-    "placement": "How much of the grammar the network uses (gamma: 0 local, 1 optimal), over the "
-    "noise levels where the grammar is worth something (shaded).",
-    "dependence": "Which input cell (column) each output cell (row) listens to, network above "
-    "and Bayes optimum below, at high noise, where the grammar is worth most, and at low noise.",
-    "attribution": "Where one cell's output (outlined) comes from, by several attribution methods, "
-    "network and Bayes optimum.",
-    "attribution-truth": "Which attribution method tells the truth: rank correlation of its map of "
-    "the exact optimum, by cell, with the exact effect of redrawing a cell. Bars are 95 % "
-    "intervals.",
-    "intervention": "What changes in which output region (row) when one region of the input "
-    "(column) is changed: by the Jacobian, by other noise, by another symbol.",
-    "detectors": "Can hallucinated samples be told from valid ones? Area under the ROC curve of "
-    "each score, chance 0.5. Bars are 95 % intervals.",
-    "hidden-states": "What linear probes of the layers know of words they have not seen, at each "
-    "noise level, beside untrained networks (grey), the exact optimum and one half.",
-}
 
 
 @dataclass(frozen=True, repr=False)
@@ -169,13 +140,19 @@ def write_report(
         notes: Sentences about what is reported, to begin the findings with.
     """
     verdicts, folder, names = assessment.verdicts, Path(out), dataset.glyphs.names
+    story = read_story(probes) if probes is not None else None
     content = plain(
         {
             "schema": SCHEMA,
             "diffprobe": __version__,
             "title": title,
             **assessment.summary(names),
-            "findings": [*notes, *findings(assessment, names)],
+            "listening": story.summary() if story is not None else None,
+            "findings": [
+                *notes,
+                *findings(assessment, names),
+                *(story.findings() if story is not None else []),
+            ],
             "details": details or {},
         }
     )
@@ -196,18 +173,7 @@ def write_report(
 
 
 def _figures(folder: Path, assessment: Assessment, probes: Path | None) -> list[Figure]:
-    shown = {folder / "distribution": DISTRIBUTION} if assessment.distribution else {}
-    if probes is not None:
-        for behind, words in {"": "", **other_settings(probes)}.items():
-            told = f" Here with {words}." if words else ""
-            for name, caption in PROBE_FIGURES.items():
-                shown[probes / f"{name}{behind}"] = caption + told
-    return [
-        Figure(name=path.name, caption=caption, source=_embed(file))
-        for path, caption in shown.items()
-        if (file := path.with_name(f"{path.name}.png")).exists()
-    ]
-
-
-def _embed(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    shown = []
+    if assessment.distribution:
+        shown.append(Figure.of(folder / "distribution.svg", "distribution"))
+    return shown + (figures_in(probes, other_settings(probes)) if probes is not None else [])
