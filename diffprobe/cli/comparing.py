@@ -29,13 +29,15 @@ def compare_sources(paths: Sequence[Path], dataset: str | None, paired: bool) ->
     Raises:
         UsageError: If they cannot be judged, or are no pairs.
     """
+    sources = [find(path) for path in paths]
+    named = dict(zip(names_of(sources), sources, strict=True))
+    configs = {name: source.world(dataset) for name, source in named.items()}
+
     from diffprobe.evaluation.comparison import compare
     from diffprobe.evaluation.verdicts import judge
     from diffprobe.sampling import load_samples
 
-    sources = [find(path) for path in paths]
-    named = dict(zip(names_of(sources), sources, strict=True))
-    worlds = {name: source.world(dataset).dataset() for name, source in named.items()}
+    worlds = {name: config.dataset() for name, config in configs.items()}
     samples = {
         name: load_samples(source.path, worlds[name].image_shape) for name, source in named.items()
     }

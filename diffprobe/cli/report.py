@@ -111,10 +111,6 @@ def _judge(
     fail_above: float | None,
     say: str,
 ) -> int:
-    from diffprobe.report import report_samples
-    from diffprobe.report.pairing import Beside, probes_beside
-    from diffprobe.sampling import load_samples, step_in_name
-
     source = find(path)
     file, run = source.path, source.run
     folder = out or (
@@ -125,6 +121,11 @@ def _judge(
     if validator is not None and source.config(dataset) is None:
         return _check(source, validator, folder, fail_above, say)
     config = source.world(dataset)
+
+    from diffprobe.report import report_samples
+    from diffprobe.report.pairing import Beside, probes_beside
+    from diffprobe.sampling import load_samples, step_in_name
+
     world = config.dataset()
     samples = load_samples(file, world.image_shape)
     how = samples.sampler

@@ -64,12 +64,13 @@ def find(path: Path) -> Source:
         CheckpointError: If a folder is no run, and holds no pictures.
         UsageError: If nothing is there, or the run has no samples.
     """
+    if not path.exists():
+        raise UsageError(f"no file of samples at {path}")
+
     from diffprobe.datasets.image_set import list_pictures
     from diffprobe.sampling import samples_of
     from diffprobe.training.run_folder import RunFolder, run_of_checkpoint
 
-    if not path.exists():
-        raise UsageError(f"no file of samples at {path}")
     if not path.is_dir():
         return Source(path, run_of_checkpoint(path))
     run = RunFolder(path)

@@ -73,7 +73,7 @@ def as_samples(images: Images, image_shape: tuple[int, int, int] | None = None) 
         UsageError: If they cannot be read, or have another shape.
     """
     if isinstance(images, str | Path):
-        return load_samples(Path(images), image_shape)
+        return load_samples(images, image_shape)
     if isinstance(images, Samples):
         if image_shape is not None:
             check_shape(images.images, image_shape)
@@ -82,7 +82,7 @@ def as_samples(images: Images, image_shape: tuple[int, int, int] | None = None) 
     return Samples(values, {}, notes)
 
 
-def load_samples(path: Path, image_shape: tuple[int, int, int] | None = None) -> Samples:
+def load_samples(path: str | Path, image_shape: tuple[int, int, int] | None = None) -> Samples:
     """Read images: our samples, anybody's `.npz` or `.npy`, a picture, or a folder of pictures.
 
     Whether it is an `.npz` or `.npy` is told by its content. Of an `.npz` the array `images` is
@@ -95,6 +95,7 @@ def load_samples(path: Path, image_shape: tuple[int, int, int] | None = None) ->
     Raises:
         UsageError: If it is missing, damaged, or holds no such images.
     """
+    path = Path(path)
     if not path.exists():
         raise UsageError(f"no file of samples at {path}")
     if path.is_dir():
