@@ -109,7 +109,7 @@ def run_experiment(
             raise unknown_name("measure", measure, known)
     run = train(config, out, device, progress, branch=branch)
     dataset, place = config.dataset(), resolve_device(device)
-    records: dict[str, dict[str, Any]] = {"training": run.metrics()[-1]}
+    records: dict[str, dict[str, Any]] = {"training": (run.metrics() or [{}])[-1]}
     samples, path, assessment = None, None, None
     if SAMPLES in measures:
         steps_done = config.training.steps
