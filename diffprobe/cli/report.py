@@ -101,7 +101,7 @@ def command(
 def _judge(
     source: Path, dataset: str | None, out: Path | None, fail_above: float | None, say: str
 ) -> int:
-    from diffprobe.report import report_samples
+    from diffprobe.report import draw_losses, report_samples
     from diffprobe.sampling import load_samples
 
     file, run = _find(source)
@@ -116,6 +116,7 @@ def _judge(
         title=f"{run.path.resolve().name if run is not None else ''} {file.stem}".strip(),
         details={"file": file.name, "sampler": dict(samples.sampler)},
         probes=_newest_probes(run.path) if run is not None else None,
+        losses=draw_losses(run) if run is not None else None,
         stream=config.stream.build(world.grammar),
     )
     if say == "json":

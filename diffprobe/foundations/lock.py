@@ -61,6 +61,7 @@ def _ourselves() -> dict[str, str | int]:
 def _holder(path: Path) -> str:
     try:
         told = json.loads(path.read_text("utf-8"))
-        return f"process {told['pid']} on {told['host']}, since {told['since']} ({told['command']})"
+        since = str(told["since"])[:19]
+        return f"process {told['pid']} on {told['host']}, since {since} ({told['command']})"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"  # which has not yet said who it is

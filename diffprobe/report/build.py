@@ -35,6 +35,11 @@ DISTRIBUTION = (
     "each other; and for two symbols the correlations of all orders."
 )
 
+LOSSES = (
+    "The training: its loss, the validation loss of each set of weights, the same by noise level "
+    "(t as a share of all levels), and the learning rate. Triangles are checkpoints."
+)
+
 # Figures of the probes that the page shows, and what they are.
 PROBE_FIGURES = {
     "dynamics": "Along training: LDR and gamma where the grammar lives, legible and grammatical "
@@ -105,6 +110,7 @@ def report_samples(
     title: str = "samples",
     details: dict[str, Any] | None = None,
     probes: Path | None = None,
+    losses: Path | None = None,
     stream: Stream | None = None,
     seed: int = 0,
 ) -> Report:
@@ -114,7 +120,7 @@ def report_samples(
         images: (N, 1, H, W) float in [-1, 1].
         dataset: Whose glyphs and grammar to judge by.
         out: Folder to write to.
-        title, details, probes: As for `write_report`.
+        title, details, probes, losses: As for `write_report`.
         stream: A finite training set to compare the samples with.
         seed: Of everything that is drawn to compare with.
 
@@ -123,7 +129,14 @@ def report_samples(
     """
     assessment = assess(images, dataset, stream, seed)
     return write_report(
-        assessment, images, dataset, out, title=title, details=details, probes=probes
+        assessment,
+        images,
+        dataset,
+        out,
+        title=title,
+        details=details,
+        probes=probes,
+        losses=losses,
     )
 
 
@@ -136,6 +149,7 @@ def write_report(
     title: str = "samples",
     details: dict[str, Any] | None = None,
     probes: Path | None = None,
+    losses: Path | None = None,
 ) -> Report:
     """Write the report on samples that are judged.
 
@@ -148,6 +162,7 @@ def write_report(
         details: More to store and show, such as the resolved sampler.
         probes: The folder of a checkpoint's probes, whose figures the page shows; its explorer
             goes through the folders beside it, too.
+        losses: The figure of the training, as `draw_losses` returns it.
     """
     verdicts, folder, names = assessment.verdicts, Path(out), dataset.glyphs.names
     content = plain(
@@ -170,16 +185,20 @@ def write_report(
         content,
         Gallery.of(images, verdicts, dataset),
         None if probes is None else explorer_data(probes.parent),
-        _figures(folder, assessment, probes),
+        _figures(folder, assessment, probes, losses),
     )
     write_text(folder / "report.html", page)
     return Report(assessment, content, folder)
 
 
-def _figures(folder: Path, assessment: Assessment, probes: Path | None) -> list[Figure]:
+def _figures(
+    folder: Path, assessment: Assessment, probes: Path | None, losses: Path | None
+) -> list[Figure]:
     shown = {folder / "distribution": DISTRIBUTION} if assessment.distribution else {}
     if probes is not None:
         shown |= {probes / name: caption for name, caption in PROBE_FIGURES.items()}
+    if losses is not None:
+        shown[losses] = LOSSES
     return [
         Figure(name=path.name, caption=caption, source=_embed(path.with_suffix(".png")))
         for path, caption in shown.items()

@@ -14,7 +14,7 @@ def encode(content: Mapping[str, Any]) -> bytes:
     """Return a line.
 
     >>> encode({"step": 1})
-    b'{"step": 1, "crc32": "72ac3280"}\\n'
+    b'{"step": 1, "crc32": "3a87913d"}\\n'
     """
     return json.dumps({**content, "crc32": _checksum(content)}).encode() + b"\n"
 
