@@ -199,7 +199,7 @@ class Trainer:
             self.state.load(latest)
         except CheckpointError as error:
             if not earlier:
-                raise
+                raise CheckpointError(f"{error}; delete it to train from the start") from error
             logger.warning("%s; training goes on from %s", error, earlier[0])
             self._go_on(earlier)
 

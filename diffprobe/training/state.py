@@ -92,14 +92,10 @@ class TrainingState:
                     average.restart(self.network.parameters())
             self._load_moments(_below("optimizer.", tensors))
         except (KeyError, ValueError, RuntimeError) as error:
-            way_out = (
-                "a branch needs the same network, and under one name the same kind of average"
-                if branch
-                else "delete it to train from the start"
-            )
+            needs = "; a branch needs the same network, and under one name the same kind of average"
             raise CheckpointError(
                 f"the state in {file} is of another training "
-                f"({str(error).splitlines()[0]}); {way_out}"
+                f"({str(error).splitlines()[0]}){needs if branch else ''}"
             ) from error
         if not branch:
             self.losses, self.seconds = scalars["losses"], scalars["seconds"]
@@ -134,8 +130,7 @@ def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         scalars: dict[str, Any] = json.loads(metadata["state"])
     except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
-            f"the state in {file} is damaged ({str(error).splitlines()[0]}); "
-            "delete it to train from the start"
+            f"the state in {file} is damaged ({str(error).splitlines()[0]})"
         ) from error
     return tensors, scalars
 
