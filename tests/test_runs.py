@@ -74,6 +74,15 @@ def test_a_damaged_record_of_another_command_is_named(text: str, runs: Path) -> 
     assert "summary.json is damaged" in RunSummary.of(run).problem
 
 
+@pytest.mark.parametrize("levels", [5, [5], {}, None])
+def test_a_record_of_another_shape_tells_nothing(levels: object, runs: Path) -> None:
+    run = RunFolder(runs / "grid" / "done")
+    content = {"probes": {"locality": {"levels": levels}, "placement": []}, "level": 3}
+    (run.path / "probes" / "step-000030" / "summary.json").write_text(json.dumps(content))
+    found = RunSummary.of(run)
+    assert (found.problem, found.ldr, found.gamma, found.probed_at) == ("", None, None, 30)
+
+
 def test_the_list_is_read_without_torch(runs: Path) -> None:
     code = (
         "import sys; from diffprobe.cli import run; code = run(sys.argv[1:]); "

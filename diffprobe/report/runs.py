@@ -125,8 +125,9 @@ def _probes(run: RunFolder) -> dict[str, Any]:
     summary = _read(path)
     probes = _part(summary, "probes")
     level = summary.get("symbols_form_at") or _part(summary, "level").get("t")
-    levels = _part(probes, "locality").get("levels") or []
-    at: dict[str, Any] = next((row for row in levels if row.get("t") == level), {})
+    levels = _part(probes, "locality").get("levels")
+    rows = [row for row in levels if isinstance(row, dict)] if isinstance(levels, list) else []
+    at: dict[str, Any] = next((row for row in rows if row.get("t") == level), {})
     return {
         "probed_at": step,
         "ldr": _value(_part(at, "ldr"), "network"),
