@@ -10,10 +10,7 @@ lock            held by the training that writes here, and says who that is
 samples/ probes/ report/ loss.png   what the other commands add
 """
 
-import importlib.metadata
 import json
-import logging
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,22 +22,19 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from diffprobe import __version__
-from diffprobe.config import HORIZON, TRAINED, Config, from_settings
+from diffprobe.config import Config, from_settings
 from diffprobe.foundations.atomic import PARTIAL, append, atomic_file, remove_partials, write_text
 from diffprobe.foundations.errors import CheckpointError, UsageError
 from diffprobe.foundations.lock import one_writer
 from diffprobe.foundations.settings import differences, to_settings
 from diffprobe.foundations.tables import SHOWN, Table, html_table
-from diffprobe.training import metrics
+from diffprobe.training import losses, metrics
+from diffprobe.training.description import description, identity
 
 if TYPE_CHECKING:
     import torch
 
-LOSS = np.dtype("<f4")  # how a step's loss is stored
 LOCK = "lock"
-
-logger = logging.getLogger("diffprobe")
 
 
 @dataclass(frozen=True)
@@ -114,7 +108,7 @@ class RunFolder(Table):
         """
         run = cls(path)
         if run.is_described:
-            changed = differences(_identity(config, branch), _identity(*run._trained()))
+            changed = differences(identity(config, branch), identity(*run._trained()))
             if changed:
                 more = f"; and {len(changed) - 4} more" if len(changed) > 4 else ""
                 raise UsageError(
@@ -124,7 +118,7 @@ class RunFolder(Table):
                 )
         else:
             run._check_place()
-            run._describe(_description(config, device, branch))
+            run._describe(description(config, device, branch))
         remove_partials(path)
         return run
 
@@ -152,7 +146,7 @@ class RunFolder(Table):
         if not self.is_described or not self.checkpoint_path(config.training.steps).exists():
             return False
         was, origin = self._trained()
-        same = not differences(_identity(config, branch), _identity(was, origin))
+        same = not differences(identity(config, branch), identity(was, origin))
         return same and was.training == config.training
 
     def _check_place(self) -> None:
@@ -219,35 +213,20 @@ class RunFolder(Table):
         kept = b"".join(metrics.encode(m) for m in self.metrics() if m["step"] <= step)
         with atomic_file(self.metrics_path) as partial:
             partial.write_bytes(kept)
-        losses = np.full(max(0, step - self.first_step()), np.nan, LOSS)
-        there = self.losses()[: len(losses)]
-        losses[: len(there)] = there
-        if missing := len(losses) - len(there):
-            # After a crash of the machine some may never have reached the disk.
-            logger.warning(
-                "%s lacks the losses of the last %s of %s steps; they are not numbers there",
-                self.losses_path,
-                f"{missing:,}",
-                f"{len(losses):,}",
-            )
-        with atomic_file(self.losses_path) as partial:
-            partial.write_bytes(losses.tobytes())
+        losses.cut(self.losses_path, max(0, step - self.first_step()))
 
     @property
     def losses_path(self) -> Path:
         """The file of the loss of every step."""
         return self.path / "losses.f32"
 
-    def append_losses(self, losses: Sequence[float]) -> None:
+    def append_losses(self, values: Sequence[float]) -> None:
         """Add the losses of the steps that were done since the last call."""
-        append(self.losses_path, np.array(losses, LOSS).tobytes())
+        append(self.losses_path, losses.encode(values))
 
     def losses(self) -> NDArray[np.float32]:
         """Return the loss of every step, of a branch from the step on at which it began."""
-        if not self.losses_path.exists():
-            return np.zeros(0, LOSS)
-        content = self.losses_path.read_bytes()
-        return np.frombuffer(content[: len(content) // LOSS.itemsize * LOSS.itemsize], LOSS)
+        return losses.read(self.losses_path)
 
     def checkpoint_path(self, step: int) -> Path:
         """Return the folder of the checkpoint at `step`."""
@@ -335,38 +314,3 @@ def run_of_checkpoint(path: Path) -> RunFolder | None:
         if (folder / "config.json").exists() and (folder / "checkpoints").is_dir():
             return RunFolder(folder)
     return None
-
-
-def _identity(config: Config, branch: Branch | None) -> dict[str, Any]:
-    """What tells one training from another: whatever changes a step."""
-    settings = {key: value for key, value in to_settings(config).items() if key in TRAINED}
-    training = {k: v for k, v in settings["training"].items() if k not in HORIZON}
-    return {
-        **settings,
-        "training": training,
-        "branch": _origin(branch) if branch else {"run": None, "step": 0},
-    }
-
-
-def _origin(branch: Branch) -> dict[str, Any]:
-    return {"run": str(branch.run), "step": branch.step}
-
-
-def _description(config: Config, device: "torch.device", branch: Branch | None) -> dict[str, Any]:
-    import torch
-
-    from diffprobe.foundations.devices import device_name
-
-    libraries = ("torch", "diffusers", "accelerate", "numpy")
-    return {
-        "config": to_settings(config),
-        "branch": _origin(branch) if branch else None,
-        "versions": {
-            "diffprobe": __version__,
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in libraries},
-        },
-        "device": device_name(device),
-        "threads": torch.get_num_threads(),
-        "seed": config.training.seed,
-    }
