@@ -122,7 +122,7 @@ def _judge(
         return _check(source, validator, folder, fail_above, say)
     config = source.world(dataset)
 
-    from diffprobe.report import report_samples
+    from diffprobe.report import draw_losses, report_samples
     from diffprobe.report.pairing import Beside, probes_beside
     from diffprobe.sampling import load_samples, step_in_name
 
@@ -138,6 +138,7 @@ def _judge(
         title=f"{source.name} {file.stem}" if run is not None else source.name,
         details={"file": file.name, "sampler": dict(how), **beside.details},
         probes=beside.folder,
+        losses=draw_losses(run) if run is not None else None,
         notes=beside.notes,
         stream=config.stream.build(world.grammar),
         validator=validator,

@@ -81,6 +81,7 @@ def report_samples(
     details: dict[str, Any] | None = None,
     probes: Path | None = None,
     notes: Sequence[str] = (),
+    losses: Path | None = None,
     stream: Stream | None = None,
     seed: int = 0,
     validator: Validator | Callable[[Any], Any] | str | None = None,
@@ -91,7 +92,7 @@ def report_samples(
         images: N samples, as `as_samples` takes them.
         dataset: Whose glyphs and grammar to judge by.
         out: Folder to write to.
-        title, details, probes, notes: As for `write_report`.
+        title, details, probes, notes, losses: As for `write_report`.
         stream: A finite training set to compare the samples with.
         seed: Of everything that is drawn to compare with.
         validator: A checker of your own, to stand beside the grammar; see `evaluation.validator`.
@@ -112,6 +113,7 @@ def report_samples(
         details=details,
         probes=probes,
         notes=notes,
+        losses=losses,
     )
 
 
@@ -125,6 +127,7 @@ def write_report(
     details: dict[str, Any] | None = None,
     probes: Path | None = None,
     notes: Sequence[str] = (),
+    losses: Path | None = None,
 ) -> Report:
     """Write the report on samples that are judged.
 
@@ -138,6 +141,7 @@ def write_report(
         probes: The folder of a checkpoint's probes, whose figures the page shows; its explorer
             goes through the folders beside it, too.
         notes: Sentences about what is reported, to begin the findings with.
+        losses: The figure of the training, as `draw_losses` returns it.
     """
     verdicts, folder, names = assessment.verdicts, Path(out), dataset.glyphs.names
     story = read_story(probes) if probes is not None else None
@@ -166,14 +170,20 @@ def write_report(
         content,
         Gallery.of(images, verdicts, dataset),
         None if probes is None else explorer_data(probes.parent),
-        _figures(folder, assessment, probes),
+        _figures(folder, assessment, probes, losses),
     )
     write_text(folder / "report.html", page)
     return Report(assessment, content, folder)
 
 
-def _figures(folder: Path, assessment: Assessment, probes: Path | None) -> list[Figure]:
+def _figures(
+    folder: Path, assessment: Assessment, probes: Path | None, losses: Path | None
+) -> list[Figure]:
     shown = []
     if assessment.distribution:
         shown.append(Figure.of(folder / "distribution.svg", "distribution"))
-    return shown + (figures_in(probes, other_settings(probes)) if probes is not None else [])
+    if probes is not None:
+        shown += figures_in(probes, other_settings(probes))
+    if losses is not None:
+        shown.append(Figure.of(losses.with_suffix(".svg"), "losses"))
+    return shown

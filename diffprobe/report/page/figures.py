@@ -15,6 +15,11 @@ CAPTIONS: dict[str, tuple[str, str]] = {
         "How far each symbol’s share in each cell is from the language’s; how much two cells tell "
         "of each other; and for two symbols the correlations of all orders.",
     ),
+    "losses": (
+        "The training",
+        "Its loss, the validation loss of each set of weights, the same by noise level (t as a "
+        "share of all levels), and the learning rate. Triangles are checkpoints.",
+    ),
     "dynamics": (
         "Along training",
         "LDR and gamma where the grammar lives, legible and grammatical rates of samples. Bars are "
