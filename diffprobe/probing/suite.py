@@ -240,7 +240,8 @@ def choose(
         names: Of probes, or "all" for those that apply; by default the usual ones.
 
     Raises:
-        UsageError: If there is no such probe, or one that is named does not apply.
+        UsageError: If there is no such probe, one that is named does not apply, or there is no such
+            region.
     """
     known = known_probes(subject.config)
     wanted = list(dict.fromkeys(names or [n for n, kind in known.items() if kind.usual]))
@@ -253,7 +254,11 @@ def choose(
     if unfit and not everything and names:
         name, why = next(iter(unfit.items()))
         raise UsageError(f"the probe {name} does not apply: {why}")
-    return {name: kind for name, kind in chosen.items() if name not in unfit}, unfit
+    fit = {name: kind for name, kind in chosen.items() if name not in unfit}
+    if any({"probe", "probe.region"} & {*kind.reads} for kind in fit.values()):
+        # Said before the first of them is measured.
+        subject.regions.index(subject.config.probe.region, "probe.region")
+    return fit, unfit
 
 
 def _default_folder(subject: Subject) -> Path:
