@@ -103,7 +103,7 @@ def test_train_sample_probe_report(
     reported = json.loads(capsys.readouterr().out)
     assert reported["legible"]["n"] == 24
     page = Path(reported["page"]).read_text()
-    assert page.count("data:image/png") == 8
+    assert page.count("data:image/svg+xml;base64,") == 7
     assert "DPMSolverMultistepScheduler" in page
 
 
