@@ -102,7 +102,8 @@ def test_train_sample_probe_report(
     reported = json.loads(capsys.readouterr().out)
     assert reported["legible"]["n"] == 24
     page = Path(reported["page"]).read_text()
-    assert page.count("data:image/png") == 7
+    assert page.count("data:image/png") == 1  # the samples
+    assert page.count("data:image/svg+xml") == 6
     assert "DPMSolverMultistepScheduler" in page
 
 
