@@ -20,6 +20,7 @@ from diffprobe.foundations.records import plain
 from diffprobe.probing.subject import open_subject
 from diffprobe.probing.suite import ProbeResults, known_probes, run_probes
 from diffprobe.report.build import Report, write_report
+from diffprobe.report.losses import draw_losses
 from diffprobe.sampling import Samples, sample_checkpoint, sampled_before, samples_name
 from diffprobe.training.loop import train
 from diffprobe.training.run_folder import Branch, RunFolder
@@ -75,6 +76,7 @@ class Experiment:
             title=title,
             details={"sampler": dict(self.samples.sampler)},
             probes=self.probes.folder if self.probes is not None else None,
+            losses=draw_losses(self.run),
         )
 
 
@@ -112,7 +114,7 @@ def run_experiment(
             raise unknown_name("measure", measure, known)
     run = train(config, out, device, progress, branch=branch)
     dataset, place = config.dataset(), resolve_device(device)
-    records: dict[str, dict[str, Any]] = {"training": run.metrics()[-1]}
+    records: dict[str, dict[str, Any]] = {"training": (run.metrics() or [{}])[-1]}
     samples, path, assessment = None, None, None
     if SAMPLES in measures:
         steps_done = config.training.steps
@@ -131,7 +133,13 @@ def run_experiment(
         if named and USUAL in probes:
             named = [*(n for n, kind in known_probes(config).items() if kind.usual), *named]
         subject = open_subject(
-            run.path, probing or config, dataset=dataset, device=place, progress=progress
+            run.path,
+            probing or config,
+            dataset=dataset,
+            device=place,
+            progress=progress,
+            own=probing or config,
+            cache=run.path / "probes" / "cache",
         )
         found = run_probes(subject, named or None, steps=steps)
         records |= plain(found.summary()["probes"])

@@ -29,7 +29,7 @@ FLAGS = (
     "--remote-debugging-pipe",
 )
 KEYS = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Home": 36, "End": 35}
-KEYS |= {"Tab": 9, " ": 32}
+KEYS |= {"Tab": 9, " ": 32, "Escape": 27}
 SECONDS = 60  # to wait for an answer, on a busy machine
 
 

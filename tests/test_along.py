@@ -45,7 +45,7 @@ def curve(ax: Any, label: str) -> Any:
 
 def test_curves_are_the_rows_and_lines_the_chance() -> None:
     ax = plot(ALONG, Figure().subplots())
-    line, _, (bars,) = curve(ax, "LDR at log-SNR -1.2")
+    line, _, (bars,) = curve(ax, "LDR at log-SNR −1.2")
     assert line.get_xydata().tolist() == [[10, 0.9], [100, 0.8]]
     assert np.allclose([s[:, 1] for s in bars.get_segments()], [[0.8, 0.92], [0.7, 0.82]])
     assert curve(ax, "grammatical, of the legible").lines[0].get_ydata().tolist() == [0.25, 0.75]
@@ -54,10 +54,10 @@ def test_curves_are_the_rows_and_lines_the_chance() -> None:
     assert np.allclose([s[:, 1] for s in ends], 0.3)
     assert "mu" not in " ".join(c.get_label() for c in ax.containers)
     level = {line.get_label(): line.get_ydata()[0] for line in ax.lines}
-    assert level["chance"] == 0.5
+    assert level["chance of grammatical"] == 0.5
     assert level["LDR of the Bayes optimum"] == 0.6
     below = plot_missed(ALONG, Figure().subplots())
-    assert curve(below, "missed of the grammar").lines[0].get_ydata().tolist() == [0.7, 0.2]
+    assert curve(below, "nats of the grammar missed").lines[0].get_ydata().tolist() == [0.7, 0.2]
     assert below.lines[-1].get_ydata()[0] == 0.69
 
 

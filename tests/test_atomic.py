@@ -1,10 +1,22 @@
 import contextlib
 import errno
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from diffprobe.foundations.atomic import atomic_file, atomic_folder, remove_partials, write_text
+from diffprobe.foundations.atomic import (
+    OLD,
+    _host,
+    append,
+    atomic_file,
+    atomic_folder,
+    remove_partials,
+    write_text,
+)
 from diffprobe.foundations.errors import DiffprobeError
 
 
@@ -24,17 +36,15 @@ def test_a_folder_appears_whole(tmp_path: Path) -> None:
         (partial / "file").write_text("1")
         assert not target.exists()
     assert names(target) == ["file"]
-    with atomic_folder(target) as partial:
-        (partial / "other").write_text("2")
-    assert names(target) == ["other"]
+    with pytest.raises(DiffprobeError, match="target is there already"), atomic_folder(target):
+        pass
+    assert names(target) == ["file"]
     assert names(target.parent) == ["target"]
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()])
 def test_failure_leaves_the_old_content(tmp_path: Path, error: BaseException) -> None:
     folder, file = tmp_path / "folder", tmp_path / "file"
-    folder.mkdir()
-    (folder / "old").write_text("kept")
     write_text(file, "kept")
     with contextlib.suppress(type(error)), atomic_folder(folder) as partial:
         (partial / "new").write_text("lost")
@@ -42,8 +52,7 @@ def test_failure_leaves_the_old_content(tmp_path: Path, error: BaseException) ->
     with contextlib.suppress(type(error)), atomic_file(file) as partial:
         partial.write_text("lost")
         raise error
-    assert names(tmp_path) == ["file", "folder"]
-    assert names(folder) == ["old"]
+    assert names(tmp_path) == ["file"]
     assert file.read_text() == "kept"
 
 
@@ -65,25 +74,72 @@ def test_other_errors_of_the_system_pass_through(tmp_path: Path) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
 
-def test_leftovers_of_a_kill_are_swept(tmp_path: Path) -> None:
-    (tmp_path / "checkpoints" / ".partial-step-000010").mkdir(parents=True)
+def leftover(name: str, owner: int, host: str = _host()) -> str:
+    return f".partial-{host}-{owner}-01234567-{name}"
+
+
+@pytest.fixture
+def dead() -> int:
+    """A process that was."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    return process.pid
+
+
+def test_leftovers_of_dead_processes_are_swept(tmp_path: Path, dead: int) -> None:
+    (tmp_path / "checkpoints" / leftover("step-000010", dead) / "unet").mkdir(parents=True)
     (tmp_path / "checkpoints" / "step-000005").mkdir()
-    (tmp_path / ".partial-metrics.jsonl").write_text("half")
+    (tmp_path / leftover("metrics.jsonl", dead)).write_text("half")
     remove_partials(tmp_path)
     assert names(tmp_path) == ["checkpoints"]
     assert names(tmp_path / "checkpoints") == ["step-000005"]
 
 
-def test_what_stepped_aside_for_nothing_comes_back(tmp_path: Path) -> None:
-    """A kill between the two renames of a replacement."""
-    (tmp_path / "runs" / ".partial-old-state").mkdir(parents=True)
-    (tmp_path / "runs" / ".partial-old-state" / "file").write_text("before")
-    (tmp_path / "runs" / ".partial-state").mkdir()
+def test_what_a_living_process_may_be_writing_stays(tmp_path: Path, dead: int) -> None:
+    ours, theirs = leftover("a", os.getpid()), leftover("b", dead, "0badcafe")
+    strange = ".partial-c"
+    for name in (ours, theirs, strange):
+        (tmp_path / name).write_text("half")
     remove_partials(tmp_path)
-    assert names(tmp_path / "runs") == ["state"]
-    assert (tmp_path / "runs" / "state" / "file").read_text() == "before"
-    # Where the new one is there, the old one is not wanted.
-    (tmp_path / "runs" / ".partial-old-state").mkdir()
+    assert names(tmp_path) == sorted([ours, theirs, strange])
+    for name in (ours, theirs, strange):
+        os.utime(tmp_path / name, (0, time.time() - OLD - 1))
     remove_partials(tmp_path)
-    assert (tmp_path / "runs" / "state" / "file").exists()
-    assert names(tmp_path / "runs") == ["state"]
+    assert names(tmp_path) == [ours]
+
+
+def test_two_writers_share_no_partial_file(tmp_path: Path) -> None:
+    with atomic_file(tmp_path / "file") as one, atomic_file(tmp_path / "file") as other:
+        assert one != other
+        one.write_text("one")
+        other.write_text("other")
+    assert names(tmp_path) == ["file"]
+    assert (tmp_path / "file").read_text() == "one"  # the last to end
+
+
+def test_links_are_neither_followed_nor_spared(
+    tmp_path: Path, dead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    precious = tmp_path / "precious"
+    (precious / "deep").mkdir(parents=True)
+    (precious / "file").write_text("precious")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / leftover("to-file", dead)).symlink_to(precious / "file")
+    (run / leftover("to-folder", dead)).symlink_to(precious)
+    (run / leftover("to-nothing", dead)).symlink_to(tmp_path / "nothing")
+    remove_partials(run)
+    assert names(run) == []
+    # Not even where somebody guessed the name of a partial file.
+    monkeypatch.setattr("secrets.token_hex", lambda _: "01234567")
+    (run / leftover("metrics.jsonl", os.getpid())).symlink_to(precious / "file")
+    with pytest.raises(FileExistsError):
+        write_text(run / "metrics.jsonl", "overwritten")
+    assert (precious / "file").read_text() == "precious"
+    assert names(precious) == ["deep", "file"]
+
+
+def test_an_append_to_a_full_disk_is_named(tmp_path: Path) -> None:
+    (tmp_path / "full").symlink_to("/dev/full")
+    with pytest.raises(DiffprobeError, match=r"the disk is full: .*full could not be written"):
+        append(tmp_path / "full", b"x")

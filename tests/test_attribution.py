@@ -1,12 +1,15 @@
 import itertools
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from captum.attr import IntegratedGradients
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from scipy.stats import spearmanr
 from torch import Tensor
 
@@ -464,6 +467,26 @@ def test_a_map_is_drawn_on_a_symmetric_scale_with_its_region_outlined() -> None:
     assert len(ax.collections[0].get_segments()) == 2 * (4 + 5)
     with pytest.raises(UsageError, match="unknown attribution method 'shaply': did you mean"):
         figures.plot(result, ax, "shaply")
+
+
+def test_no_two_entries_of_the_agreement_s_legend_look_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    canvas = Figure()
+    monkeypatch.setattr(figures, "figure", lambda *_: nullcontext(canvas))
+    shown = [maps.measure(Polynomial(), WORLD, SETTINGS, COMMON, t=500) for _ in range(2)]
+    agree = maps.agreement_between(*shown)
+    figures.draw_agreement(
+        shown, ["one", "two"], ["#0072B2", "#000000"], agree, tmp_path / "agreement"
+    )
+    (legend,) = canvas.subfigs[1].legends
+    looks = [
+        (type(h).__name__, to_hex(h.get_color() if isinstance(h, Line2D) else h.get_facecolor()))
+        + ((h.get_linestyle(),) if isinstance(h, Line2D) else ())
+        for h in legend.legend_handles
+    ]
+    assert len(looks) == 4
+    assert len(set(looks)) == 4
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 import json
 import shutil
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -190,8 +191,30 @@ def damage_schedule(folder: Path) -> None:
 def test_damaged_checkpoints_are_refused(damage, message: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     path = write(tmp_path / "step-000001", TRANSFORMER)
     damage(path)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_denoiser(path)
+    (path / "SHA256SUMS").unlink()  # as folders from elsewhere are
     with pytest.raises(CheckpointError, match=message):
         load_denoiser(path)
+
+
+def test_a_flipped_bit_is_found_in_what_is_loaded(tmp_path: Path) -> None:
+    path = write(tmp_path / "step-000001", TRANSFORMER)
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=path, check=True)
+    file = path / "raw" / "diffusion_pytorch_model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-2] ^= 1
+    file.write_bytes(content)
+    load_denoiser(path)  # the others are whole
+    with pytest.raises(
+        CheckpointError, match=r"raw/diff.* is damaged: its checksum is not that in"
+    ):
+        load_denoiser(path, "raw")
+    manifest = path / "SHA256SUMS"
+    for cut in (0, 200):
+        manifest.write_text(manifest.read_text()[:cut])
+        with pytest.raises(CheckpointError, match="SHA256SUMS is damaged: delete it"):
+            load_denoiser(path)
 
 
 def test_another_models_folder_never_becomes_random_weights(
@@ -201,6 +224,7 @@ def test_another_models_folder_never_becomes_random_weights(
     path = write(tmp_path / "step-000001", TRANSFORMER)
     write(tmp_path / "other", UNET)
     shutil.copy(tmp_path / "other" / "unet" / "config.json", path / "unet" / "config.json")
+    (path / "SHA256SUMS").unlink()
     with pytest.raises(CheckpointError, match=r"do not fit its UNet2DModel: .* missing keys"):
         load_denoiser(path)
     assert capfd.readouterr().err == ""  # the error says it

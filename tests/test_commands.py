@@ -12,6 +12,7 @@ from pipelines import KINDS
 from diffprobe.cli import run
 
 ROOT = Path(__file__).parent.parent
+DOCS_REPORT = ROOT / "docs" / "report.md"
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 # Of the settings laid over a command's own: what makes minutes and hours seconds.
@@ -55,12 +56,15 @@ def commands(path: Path) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with all that the pages' commands name: runs, a pipeline, pictures, samples."""
+    """A folder with all that the pages' commands name: pipeline, pictures, samples, a checker."""
     folder = tmp_path_factory.mktemp("place")
     images = np.random.default_rng(0).uniform(-1, 1, (8, 1, 8, 48)).astype(np.float32)
     for name in ("theirs", "a", "b"):
         np.savez(folder / f"{name}.npz", images=images)
     KINDS["pixels"].build(folder / "theirs")
+    checks = re.search(r"```python\n(# checks\.py\n.*?)```", DOCS_REPORT.read_text("utf-8"), re.S)
+    assert checks is not None
+    (folder / "checks.py").write_text(checks[1])
     (folder / "pictures").mkdir()
     for index, picture in enumerate(np.random.default_rng(0).integers(0, 255, (6, 8, 8, 3))):
         Image.fromarray(picture.astype(np.uint8)).save(folder / "pictures" / f"{index}.png")

@@ -4,7 +4,7 @@ import json
 import pytest
 import torch
 
-from diffprobe.datasets import hypercube
+from diffprobe.datasets import WordList, hypercube
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.evaluation import comparison
 from diffprobe.evaluation.verdicts import Verdicts, judge
@@ -71,6 +71,43 @@ def test_summary_lines_and_rows() -> None:
     assert frame.loc[("b", "legible"), "n"] == 100
     assert frame["value"].isna().sum() == 1  # of no legible sample
     assert repr(found) == "<Comparison of a, b, none>"
+
+
+def test_other_grammars_and_pictures_are_not_compared() -> None:
+    even = [hypercube(ParityConfig(length).build()) for length in (4, 4, 6)]
+    words = CUBE.grammar.words()
+    flipped = words ^ torch.tensor([1, 0, 0, 0])  # as many words, as likely by chance
+    zero, one = (hypercube(WordList(each, 2)) for each in (words, flipped))
+    for (a, b), columns in (
+        ((even[0], even[1]), []),
+        ((even[0], even[2]), ["Legible", "Grammatical and chance"]),
+        ((zero, one), ["Grammatical and chance"]),
+    ):
+        random = torch.Generator().manual_seed(0)
+        datasets = {"a": a, "b": b}
+        sets = {n: judge(d, d.draw_images(20, random)) for n, d in datasets.items()}
+        found = comparison.compare(sets, datasets=datasets, notes=["More."])
+        assert len(found.notes) == len(columns) + 1
+        for note, column in zip(found.notes, columns, strict=False):
+            assert note.startswith(f"{column} cannot be compared across a | b, which ")
+        compared = [rate for rate, pairs in found.differences.items() if pairs]
+        left_out = [column.split()[0].lower() for column in columns]
+        assert compared == [rate for rate in comparison.RATES if rate not in left_out]
+        assert found.lines()[: len(found.notes)] == list(found.notes)
+        assert found.summary()["notes"] == found.notes
+        assert found.corrected.keys() == comparison.RATES.keys()
+    # Without the datasets, what the verdicts tell of them.
+    sets = {"a": judge(even[0], even[0].render(torch.zeros(9, 4).long()))}
+    sets["b"] = judge(zero, zero.render(torch.zeros(9, 4).long()))
+    assert len(comparison.compare(sets).notes) == 1  # other kinds of violations
+    assert comparison.compare({"a": sets["a"], "c": sets["a"]}).notes == ()
+
+
+def test_one_language_by_two_engines_is_the_same() -> None:
+    listed = hypercube(WordList(CUBE.grammar.words(), 2))
+    assert comparison._same_language(CUBE.grammar, listed.grammar)
+    fewer = hypercube(WordList(CUBE.grammar.words()[1:], 2))
+    assert not comparison._same_language(CUBE.grammar, fewer.grammar)
 
 
 def test_what_cannot_be_compared_is_refused() -> None:

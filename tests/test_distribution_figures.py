@@ -12,6 +12,7 @@ from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.evaluation.words import distribution
 from diffprobe.evaluation.words.distribution import Distribution
 from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.figures import DARK
 from diffprobe.report import distribution_figures as figures
 
 CUBE = hypercube(ParityConfig(4).build())
@@ -42,6 +43,7 @@ def test_shares_are_in_points_with_a_dot_where_the_interval_leaves_out_the_langu
     outside = (binary.shares.low > 0.5) | (binary.shares.high < 0.5)
     assert dots == {tuple(place) for place in outside.nonzero().tolist()}
     assert {(0, 0), (0, 1)} <= dots
+    assert ax.lines[0].get_color() not in DARK  # black on the map in any theme
     assert [t.get_text() for t in ax.get_yticklabels()] == ["-", "+"]
 
 

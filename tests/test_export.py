@@ -43,6 +43,7 @@ def test_one_line_of_csv_per_sample(tmp_path: Path) -> None:
         "unreadable_symbols": "",
         "kinds": "distance 1",
         "confidence": "1.000 1.000 1.000",
+        "validator": "",
     }
     assert rows[2]["unreadable_cells"] == "1"
     assert rows[2]["unreadable_symbols"] in names

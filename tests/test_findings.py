@@ -25,6 +25,7 @@ def test_findings_claim_nothing_beyond_the_interval() -> None:
     assert "above chance" in said(90, 10)
     assert "below chance" in said(10, 90)
     assert "No sample can be read" in said(0, 0, 5)
+    assert "train longer" in said(0, 0, 5)
     assert "do they show this dataset's symbols" not in said(0, 0, 5)
     assert "Hardly a sample can be read: do they show this dataset's symbols" in said(2, 0, 800)
     assert "“odd parity”: 10.0%" in said(90, 10)
@@ -34,4 +35,14 @@ def test_findings_claim_nothing_beyond_the_interval() -> None:
     assert lines[1].endswith("chance 50.0%.")
     broken = images(9, 1)
     broken[:3] = math.nan
-    assert "3 samples hold values that are not finite" in findings(assess(broken, WORLD), "01")[0]
+    lines = findings(assess(broken, WORLD), "01")
+    assert lines[0].startswith("The images were read as floats in [-1, 1]")
+    assert "3 of 10 samples hold values that are not finite (NaN or infinite)" in lines[1]
+    assert lines[1].endswith(": 0, 1, 2.")
+
+
+def test_negatives_are_told_from_what_nobody_can_read() -> None:
+    lines = findings(assess(-images(60, 40), WORLD), "01")
+    assert any(line.startswith("As negatives 100 of the first 100 samples") for line in lines)
+    noise = torch.randn(50, *WORLD.image_shape, generator=torch.Generator().manual_seed(0))
+    assert not any("negatives" in line for line in findings(assess(noise, WORLD), "01"))

@@ -236,13 +236,13 @@ def test_missing_states_and_runs_are_named(config: Config, thirty: Path, tmp_pat
 
 
 def test_a_branch_from_a_damaged_state(config: Config, own: Path, tmp_path: Path) -> None:
-    file = own / "states" / "step-000020" / "state.safetensors"
+    file = own / "states" / "step-000020.safetensors"
     file.write_bytes(file.read_bytes()[:500])
-    (own / "states" / "step-notes").mkdir()
-    with pytest.raises(CheckpointError, match=r"step-000020 is damaged or of another training"):
+    (own / "states" / "step-notes.safetensors").mkdir()
+    with pytest.raises(CheckpointError, match=r"step-000020.safetensors is damaged"):
         train(with_training(config, steps=50), tmp_path / "b", "cpu", branch=Branch(own, 20))
-    (own / "state" / "state.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"state\.json is damaged"):
+    (own / "state.safetensors").write_text("{")
+    with pytest.raises(CheckpointError, match=r"state\.safetensors is damaged"):
         train(with_training(config, steps=50), tmp_path / "b", "cpu", branch=Branch(own, 20))
 
 

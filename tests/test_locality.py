@@ -1,3 +1,6 @@
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from diffprobe.config import Config, ProbeConfig
 from diffprobe.datasets import Glyphs, ImageSet, SymbolImages, hypercube
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.intervals import Interval
 from diffprobe.models import Denoiser, noise_scheduler
 from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
@@ -376,6 +380,71 @@ def test_figures_show_the_numbers() -> None:
     figures.plot_decay(bayes, Figure().subplots(), 1)
     share = bayes.shares.value[1] / bayes.shares.value[1].sum(1, keepdim=True)
     assert torch.allclose(torch.as_tensor(image.get_array()), share)
+
+
+def test_the_decay_reaches_down_to_what_can_be_told_from_nothing() -> None:
+    result = ldr.measure(Linear(MATRIX), WORLD, SETTINGS, COMMON)
+
+    def decaying(values: list[float], half: float) -> ldr.Locality:
+        value = torch.tensor([values], dtype=torch.float64)
+        ends = half * torch.ones_like(value)
+        decay = Interval(value, ends, value - ends, value + ends, torch.full((1, 4), 40))
+        return replace(result, decay=decay, distances=torch.tensor([0.0, 1, 2, 3]))
+
+    ax = Figure().subplots()
+    figures.plot_decay(decaying([1, 0.02, 0.004, 1e-5], 0.002), ax, 0)
+    line, _, (bars,) = ax.containers[0]
+    assert line.get_ydata().tolist() == pytest.approx([1, 0.02, 0.004, math.nan], nan_ok=True)
+    ends = [segment[:, 1].tolist() for segment in bars.get_segments() if len(segment)]
+    assert ends[2] == pytest.approx([0.002, 0.006])
+    assert ax.get_ylim() == (1e-3, 2)  # not the floor of 1e-6
+    # What is not told from nothing stands at the edge.
+    assert ax.lines[-1].get_xydata().tolist() == [[3, 1e-3]]
+    # The next curve may reach further down, and never lifts the axis.
+    for smallest, bottom in ((1e-4, 1e-5), (0.5, 1e-5)):
+        figures.plot_decay(decaying([1, 0.5, 0.5, smallest], 1e-6), ax, 0, aside=0.1)
+        assert ax.get_ylim() == (pytest.approx(bottom), 2)
+    assert ax.containers[-1].lines[0].get_xdata().tolist() == pytest.approx([0.1, 1.1, 2.1, 3.1])
+
+
+def test_figures_of_locality_say_why_curves_stop_and_draw_no_empty_axes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = SymbolImages(ParityConfig(4).build(), Glyphs.font("01", (4, 4)), (1, 4))
+    subject = subject_of(ProductDenoiser(world, SCHEDULER), world, Config(probe=COMMON))
+    results = LocalityConfig().measure(subject, Keep(None, "locality", {}))
+    canvases = {}
+
+    @contextmanager
+    def kept(path: Path, width: float = 6.0, height: float = 3.5) -> Iterator[Figure]:
+        canvases[path.name] = Figure(figsize=(width, height))
+        yield canvases[path.name]
+
+    monkeypatch.setattr(figures, "figure", kept)
+    LocalityConfig().draw(results, subject, tmp_path)
+    told = beside.beside_the_optimum(results)["network"].ldr.low.isfinite()
+    above, _ = canvases["ldr"].axes
+    assert not told[-1]  # at low noise the optimum depends on nothing
+    (text,) = above.texts
+    assert "the optimum depends on" in text.get_text()
+    assert above.get_xlim()[1] > results["network"].log_snr[-1]
+    labels = above.get_legend_handles_labels()[1]
+    assert "product (local) optimum (= network)" in labels
+    shown = [ax for ax in canvases["dependence"].axes if ax.images]
+    assert shown
+    assert all(ax.images[0].get_visible() or not ax.get_title() for ax in shown[: len(shown) // 2])
+
+    # Where nothing at all is told there is no matrix and no decay to draw.
+    nothing = {
+        name: replace(r, ratios=torch.full_like(r.ratios, math.nan)).among(r.ratios < -1)
+        for name, r in results.items()
+    }
+    for r in nothing.values():
+        r.decay.value.fill_(math.nan)
+    canvases.clear()
+    LocalityConfig().draw(nothing, subject, tmp_path)
+    assert set(canvases) == {"ldr"}
+    assert len(canvases["ldr"].axes) == 1  # no excess either
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import hashlib
 import io
+import itertools
 import json
 import os
 import re
@@ -22,11 +23,13 @@ from diffprobe.datasets import Glyphs, SymbolImages
 from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
 from diffprobe.datasets.stream import FiniteWords
 from diffprobe.evaluation.verdicts import Verdicts, judge
+from diffprobe.foundations.figures import COLORS, DARK, ON_MAP, figure
 from diffprobe.foundations.records import interval, write_record
 from diffprobe.foundations.statistics import wilson
 from diffprobe.probing import open_subject, run_probes
 from diffprobe.report import Report, report_samples
-from diffprobe.report.page import Gallery, explorer, explorer_data, gallery, render
+from diffprobe.report.page import Gallery, explorer, explorer_data, figures_in, gallery, render
+from diffprobe.report.page.glossary import GLOSSARY
 
 # Symbols, kinds and names that would be markup if they were not escaped.
 SYMBOLS = '<>&"'
@@ -38,6 +41,16 @@ VERDICTS = ("valid-novel", "valid-memorised", "invalid", "illegible")
 # Of each ten samples: what is planted in them.
 TEN = (0, 0, 0, 0, 1, 2, 2, 2, 3, 3)
 
+LISTENING = {
+    "step": 200,
+    "log_snr": -1.25,
+    "ldr": {"value": 0.8736, "low": 0.85, "high": 0.89, "n": 100},
+    "optimum": {"value": 0.5636, "low": 0.5, "high": 0.6, "n": 100},
+    "excess": {"value": 0.31, "low": 0.28, "high": 0.34, "n": 100},
+    "no_locality": 0.2321,
+    "gamma": {"value": None, "low": None, "high": None, "n": 0},
+    "undefined": "there is no grammar to use",
+}
 STEPS, LEVELS, T = (10, 200), (999, 400, 3), 3
 
 
@@ -60,6 +73,7 @@ def renamed(report: Report, kinds: tuple[str, ...], title: str) -> tuple[dict[st
     """The report with other words: what a user may have called things."""
     names = dict(zip(("off by 1", "off by 2"), kinds, strict=True))
     content = {**report.content, "title": title, "findings": [f"A finding about {title}."]}
+    content["listening"] = LISTENING
     content["details"] = {"sampler": {"note": title}}
     content["violations"] = {names.get(k, k): r for k, r in content["violations"].items()}
     found = {names.get(kind, kind): v for kind, v in report.verdicts.violations.items()}
@@ -176,7 +190,13 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
 @pytest.fixture(scope="module")
 def page(report: Report, probes: tuple[Path, dict[int, Any]]) -> str:
     content, verdicts = renamed(report, KINDS, TITLE)
-    return render(content, Gallery.of(planted(), verdicts, WORLD), explorer_data(probes[0]))
+    with figure(probes[0] / "ldr", 6.0, 2.0) as canvas:
+        ax = canvas.subplots()
+        ax.plot([0, 1], [0, 1], color=COLORS["transformer"], lw=20)
+        ax.plot([0, 1], [1, 0], color=COLORS["bayes"], lw=20)
+        ax.text(0.1, 0.5, "black, on a map", color=ON_MAP[0], size=20)
+    shown = figures_in(probes[0])
+    return render(content, Gallery.of(planted(), verdicts, WORLD), explorer_data(probes[0]), shown)
 
 
 # ---- the file -----------------------------------------------------------------------------------
@@ -205,8 +225,8 @@ def test_no_text_becomes_markup(report: Report, page: str) -> None:
         text = text.replace(json.dumps(symbol), json.dumps(harmless))
     plain = SymbolImages(WORLD.grammar, Glyphs.font("0123"), (2, 2))
     other = render(json.loads(text), Gallery.of(planted(), verdicts, plain))
-    explored = re.sub(r'<section id="explorer".*?</section>', "", page, flags=re.DOTALL)
-    explored = explored.replace('<li><a href="#explorer">Explorer</a></li>', "")
+    explored = re.sub(r'<section id="(explorer|figures)".*?</section>', "", page, flags=re.DOTALL)
+    explored = re.sub(r'<li><a href="#(explorer|figures)">\w+</a></li>', "", explored)
     assert Elements(explored).names == Elements(other).names
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &#34;quotes&#34;" in page
 
@@ -526,8 +546,8 @@ def test_the_explorer_follows_sliders_clicks_and_keys(
 
 def test_the_summary_says_what_the_report_says(desktop: Browser, report: Report) -> None:
     assert texts(desktop, "h1") == [TITLE]
-    assert texts(desktop, ".number .big") == ["80.0 %", "62.5 %"]
-    legible, grammatical = texts(desktop, ".number > p.soft")
+    assert texts(desktop, ".number .big") == ["80.0 %", "62.5 %", "0.874", "0.310", "–"]
+    legible, grammatical, *_ = texts(desktop, ".number > p.soft")
     assert legible.endswith("80 of 100")
     low, high = wilson(50, 80).low, wilson(50, 80).high
     assert grammatical == f"95 % interval {100 * low:.1f} % to {100 * high:.1f} %50 of 80"
@@ -536,7 +556,7 @@ def test_the_summary_says_what_the_report_says(desktop: Browser, report: Report)
     widths = "[...document.querySelectorAll('.verdicts rect')].map((e) => e.width.baseVal.value)"
     assert desktop.value(widths) == [40, 10, 30, 20]
     # The sum of uniform digits is 0 mod 4 in one of four words.
-    assert [t[-6:] for t in texts(desktop, ".number .key li")] == ["25.0 %", "25.0 %"]
+    assert [t[-6:] for t in texts(desktop, ".number .key li")[:2]] == ["25.0 %", "25.0 %"]
     assert texts(desktop, "#violations > table tbody th") == list(KINDS)
     assert texts(desktop, "#violations > table .tally")[1:] == ["20", "10"]
     positions = [str(rate["count"]) for rate in report.content["positions"]]
@@ -546,6 +566,106 @@ def test_the_summary_says_what_the_report_says(desktop: Browser, report: Report)
     # The chance line stands where the number says.
     assert desktop.value("document.querySelector('.bar .product').x1.baseVal.value") == 25
     assert texts(desktop, ".findings li") == [f"A finding about {TITLE}."]
+
+
+def test_locality_is_among_the_numbers(desktop: Browser) -> None:
+    cards = texts(desktop, ".three .card")
+    assert len(cards) == 3
+    assert "95 % interval 0.850 to 0.890" in cards[0]
+    assert "Bayes optimum 0.564" in cards[0]
+    assert "no locality 0.232" in cards[0]
+    assert "95 % interval 0.280 to 0.340" in cards[1]
+    assert "Not defined: there is no grammar to use." in cards[2]
+    assert desktop.value("document.querySelectorAll('.three .card:nth-child(3) svg').length") == 0
+    # Everything stands where its number says, on axes from 0 to 1 and from −1 to 1.
+    bars = desktop.value(
+        """[...document.querySelectorAll(".three svg")].map((svg) => {
+            const all = svg.getBoundingClientRect();
+            const at = (e) => (e.getBoundingClientRect().x - all.x) / all.width;
+            const wide = (e) => e.getBoundingClientRect().width / all.width;
+            const [interval] = svg.querySelectorAll(".interval");
+            return [at(svg.querySelector(".value")), at(interval), wide(interval)];
+        })"""
+    )
+    assert bars[0] == pytest.approx([0.8736, 0.85, 0.04], abs=0.01)
+    assert bars[1] == pytest.approx([1.31 / 2, 1.28 / 2, 0.03], abs=0.01)
+
+
+def test_words_are_explained_by_pointer_keys_and_touch(browser: Browser, file: Path) -> None:
+    def seen() -> list[str]:
+        found: list[str] = browser.value(
+            """[...document.querySelectorAll(".tip")]
+                .filter((e) => getComputedStyle(e).visibility === "visible")
+                .map((e) => e.textContent)"""
+        )
+        return found
+
+    meaning = GLOSSARY["ldr"][1]
+    browser.open(file)
+    assert seen() == []
+    box = "document.querySelectorAll('.three .term')[0].getBoundingClientRect()"
+    x, y = browser.value(f"[{box}.x + 4, {box}.y + 4]")
+    browser.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    assert seen() == [meaning]
+    browser.send("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
+    browser.value("document.querySelector('.three .term button').focus()")
+    assert seen() == [meaning]
+    browser.press("Escape")
+    assert seen() == []
+    # A screen reader hears the glossary's own words.
+    told = browser.value(
+        """[...document.querySelectorAll(".term button")].map((e) =>
+            document.getElementById(e.getAttribute("aria-describedby")).textContent
+            === e.nextSibling.textContent)"""
+    )
+    assert all(told)
+    assert len(told) >= 6
+
+    browser.open(file, 390, 844)
+    for expected in ([meaning], []):  # a second tap closes it
+        browser.value("document.querySelector('.three .term').scrollIntoView({block: 'center'})")
+        x, y = browser.value(f"[{box}.x + 4, {box}.y + 4]")
+        for kind, points in (("touchStart", [{"x": x, "y": y}]), ("touchEnd", [])):
+            browser.send("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+        browser.value("document.activeElement.blur()")
+        assert browser.value("document.querySelectorAll('.term.open').length") == len(expected)
+        if expected:
+            assert seen() == expected
+            tip = "document.querySelector('.three .tip').getBoundingClientRect()"
+            left, right, top, word = browser.value(
+                f"[{tip}.left, {tip}.right, {tip}.top, {box}.bottom]"
+            )
+            assert 0 <= left < right <= 390
+            assert top >= word - 1  # beneath the word that it explains
+
+
+def test_illegible_samples_are_seen_beneath_their_crosses(desktop: Browser) -> None:
+    desktop.click("input[value=illegible]")
+    crosses = """[...document.querySelectorAll("#gallery svg")].filter((svg) =>
+        getComputedStyle(svg).opacity !== "0").length"""
+    assert desktop.value(crosses) == 20
+    desktop.click(".sample", 3)  # the pointer rests on it
+    desktop.wait(f"{crosses} === 19")
+    desktop.click("input[name=marks]")
+    desktop.wait(f"{crosses} === 0")
+    assert texts(desktop, "#shown") == ["20 of 20 samples shown"]
+    desktop.click("input[name=marks]")
+    desktop.wait(f"{crosses} === 20")
+
+
+def test_where_curves_stop_the_explorer_says_why(
+    desktop: Browser, probes: tuple[Path, dict[int, Any]]
+) -> None:
+    assert "the optimum depends on nothing here" in texts(desktop, "#curve text")
+    gap = desktop.value(
+        """(() => {
+            const [gap] = document.querySelectorAll("#curve .gap");
+            const lines = [...document.querySelectorAll("#curve path.line")];
+            return [gap.getBBox().x, Math.max(...lines.map((e) => e.getBBox().x
+                + e.getBBox().width).filter((x) => x < gap.getBBox().x))];
+        })()"""
+    )
+    assert gap[0] > gap[1] > 40
 
 
 def test_tab_reaches_everything_and_shows_where_it_is(desktop: Browser) -> None:
@@ -566,7 +686,8 @@ def test_tab_reaches_everything_and_shows_where_it_is(desktop: Browser) -> None:
         if reached[-1][0] == "SUMMARY":
             break
     names = [name for name, _ in reached]
-    wanted = ["skip", "verdict", "kind", "order", "sample valid-novel", "more", "level", "step"]
+    wanted = ["skip", "verdict", "kind", "order", "marks", "sample valid-novel", "more", "level"]
+    wanted.append("step")
     assert [n for n in names if n in wanted] == wanted
     assert sum(n.startswith("cell") for n in names) == 2  # one in either panel
     assert all(visible for _, visible in reached)
@@ -585,6 +706,53 @@ def test_everything_that_can_be_used_has_a_name(desktop: Browser) -> None:
     ]
     assert {role for role, _ in used} >= {"radio", "slider", "option", "button", "listbox"}
     assert [role for role, name in used if not name] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_figures_fill_the_column_in_the_reader_s_colours(
+    browser: Browser, file: Path, width: int, scheme: str
+) -> None:
+    browser.open(file, width, 844, scheme)
+    column = browser.value("document.querySelector('main').clientWidth")
+    box, image, caption, wide = browser.value(
+        """["#figures .scroll", "#figures img", "#figures figcaption"]
+            .map((s) => document.querySelector(s).getBoundingClientRect().width)
+            .concat(document.querySelector("#figures .scroll").scrollWidth)"""
+    )
+    points = image / (6 * 72)  # CSS pixels to a point
+    assert 9 * points >= 10  # ticks; 8 pt of the legend are 9
+    if width == 1280:
+        assert box + caption == pytest.approx(column, abs=30)
+        assert image == box
+    else:
+        assert box == column
+        assert wide > column  # moved sideways, within its box
+        assert browser.value("document.querySelector('#figures .scroll').tabIndex") == 0
+
+    # The very pixels: paper, ink, the network's colour.
+    shades = browser.value(
+        """(async () => {
+            const image = document.querySelector("#figures img");
+            await image.decode();
+            const canvas = document.createElement("canvas");
+            [canvas.width, canvas.height] = [600, 200];
+            const context = canvas.getContext("2d");
+            context.drawImage(image, 0, 0, 600, 200);
+            const data = context.getImageData(0, 0, 600, 200).data;
+            const found = {};
+            for (let i = 0; i < data.length; i += 4) {
+                const hex = "#" + [...data.slice(i, i + 3)]
+                    .map((v) => v.toString(16).padStart(2, "0")).join("");
+                found[hex] = (found[hex] ?? 0) + 1;
+            }
+            return found;
+        })()"""
+    )
+    for light in ("#ffffff", "#000000", COLORS["transformer"].lower()):
+        color = DARK[light] if scheme == "dark" else light
+        assert shades.get(color, 0) > 100, (color, scheme)
+    assert shades.get(ON_MAP[0], 0) > 10
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -618,13 +786,24 @@ def test_it_fits_and_reads_well(browser: Browser, file: Path, width: int, scheme
             };
             const all = ["h1", "header .soft", ".number .soft", ".number h3", ".sure", ".tag",
                 "input:checked + span b", "input:enabled + span b", "caption",
-                "#level-value", ".heat .cell span", "footer"];
+                "#level-value", ".heat .cell span", "footer", ".tip", "#glossary dd",
+                "figcaption", "figcaption h3"];
             return Object.fromEntries(all.map((s) => [s, one(s)]));
         })()"""
     )
     assert {k: v for k, v in contrasts.items() if v < 4.5} == {}
     assert browser.log == []
     assert browser.requests == [file.as_uri()]
+
+
+def test_headings_are_in_order_and_every_picture_has_a_text(desktop: Browser) -> None:
+    levels = desktop.value(
+        "[...document.querySelectorAll('h1, h2, h3, h4')].map((e) => Number(e.tagName[1]))"
+    )
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    assert desktop.value("[...document.images].every((e) => e.alt.length > 10)")
 
 
 def test_it_prints(browser: Browser, file: Path) -> None:

@@ -1,9 +1,11 @@
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from matplotlib.figure import Figure
+from matplotlib.markers import CARETUP
 from torch import Tensor
 
 from diffprobe.config import ProbeConfig
@@ -15,10 +17,12 @@ from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.datasets.stream import FiniteWords
 from diffprobe.foundations import intervals
 from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.intervals import Interval
 from diffprobe.models import Denoiser, noise_scheduler
 from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser, training_oracle
 from diffprobe.probes.placement import PlacementConfig, draws, figures, place, words
+from diffprobe.probing.subject import subject_of
 
 # Wide in log-SNR, so that the integrals have no tails outside.
 SCHEDULER = noise_scheduler(NoiseConfig())
@@ -313,6 +317,42 @@ def test_levels_can_be_chosen_and_are_drawn() -> None:
     told = low[low.isfinite()].tolist() + high[high.isfinite()].tolist()
     assert {round(y, 6) for y in told} <= {round(float(y), 6) for y in band[:, 1]}
     assert summary["total_correlation_nats"] == pytest.approx(torch.log(torch.tensor(2.0)).item())
+
+
+def test_the_axis_follows_what_is_measured_well() -> None:
+    result = place.measure(oracles()[1], WORLD, SETTINGS, COMMON)
+    known = result.gamma.value.isfinite()
+    assert not known.all()
+    first, second, third = known.nonzero()[:3, 0].tolist()
+    gamma = Interval(**{f: getattr(result.gamma, f).clone() for f in vars(result.gamma)})
+    gamma.value[first], gamma.low[first], gamma.high[first] = 14.0, 2.0, 26.0
+    gamma.value[second], gamma.low[second], gamma.high[second] = 1.5, 1.4, 1.6
+    gamma.value[third], gamma.low[third], gamma.high[third] = 0.5, math.nan, math.nan
+    ax = figures.plot(replace(result, gamma=gamma), Figure().subplots())
+    assert ax.get_ylim() == pytest.approx((-0.1, 1.6))
+    x = result.log_snr.tolist()
+    marked = [line for line in ax.lines if line.get_marker() == CARETUP]
+    assert [line.get_xydata().tolist() for line in marked] == [[[x[first], pytest.approx(1.6)]]]
+    assert "14" in [text.get_text() for text in ax.texts]
+    # Without an interval a point is hollow, and not on the line.
+    assert math.isnan(ax.lines[0].get_ydata()[third])
+    hollow = next(line for line in ax.lines if line.get_markerfacecolor() == "white")
+    assert [x[third], 0.5] in hollow.get_xydata().tolist()
+    assert all(math.isnan(ax.lines[0].get_ydata()[x.index(at)]) for at in hollow.get_xdata())
+    # Where gamma is not defined the axis says why.
+    spans = [(p.get_x(), p.get_x() + p.get_width()) for p in ax.patches]
+    for place_, told in zip(x, known.tolist(), strict=True):
+        inside = any(low <= place_ <= high for low, high in spans)
+        assert told != inside or not ax.get_xlim()[0] <= place_ <= ax.get_xlim()[1]
+    assert any("not defined" in text.get_text() for text in ax.texts)
+
+
+def test_a_grammar_of_nothing_has_no_figure(tmp_path: Path) -> None:
+    world = hypercube(ModularSumConfig(3, 2, 1).build())
+    result = place.measure(ProductDenoiser(world, SCHEDULER), world, SETTINGS, COMMON)
+    subject = subject_of(ProductDenoiser(WORLD, SCHEDULER), WORLD)
+    figures.draw(result, subject, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_few_draws_have_no_interval() -> None:

@@ -42,15 +42,17 @@ def test_the_figure_shows_each_rate_with_its_interval_and_chance(found: Comparis
     lines = [(line.get_xdata(), line.get_ydata(), line) for line in ax.lines]
     for row, (name, rates) in enumerate(found.rates.items()):
         for rate, shift, color in (("legible", -0.12, "illegible"), ("grammatical", 0.12, None)):
-            ends = [rates[rate].low, rates[rate].high]
-            (bar,) = [li for x, y, li in lines if list(x) == ends and y[0] == row + shift]
-            assert same_color(bar.get_color(), COLORS[color or rate])
-            value = rates[rate].value
+            ends, value = [rates[rate].low, rates[rate].high], rates[rate].value
+            bars = [li for x, y, li in lines if list(x) == ends and y[0] == row + shift]
+            assert len(bars) == (value is not None)
+            for bar in bars:
+                assert same_color(bar.get_color(), COLORS[color or rate])
             points = [x[0] for x, y, li in lines if li.get_marker() in "so" and y[0] == row + shift]
             assert points == ([] if value is None else [value])
         chance = [x[0] for x, y, li in lines if li.get_marker() == "|" and y[0] == row + 0.12]
         assert chance == [found.chance[name]]
     assert [text.get_text() for text in ax.get_yticklabels()] == list(found.rates)
+    assert [text.get_text() for text in ax.texts] == ["no sample is legible"]
 
 
 def test_the_figure_is_stored_twice(found: Comparison, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ def test_leftovers_are_swept_when_the_run_is_opened_again(
 ) -> None:
     leftover = run.path / "checkpoints" / ".partial-step-000010"
     leftover.mkdir(parents=True)
+    os.utime(leftover, (0, 0))
     RunFolder.open(run.path, tiny_config, torch.device("cpu"))
     assert not leftover.exists()
 

@@ -216,35 +216,6 @@ def test_samples_say_how_many_they_are_and_how_they_were_made() -> None:
     assert repr(Samples(torch.zeros(2, 1, 1, 4), {})) == "<Samples: 2 images of 1 × 1 × 4>"
 
 
-def test_anybodys_images_are_read(tmp_path: Path) -> None:
-    path = tmp_path / "theirs.npz"
-    np.savez(path, arr=np.zeros((5, 8, 16)))
-    assert load_samples(path).images.shape == (5, 1, 8, 16)
-    assert load_samples(path).images.dtype == torch.float32
-
-
-def test_files_that_are_no_samples_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "x.npz"
-    with pytest.raises(UsageError, match="no file of samples"):
-        load_samples(path)
-    path.write_bytes(b"not a zip file")
-    with pytest.raises(UsageError, match=r"cannot be read as an .npz"):
-        load_samples(path)
-    np.savez(path, a=np.zeros(3), b=np.zeros(3))
-    with pytest.raises(UsageError, match="no array named 'images'"):
-        load_samples(path)
-    np.savez(path, images=np.zeros((2, 1, 4, 4), dtype=np.uint8))
-    with pytest.raises(UsageError, match="must be floats"):
-        load_samples(path)
-    np.savez(path, images=np.array([object()]))
-    with pytest.raises(UsageError, match="pickled objects"):
-        load_samples(path)
-    Samples(torch.zeros(2, 1, 4, 4), {}).save(path)
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(UsageError, match=r"cannot be read as an .npz"):
-        load_samples(path)
-
-
 def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "samples.npz"
     samples = Samples(torch.zeros(2, 1, 4, 4), {"n": 2})

@@ -128,3 +128,14 @@ def test_bad_settings_are_refused_and_the_figure_shows_the_values() -> None:
     result = singular_values.measure(linear, world, SETTINGS, t=500)
     (line,) = figures.plot(result, Figure().subplots()).lines
     assert line.get_ydata().tolist() == pytest.approx([1.0] * 4, rel=1e-4)
+
+
+def test_no_denoiser_s_values_are_cut_off() -> None:
+    world = hypercube(ParityConfig(4).build())
+    ax = Figure().subplots()
+    for scale in (1.0, 3.0, 0.5):
+        result = singular_values.measure(Linear(scale * torch.eye(4)), world, SETTINGS, t=500)
+        figures.plot(result, ax, label=f"{scale}")
+    bottom, top = ax.get_ylim()
+    assert bottom == 0
+    assert top > 3

@@ -117,7 +117,8 @@ def test_a_finite_training_set_brings_the_empirical_oracle(
     config = replace(tiny_config, stream=FiniteConfig(words=3))
     run = train(config, tmp_path / "run", "cpu")
     shown = replace(config, probe=replace(config.probe, baseline_images=16))
-    results = run_probes(open_subject(run.path, shown), ["locality", "placement"], steps="all")
+    subject = open_subject(run.path, shown, own=shown)
+    results = run_probes(subject, ["locality", "placement"], steps="all")
     oracles = {"bayes", "product", "empirical", "wiener", "local-patch"}
     assert set(results.results["locality"]) == {"network", *oracles}
     assert results.results["placement"]["network"].mean_mu is not None
@@ -206,7 +207,8 @@ def quick(config: Config) -> Config:
 
 
 def test_all_probes_that_apply(tiny_run: Path, tmp_path: Path) -> None:
-    subject = open_subject(tiny_run, quick(open_subject(tiny_run).config))
+    config = quick(open_subject(tiny_run).config)
+    subject = open_subject(tiny_run, config, own=config)
     results = run_probes(subject, ["all"], out=tmp_path)
     assert set(results.skipped) == {"two-layer"}
     assert "two-layer network" in results.skipped["two-layer"]

@@ -60,8 +60,7 @@ def assert_same(one: Path, other: Path) -> None:
 
 def metrics(run: Path) -> list[dict]:
     """Return a run's metrics without what differs from day to day."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in RunFolder(run).metrics()]
 
 
 class SuddenEndError(Exception):
@@ -145,10 +144,17 @@ def test_a_damaged_state_is_named(tiny_config: Config, tmp_path: Path) -> None:
         stop_at(17, patch)
         with pytest.raises(SuddenEndError):
             train(tiny_config, tmp_path / "run", "cpu")
-    state = tmp_path / "run" / "state" / "state.safetensors"
-    state.write_bytes(state.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match=r"the state in .*state is damaged"):
+    state = tmp_path / "run" / "state.safetensors"
+    whole = state.read_bytes()
+    state.write_bytes(whole[:1000])
+    with pytest.raises(CheckpointError, match=r"the state in .*state.safetensors is damaged"):
         train(tiny_config, tmp_path / "run", "cpu")
+    for place in (len(whole) // 3, len(whole) - 1):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1
+        state.write_bytes(flipped)
+        with pytest.raises(CheckpointError, match="its checksum is not that of its content"):
+            train(tiny_config, tmp_path / "run", "cpu")
 
 
 def test_a_changed_thread_count_is_warned_of(
@@ -321,7 +327,7 @@ def test_after_sigkill_and_after_ctrl_c_the_same_command_ends_with_the_same_bits
     wait_for(killed / "checkpoints" / "step-000126", process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 130
     assert "Traceback" not in errors
     assert "the same command continues it" in errors.splitlines()[-1]
 

@@ -239,3 +239,13 @@ def test_curves_are_the_result() -> None:
     assert drawn == pytest.approx((result.loss.value[:, 1] / 4).tolist())
     ax = figures.plot_shares(result, Figure().subplots())
     assert any(np.allclose(line.get_ydata(), result.chance["serving_parity"]) for line in ax.lines)
+
+
+def test_no_panel_s_losses_are_cut_off() -> None:
+    result = losses.measure({10: between(0), 20: between(1)}, WORLD, SETTINGS, COMMON)
+    panels = Figure().subplots(1, 2, sharey=True)
+    for level, ax in enumerate(panels):
+        figures.plot(result, ax, level)
+    worst = max(result.loss.value[:, :2].max(), result.to_product.value[:, :2].max())
+    assert panels[0].get_ylim()[0] == 0
+    assert panels[0].get_ylim()[1] > float(worst) / 4

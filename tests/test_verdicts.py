@@ -23,7 +23,7 @@ from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.datasets.stream import FiniteWords
 from diffprobe.evaluation.verdicts import VERDICTS, judge
 from diffprobe.foundations.errors import UsageError
-from diffprobe.sampling import load_samples
+from diffprobe.sampling import Samples, load_samples
 
 GRAMMARS = {
     "parity": ParityConfig(6).build(),
@@ -144,17 +144,49 @@ def test_samples_that_are_not_finite_are_illegible() -> None:
     images[1, 0, 0, 0] = math.inf
     verdicts = judge(dataset, images)
     assert verdicts.legible_cells.tolist() == [[True, True], [False, True], [False, False]]
-    assert verdicts.finite.tolist() == [True, False, False]
+    assert verdicts.broken.not_finite.tolist() == [False, True, True]
     assert verdicts.summary()["not_finite"] == 2
+    assert verdicts.summary()["broken"] == {"not_finite": [1, 2], "out_of_range": []}
     assert judge(dataset, images[1:]).grammatical_rate.value is None
+
+
+def test_a_value_beyond_all_pictures_makes_a_cell_illegible_however_large_it_is() -> None:
+    dataset = SymbolImages(ParityConfig(2).build(), Glyphs.font("01", (64, 64)), (1, 2))
+    images = dataset.render(torch.tensor([[0, 0]])).repeat(4, 1, 1, 1)
+    images[1, 0, 0, 0] = 9.0  # within the radius: one pixel of 4,096
+    images[2, 0, 0, 0] = 11.0
+    images[3, 0, 0, 100] = -1e30
+    verdicts = judge(dataset, images)
+    expected = [[True, True], [True, True], [False, True], [True, False]]
+    assert verdicts.legible_cells.tolist() == expected
+    assert verdicts.summary()["not_finite"] == 0
+    assert verdicts.summary()["out_of_range"] == 2
+    assert verdicts.summary()["broken"]["out_of_range"] == [2, 3]
+
+
+def test_arrays_tensors_samples_and_paths_are_judged_alike(tmp_path: Path) -> None:
+    world = SymbolImages(ParityConfig(2).build(), Glyphs.font("01"), (1, 2))
+    images = world.render(torch.tensor([[0, 0], [0, 1]]))
+    Samples(images, {"class": "DDIM"}).save(tmp_path / "ours.npz")
+    np.save(tmp_path / "theirs.npy", ((images + 1) / 2).numpy())
+    for given in (
+        images,
+        images.numpy(),
+        images[:, 0].numpy(),
+        Samples(images, {}),
+        tmp_path / "ours.npz",
+        str(tmp_path / "theirs.npy"),
+    ):
+        assert judge(world, given).words.tolist() == [[0, 0], [0, 1]]
+        assert judge(world, given).legible.all()
 
 
 @pytest.mark.parametrize(
     ("images", "message"),
     [
         (torch.zeros(0, 1, 8, 16), "no samples"),
-        (torch.zeros(2, 3, 8, 16), r"this dataset's are \(N, 1, 8, 16\)"),
-        (torch.zeros(2, 1, 8, 16).int(), "must be floats"),
+        (torch.zeros(2, 2, 8, 16), r"this dataset's are \(N, 1, 8, 16\)"),
+        (torch.zeros(2, 1, 8, 16).cfloat(), "no numbers"),
     ],
 )
 def test_images_that_do_not_fit_are_refused(images: torch.Tensor, message: str) -> None:

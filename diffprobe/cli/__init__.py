@@ -1,10 +1,11 @@
-"""The command line: `diffprobe train | sample | probe | report | demo | presets | kinds`.
+"""The command line: `diffprobe train | sample | probe | report | runs | demo | presets | kinds`.
 
 Sub-commands load only when called: importing torch and diffusers takes seconds, `--help` should
 not.
 """
 
 import importlib
+import signal
 import sys
 from typing import Any
 
@@ -12,12 +13,14 @@ import click
 
 from diffprobe import __version__
 from diffprobe.foundations.errors import DiffprobeError
+from diffprobe.foundations.signals import exit_code, raised_signals
 
 COMMANDS = {
     "train": "Train a denoiser, or continue an interrupted training.",
     "sample": "Draw images from a checkpoint.",
     "probe": "Measure how local a denoiser is, and draw the figures.",
     "report": "Judge samples: legible? grammatical? how sure?",
+    "runs": "List run folders: how far, how good; draw their losses.",
     "demo": "See the whole phenomenon in three minutes.",
     "presets": "List the shipped configurations.",
     "kinds": "List what a configuration can choose by name.",
@@ -73,7 +76,7 @@ def cli() -> None:
     diffprobe report RUN                         what is wrong in its samples
 
     Exit codes: 0 done, 1 failed, 2 asked for something impossible, 3 more violations than
-    report --fail-above allows.
+    report --fail-above allows, 130 stopped by Ctrl-C, 143 by SIGTERM.
     """
 
 
@@ -85,7 +88,8 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     try:
-        result: Any = cli.main(arguments, prog_name="diffprobe", standalone_mode=False)
+        with raised_signals():
+            result: Any = cli.main(arguments, prog_name="diffprobe", standalone_mode=False)
     except DiffprobeError as error:
         return _fail(str(error), error.exit_code)
     except click.exceptions.Exit as stop:
@@ -93,7 +97,7 @@ def run(arguments: list[str] | None = None) -> int:
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        return _fail("interrupted; nothing already written was lost", 1)
+        return _fail("interrupted; nothing already written was lost", exit_code(signal.SIGINT))
     except MemoryError:
         return _fail(OUT_OF_MEMORY, 1)
     except RuntimeError as error:

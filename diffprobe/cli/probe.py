@@ -17,6 +17,7 @@ from click.core import ParameterSource
 
 from diffprobe.cli import options as opt
 from diffprobe.cli.probe_options import COMMON, EVERYWHERE, OPTION_OF, SHORT_FOR
+from diffprobe.config import Config
 from diffprobe.foundations import kinds
 from diffprobe.foundations.errors import UsageError, unknown_name
 from diffprobe.foundations.settings import settings_types, to_settings
@@ -246,10 +247,8 @@ def _probe(
         run = run_of_checkpoint(find_checkpoint(Path(checkpoint)).path)
     flags = {**{SHORT_FOR[name]: value for name, value in short.items()}, **settings}
     world = opt.dataset_config(dataset) if dataset is not None else None
-    base = run.config() if run is not None else world
-    config = opt.resolve_config(
-        base=to_settings(base) if base else None, assignments=assignments, flags=flags
-    )
+    base = run.config() if run is not None else world or Config()
+    config = opt.resolve_config(base=to_settings(base), assignments=assignments, flags=flags)
     if dry_run:
         content = to_settings(config)
         opt.print_json(
@@ -274,19 +273,24 @@ def _probe(
         size=size,
         device=resolve_device(device),
         progress=progress.shown,
+        own=base,
+        cache=(out or (run.path / "probes" if run else Path("probes"))) / "cache",
     )
     for kind in choose(subject, probes)[0].values():
         if cost := kind.cost(subject):
             opt.say(f"each noise level: {cost}")
-    results = run_probes(subject, probes, steps=steps, out=out)
     if as_json:
-        opt.print_json(results.summary())
+        opt.print_json(run_probes(subject, probes, steps=steps, out=out).summary())
         return
-    for line in results.lines():
-        click.echo(line)
+    results = run_probes(subject, probes, steps=steps, out=out, told=_tell)
     click.echo(f"figures       {results.folder}/*.png")
     if results.along is not None:
         for line in along.lines(results.along):
             click.echo(line)
     if run is not None:
         click.echo(f"next          diffprobe report {run.path}")
+
+
+def _tell(lines: list[str]) -> None:
+    for line in lines:
+        click.echo(line)

@@ -1,25 +1,20 @@
 """`diffprobe report`."""
 
-import re
-import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from diffprobe.cli import options as opt
-from diffprobe.config import Config
+from diffprobe.cli.comparing import compare_sources
+from diffprobe.cli.sources import Source, find
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.settings import to_settings
 
 if TYPE_CHECKING:
     from diffprobe.evaluation.comparison import Comparison
     from diffprobe.evaluation.sweep import Sweep
-    from diffprobe.training.run_folder import RunFolder
 
-# What noise depends on, beside the size of the images.
-NOISE = ("seed", "n", "batch_size")
 TOO_MANY = 3  # exit code where --fail-above is exceeded
 
 
@@ -34,7 +29,12 @@ TOO_MANY = 3  # exit code where --fail-above is exceeded
 @click.option(
     "--dataset",
     metavar="PRESET_OR_FILE.toml",
-    help="What to judge an .npz by that does not lie in a run folder.",
+    help="What to judge images by that are not of a run.",
+)
+@click.option(
+    "--validator",
+    metavar="MODULE:FUNCTION",
+    help="A checker of your own, beside the grammar or, of images, without one.",
 )
 @click.option(
     "--out",
@@ -64,6 +64,7 @@ TOO_MANY = 3  # exit code where --fail-above is exceeded
 def command(
     sources: tuple[Path, ...],
     dataset: str | None,
+    validator: str | None,
     out: Path | None,
     fail_above: float | None,
     markdown: bool,
@@ -77,9 +78,9 @@ def command(
 ) -> int:
     """Judge samples: legible? grammatical? how sure?
 
-    RUN_OR_SAMPLES is a run folder (its newest samples) or an .npz with an array `images`,
-    (N, 1, H, W) floats in [-1, 1]. Beside the page, the report is written as report.json, as
-    samples.csv with one line per sample, and as summary.md.
+    RUN_OR_SAMPLES is a run folder (the newest samples of its latest step), a folder of pictures,
+    or an .npy or .npz of images, (N, C, H, W), in [-1, 1], [0, 1] or bytes. Beside the page, the
+    report is written as report.json, as samples.csv with one line per sample, and as summary.md.
 
     Several sources are compared, each with each. With --samplers one run is sampled in every
     way asked for, and so is the optimum.
@@ -88,35 +89,59 @@ def command(
     if samplers or nfe or eta:
         if len(sources) > 1:
             raise UsageError("a sweep over samplers takes one run")
+        if validator is not None:
+            raise UsageError("--validator judges samples that are there, and a sweep makes its own")
         swept = _sweep(sources[0], samplers, nfe, eta, assignments, device)
         return _tell(swept, "sweep", out or sources[0] / "report" / "sweep", say)
     if len(sources) > 1:
         if fail_above is not None:
             raise UsageError("--fail-above is for one source")
-        found = _compare(sources, dataset, paired)
+        if validator is not None:
+            raise UsageError("--validator is for one source")
+        found = compare_sources(sources, dataset, paired)
         return _tell(found, "comparison", out or Path("comparison"), say)
-    return _judge(sources[0], dataset, out, fail_above, say)
+    return _judge(sources[0], dataset, validator, out, fail_above, say)
 
 
 def _judge(
-    source: Path, dataset: str | None, out: Path | None, fail_above: float | None, say: str
+    path: Path,
+    dataset: str | None,
+    validator: str | None,
+    out: Path | None,
+    fail_above: float | None,
+    say: str,
 ) -> int:
-    from diffprobe.report import report_samples
-    from diffprobe.sampling import load_samples
+    source = find(path)
+    file, run = source.path, source.run
+    folder = out or (
+        run.path / "report" / file.stem
+        if run is not None
+        else file.parent / f"{source.name}-report"
+    )
+    if validator is not None and source.config(dataset) is None:
+        return _check(source, validator, folder, fail_above, say)
+    config = source.world(dataset)
 
-    file, run = _find(source)
-    samples = load_samples(file)
-    config = _config(file, run, dataset)
-    parent = run.path / "report" if run is not None else file.parent
+    from diffprobe.report import draw_losses, report_samples
+    from diffprobe.report.pairing import Beside, probes_beside
+    from diffprobe.sampling import load_samples, step_in_name
+
     world = config.dataset()
+    samples = load_samples(file, world.image_shape)
+    how = samples.sampler
+    step, weights = how.get("training_step", step_in_name(file)), how.get("weights")
+    beside = probes_beside(run.path, step, weights) if run is not None else Beside(None, {})
     report = report_samples(
-        samples.images,
+        samples,
         world,
-        out or parent / (file.stem if run is not None else f"{file.stem}-report"),
-        title=f"{run.path.resolve().name if run is not None else ''} {file.stem}".strip(),
-        details={"file": file.name, "sampler": dict(samples.sampler)},
-        probes=_newest_probes(run.path) if run is not None else None,
+        folder,
+        title=f"{source.name} {file.stem}" if run is not None else source.name,
+        details={"file": file.name, "sampler": dict(how), **beside.details},
+        probes=beside.folder,
+        losses=draw_losses(run) if run is not None else None,
+        notes=beside.notes,
         stream=config.stream.build(world.grammar),
+        validator=validator,
     )
     if say == "json":
         opt.print_json({**report.content, "page": report.page})
@@ -125,54 +150,40 @@ def _judge(
     else:
         from diffprobe.report.findings import headlines
 
+        click.echo(f"Samples: {file}")
         for line in [*headlines(report.assessment), *report.content["findings"]]:
             click.echo(line)
         click.echo(f"page: {report.page}")
     least = report.assessment.least_violations
+    return _exit_code(least, fail_above, "at least {} of the legible samples break the grammar")
+
+
+def _check(source: Source, validator: str, folder: Path, fail_above: float | None, say: str) -> int:
+    """Show images of which no grammar is known to a validator."""
+    from diffprobe.report import report_checked
+
+    report = report_checked(source.path, validator, folder, title=source.name)
+    if say == "json":
+        opt.print_json({**report.content, "page": report.page})
+    elif say == "markdown":
+        click.echo((report.folder / "summary.md").read_text("utf-8"), nl=False)
+    else:
+        for line in report.content["findings"]:
+            click.echo(line)
+        click.echo(f"page: {report.page}")
+    least = report.checked.wrong_rate.low
+    return _exit_code(
+        least, fail_above, f"{validator} finds fault with at least {{}} of the samples"
+    )
+
+
+def _exit_code(least: float, fail_above: float | None, finding: str) -> int:
     if fail_above is None or least <= fail_above:
         return 0
     click.echo(
-        f"diffprobe: at least {least:.1%} of the legible samples break the grammar; "
-        f"{fail_above:.1%} are allowed",
-        err=True,
+        f"diffprobe: {finding.format(f'{least:.1%}')}; {fail_above:.1%} are allowed", err=True
     )
     return TOO_MANY
-
-
-def _compare(sources: tuple[Path, ...], dataset: str | None, paired: bool) -> "Comparison":
-    from diffprobe.evaluation.comparison import compare
-    from diffprobe.evaluation.verdicts import judge
-    from diffprobe.sampling import load_samples
-
-    files = [_find(source) for source in sources]
-    names = [_name(file, run) for file, run in files]
-    if len(set(names)) < len(names):
-        names = _apart([str(file.with_suffix("")) for file, _ in files])  # files of one run
-    samples = {name: load_samples(file) for name, (file, _) in zip(names, files, strict=True)}
-    _check_noise({name: each.sampler for name, each in samples.items()}, paired)
-    sets = {
-        name: judge(_config(file, run, dataset).dataset(), samples[name].images)
-        for name, (file, run) in zip(names, files, strict=True)
-    }
-    return compare(sets, paired=paired)
-
-
-def _check_noise(samplers: dict[str, Mapping[str, Any]], paired: bool) -> None:
-    """Refuse pairs that are none, and offer them where they were not asked for."""
-    made = {name: tuple(s.get(key) for key in NOISE) for name, s in samplers.items()}
-    known = {name: each for name, each in made.items() if None not in each}
-    if paired and len(set(known.values())) > 1:
-        listed = "; ".join(
-            f"{name} has {', '.join(f'{k} {v}' for k, v in zip(NOISE, each, strict=True))}"
-            for name, each in known.items()
-        )
-        raise UsageError(f"--paired is for samples of the same noise, but {listed}")
-    if not paired and len(known) == len(made) and len(set(known.values())) == 1:
-        click.echo(
-            "diffprobe: these samples came from the same noise; --paired tells smaller "
-            "differences apart",
-            err=True,
-        )
 
 
 def _sweep(
@@ -227,60 +238,3 @@ def _tell(result: "Comparison | Sweep", name: str, folder: Path, say: str) -> in
             click.echo(line)
         click.echo(f"figure: {folder / name}.png")
     return 0
-
-
-def _config(file: Path, run: "RunFolder | None", dataset: str | None) -> Config:
-    if dataset is not None:
-        return opt.dataset_config(dataset)
-    if run is not None:
-        return run.config()
-    raise UsageError(
-        f"{file} does not lie in a run folder: say what to judge it by with "
-        "--dataset PRESET_OR_FILE.toml"
-    )
-
-
-def _name(file: Path, run: "RunFolder | None") -> str:
-    return run.path.resolve().name if run is not None else file.stem
-
-
-def _apart(names: list[str]) -> list[str]:
-    """Leave out the words that all names begin with."""
-    words = [re.split("[_/]", name) for name in names]
-    while len({tuple(w[:1]) for w in words}) == 1 and all(len(w) > 1 for w in words):
-        words = [w[1:] for w in words]
-    return ["_".join(w) for w in words]
-
-
-def _find(source: Path) -> "tuple[Path, RunFolder | None]":
-    """Return a file of samples, and the run it is of."""
-    from diffprobe.training.run_folder import RunFolder, run_of_checkpoint
-
-    if not source.is_dir():
-        return source, run_of_checkpoint(source)
-    run = RunFolder(source)
-    run.description()
-    if not _samples(source):
-        _offer_samples(run)
-    return max(_samples(source), key=lambda path: path.stat().st_mtime), run
-
-
-def _samples(run: Path) -> list[Path]:
-    return list((run / "samples").glob("[!.]*.npz"))
-
-
-def _offer_samples(run: "RunFolder") -> None:
-    """Make samples of a run that has none, if somebody is there to say so."""
-    question = f"{run.path} has no samples yet; make {run.config().sampling.n:,} now?"
-    if not (sys.stdin.isatty() and click.confirm(question, default=True, err=True)):
-        raise UsageError(
-            f"{run.path} has no samples yet; make some: diffprobe sample --checkpoint {run.path}"
-        )
-    from diffprobe.cli.sample import command as sample
-
-    click.get_current_context().invoke(sample, checkpoint=run.path)
-
-
-def _newest_probes(run: Path) -> Path | None:
-    found = sorted((run / "probes").glob("step-*"))
-    return found[-1] if found else None

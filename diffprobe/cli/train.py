@@ -1,6 +1,8 @@
 """`diffprobe train`."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -8,6 +10,9 @@ from diffprobe.cli import options as opt
 from diffprobe.config import Config, to_toml
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.settings import to_settings
+
+if TYPE_CHECKING:
+    from diffprobe.training import RunFolder
 
 
 @click.command()
@@ -41,7 +46,8 @@ def command(
 
     To continue after Ctrl-C, a kill or a crash, run the same command again: the result is the
     same as without the interruption, bit for bit on one machine. With more --steps a finished
-    run goes on, where its learning rates allow it.
+    run goes on, where its learning rates allow it. The losses are drawn as loss.png in the run
+    folder; diffprobe runs RUN draws them while it is training.
     """
     if preset is None and file is None:
         raise UsageError(
@@ -68,20 +74,44 @@ def command(
         click.echo(line, err=True)
 
     from diffprobe.foundations import progress
-    from diffprobe.training import Branch, train
+    from diffprobe.report import draw_losses
+    from diffprobe.training import Branch, RunFolder, train
 
     branch = Branch.parse(branch_from) if branch_from is not None else None
+    was_finished = RunFolder(out).is_finished(config, branch)
     run = train(config, out, device, progress.shown, branch=branch)
-    last = run.metrics()[-1]
+    figure = draw_losses(run)
+    last = (run.metrics() or [{}])[-1]
     if as_json:
-        opt.print_json({"run": str(run.path), "summary": summary, **last})
+        opt.print_json({"run": str(run.path), "summary": summary, **last, "figure": figure})
         return
-    weights = config.weights
-    loss = last["validation_loss" if weights == "raw" else f"validation_loss_{weights}"]
-    click.echo(
-        f"{run.path}: step {last['step']:,}, validation loss {loss:.5f} ({weights} weights), "
-        f"{last['seconds']:.0f} s"
+    for line in _finish(run, config, last, was_finished):
+        click.echo(line)
+
+
+def _finish(
+    run: "RunFolder", config: Config, last: Mapping[str, Any], was_finished: bool
+) -> list[str]:
+    """Say that all steps are done, what came out, and what can be done next."""
+    from diffprobe.training.horizon import can_be_extended
+    from diffprobe.training.run_folder import validation_loss_of
+
+    steps, written = config.training.steps, run.last_written()
+    when = f" on {written:%Y-%m-%d at %H:%M}" if was_finished and written else ""
+    done = f"{run.path}: finished{when}, step {steps:,} of {steps:,}"
+    if (loss := last.get(validation_loss_of(config.weights))) is not None:
+        done += f", validation loss {loss:.5f} ({config.weights} weights), {last['seconds']:.0f} s"
+    go_on = (
+        f"--steps N, more than {steps:,}"
+        if can_be_extended(config)
+        else f"in another folder by --branch-from {run.path}@{steps}; these learning rates end here"
     )
+    return [
+        done,
+        f"losses   {run.path}/loss.png",
+        f"probe    diffprobe probe --checkpoint {run.path}",
+        f"go on    {go_on}",
+    ]
 
 
 def _summary(config: Config) -> dict[str, str]:

@@ -1,9 +1,12 @@
 """Images of which no grammar is known."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
@@ -73,7 +76,7 @@ def read_images(folder: Path, image_shape: tuple[int, int, int]) -> Tensor:
         raise UsageError(f"no folder of images at {folder}")
     if channels not in (1, 3):
         raise UsageError(f"pictures have 1 or 3 channels; the model takes {channels}")
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in ENDINGS)
+    paths = list_pictures(folder)
     if not paths:
         raise UsageError(f"{folder} holds no pictures ({' '.join(ENDINGS)})")
     pictures = np.empty((len(paths), channels, height, width), np.float32)
@@ -86,3 +89,67 @@ def read_images(folder: Path, image_shape: tuple[int, int, int]) -> Tensor:
             raise UsageError(f"{path} cannot be read as an image: {error}") from error
         row[:] = np.asarray(fitted, np.float32).reshape(height, width, channels).transpose(2, 0, 1)
     return torch.from_numpy(pictures / 127.5 - 1)
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """Return the pictures in a folder, in the order of their names."""
+    return sorted(
+        p for p in folder.iterdir() if p.suffix.lower() in ENDINGS and not p.name.startswith(".")
+    )
+
+
+def read_exactly(
+    paths: Sequence[Path], image_shape: tuple[int, int, int] | None = None
+) -> NDArray[np.uint8]:
+    """Read pictures as they are: none is scaled or cut.
+
+    Args:
+        paths: PNG, JPEG, WebP, BMP or TIFF files, at least one.
+        image_shape: C (1 or 3), H, W that all must have; by default the first one's. A picture of
+            three equal channels is grey, and a grey one has three equal channels.
+
+    Returns:
+        (M, C, H, W) bytes; 16 bits are rounded to 8.
+
+    Raises:
+        UsageError: If one cannot be read or has another shape, naming it.
+    """
+    pictures = [_pixels(path) for path in paths]
+    shape = image_shape
+    if shape is None:
+        grey = all(picture.shape[0] == 1 for picture in pictures)
+        shape = (1 if grey else 3, *pictures[0].shape[1:])
+    for i, (path, picture) in enumerate(zip(paths, pictures, strict=True)):
+        if picture.shape[0] != shape[0] and picture.shape[1:] == shape[1:]:
+            if shape[0] == 3:
+                pictures[i] = picture.repeat(3, 0)
+            elif (picture == picture[:1]).all():
+                pictures[i] = picture[:1]
+        if pictures[i].shape != shape:
+            expected = "this dataset's" if image_shape else f"those of {paths[0]}"
+            raise UsageError(f"{path} is {_size(picture.shape)}; {expected} are {_size(shape)}")
+    return np.stack(pictures)
+
+
+def _pixels(path: Path) -> NDArray[np.uint8]:
+    """One picture: (1 or 3, H, W)."""
+    try:
+        with Image.open(path) as picture:
+            if picture.mode == "F":
+                raise UsageError(f"{path} holds floats of unknown scale; give a .npy of them")
+            if picture.mode.startswith("I"):
+                deep = np.asarray(picture, np.float64)
+                return np.round(deep / 257).clip(0, 255).astype(np.uint8)[None]
+            transparent = "A" in picture.getbands() or "transparency" in picture.info
+            if transparent and np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
+                raise UsageError(f"{path} is transparent in part; put it on a background first")
+            grey = picture.mode in ("1", "L", "LA")
+            values = np.asarray(picture.convert("L" if grey else "RGB"))
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise UsageError(f"{path} cannot be read as an image: {error}") from error
+    return values[None] if grey else values.transpose(2, 0, 1)
+
+
+def _size(shape: tuple[Any, ...]) -> str:
+    channels, height, width = shape
+    return f"{height} × {width} (H × W), {'grey' if channels == 1 else f'{channels} channels'}"

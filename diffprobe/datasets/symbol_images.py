@@ -24,6 +24,9 @@ CHUNK_ELEMENTS = 2**24
 # are, and 1.8 % of those are read as another digit.
 LEGIBLE = 0.7
 
+# A cell with a value beyond it is never legible: no picture, and no sample that came near one.
+BEYOND = 10.0
+
 # Nats by which the nearest picture of a clean cell beats every other. More than the evidence of any
 # noisy cell, and finite: where clean cells contradict the grammar, as few as can be give in.
 CERTAIN = 1e12
@@ -143,7 +146,7 @@ class SymbolImages:
 
         Returns:
             words (N, L) long, and legible (N, L) bool. Where a cell is not legible its symbol is
-            the best guess. A cell with a value that is not finite is never legible.
+            the best guess. A cell with a value that is not finite, or beyond ±10, is never legible.
         """
         words, confidence = self.recognise(images)
         return words, confidence >= LEGIBLE
@@ -208,8 +211,9 @@ class SymbolImages:
             1,
         )
         confidence, symbols = scores.softmax(1).max(1)
-        # Where a value is not finite, neither is the distance: that is not near.
-        return symbols, torch.where(nearest <= self.glyphs.radius, confidence, 0.0), nearest
+        # No comparison holds for what is not a number.
+        near = (nearest <= self.glyphs.radius) & (cells.abs() <= BEYOND).all(1)
+        return symbols, torch.where(near, confidence, 0.0), nearest
 
     def symbol_distances(self, images: Tensor) -> Tensor:
         """Return each cell's distance to the nearest glyph of each symbol.

@@ -4,6 +4,8 @@ from .comparison import Comparison as Comparison
 from .comparison import compare as compare
 from .memorisation import Memorisation as Memorisation
 from .sweep import Sweep as Sweep
+from .validator import Checked as Checked
+from .validator import check as check
 from .verdicts import VERDICTS as VERDICTS
 from .verdicts import Verdicts as Verdicts
 from .verdicts import judge as judge

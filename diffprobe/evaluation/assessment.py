@@ -1,26 +1,30 @@
 """Samples, judged: verdicts, how sure they are, and what chance alone would give."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from diffprobe.datasets import Stream, SymbolImages
+from diffprobe.datasets.symbol_images import LEGIBLE
 from diffprobe.evaluation import memorisation, reading, violations
 from diffprobe.evaluation.memorisation import Memorisation
 from diffprobe.evaluation.reading import Calibration, Corrected
+from diffprobe.evaluation.validator import Checked, Validator, check
 from diffprobe.evaluation.verdicts import Verdicts, judge
 from diffprobe.evaluation.violations import Pair, Violations
 from diffprobe.evaluation.words import distribution
 from diffprobe.evaluation.words.distribution import Distribution
-from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.estimates import Estimate
 from diffprobe.foundations.records import plain
 from diffprobe.foundations.statistics import Rate, clustered, wilson
 from diffprobe.foundations.tables import Table
+from diffprobe.sampling.samples import Images, as_samples
 
-LOOKED_AT = 1000  # samples that tell the range of all
+# The least share of legible samples below which the reader may know the wrong glyphs.
+HARDLY_ANY = 0.02
+LOOKED_AT = 200  # samples that tell whether negatives can be read
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,6 +41,8 @@ class Assessment(Table):
         broken: What is wrong in the legible samples.
         chance: What is wrong in words of independent symbols: "uniform", and "product" for
             symbols as frequent as in the language.
+        notes: How the images were read, where they are not our own.
+        checked: What a validator of the user's own found, where there is one.
     """
 
     verdicts: Verdicts
@@ -47,6 +53,8 @@ class Assessment(Table):
     distribution: Distribution | None
     broken: Violations
     chance: dict[str, Violations]
+    notes: tuple[str, ...] = ()
+    checked: Checked | None = None
 
     @property
     def least_violations(self) -> float:
@@ -64,6 +72,9 @@ class Assessment(Table):
             *((name, share, None) for name, share in verdicts.shares().items()),
             *((kind, rate, chance[kind].value) for kind, rate in kinds.items()),
         ]
+        if self.checked is not None:
+            told = {"any": self.checked.wrong_rate, **self.checked.rates()}
+            rates += [(f"{self.checked.name}: {kind}", rate, None) for kind, rate in told.items()]
         return [{"rate": name, **found.rows()[0], "chance": by} for name, found, by in rates]
 
     def summary(self, names: Sequence[str]) -> dict[str, Any]:
@@ -127,6 +138,7 @@ class Assessment(Table):
             "distribution": self.distribution.summary() if self.distribution else None,
             "memorisation": recall.summary() if recall else None,
             "reading": {**self.calibration.summary(), "symbols": names},
+            "validator": self.checked.summary() if self.checked else None,
         }
 
     def __repr__(self) -> str:
@@ -134,31 +146,38 @@ class Assessment(Table):
 
 
 def assess(
-    images: Tensor, dataset: SymbolImages, stream: Stream | None = None, seed: int = 0
+    images: Images,
+    dataset: SymbolImages,
+    stream: Stream | None = None,
+    seed: int = 0,
+    *,
+    validator: Validator | Callable[[Any], Any] | str | None = None,
 ) -> Assessment:
     """Judge samples and say how sure the judgement is.
 
     Args:
-        images: (N, 1, H, W) float in [-1, 1].
+        images: N samples, as `as_samples` takes them.
         dataset: Whose glyphs and grammar to judge by.
         stream: A finite training set to compare the samples with.
         seed: Of the calibration's noise and of chance.
+        validator: A checker of your own, to stand beside the grammar; see `validator`.
 
     Raises:
-        UsageError: If there are no images, they do not fit the dataset, or are not in [-1, 1].
+        UsageError: If there are no images, or they or the validator do not fit the dataset.
+        ValidatorError: If the validator raises an error.
     """
-    dataset.check_images(images)
-    _check_range(images)
-    grammar = dataset.grammar
-    verdicts = judge(dataset, images, stream)
+    samples, grammar = as_samples(images, dataset.image_shape), dataset.grammar
+    verdicts = judge(dataset, samples, stream)
+    checked = None if validator is None else check(samples, validator, dataset, verdicts)
+    pictures = samples.images
     calibration = reading.calibrate(
-        dataset, reading.residual_noise(dataset, images, verdicts), seed
+        dataset, reading.residual_noise(dataset, pictures, verdicts), seed
     )
     words = verdicts.words[verdicts.legible]
     return Assessment(
         verdicts=verdicts,
         memorisation=(
-            memorisation.measure(dataset, stream, images, verdicts)
+            memorisation.measure(dataset, stream, pictures, verdicts)
             if stream is not None and stream.training is not None
             else None
         ),
@@ -175,7 +194,23 @@ def assess(
             "uniform": violations.chance(grammar, uniform=True, seed=seed),
             "product": violations.chance(grammar, uniform=False, seed=seed),
         },
+        notes=(*samples.notes, *_negatives(dataset, pictures, verdicts)),
+        checked=checked,
     )
+
+
+def _negatives(dataset: SymbolImages, images: Tensor, verdicts: Verdicts) -> list[str]:
+    """Say where hardly an image can be read, and its negative can."""
+    if int(verdicts.legible.sum()) >= HARDLY_ANY * len(images):
+        return []
+    looked_at = images[:LOOKED_AT]
+    legible = int((dataset.recognise(-looked_at)[1] >= LEGIBLE).all(1).sum())
+    if legible <= len(looked_at) / 2:
+        return []
+    return [
+        f"As negatives {legible:,} of the first {len(looked_at):,} samples can be read: here the "
+        "ink is +1 (white), the paper -1. Give the images the other way round."
+    ]
 
 
 def _at(found: Violations, distance: int) -> Rate:
@@ -192,13 +227,3 @@ def _unreadable(verdicts: Verdicts, names: Sequence[str]) -> Mapping[str, Any]:
             name: clustered((refused & here).sum(1), here.sum(1)) for name, here in read_as.items()
         },
     }
-
-
-def _check_range(images: Tensor) -> None:
-    looked_at = images[:LOOKED_AT]
-    finite = looked_at[looked_at.isfinite()]
-    if len(finite) and finite.min() >= 0 and finite.max() > 0.5:
-        raise UsageError(
-            f"the images run from {finite.min():g} to {finite.max():g}; they must be in [-1, 1], "
-            "-1 the paper and +1 the ink (from bytes x / 127.5 - 1, from [0, 1] 2 x - 1)"
-        )

@@ -5,15 +5,23 @@ having come from the same noise, the difference is taken over pairs, which tells
 taken as independent, such sets get an interval that is wider than it need be. Intervals are of the
 runs at hand: of what other samples of theirs would give, not other trainings. All p-values of a
 comparison are corrected together.
+
+Sets that are judged by different grammars have grammatical rates of different rules, and sets that
+show other pictures are not as easily legible: no difference of these is told.
 """
 
 import itertools
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
+from diffprobe.datasets import Grammar, SymbolImages
 from diffprobe.evaluation.verdicts import Verdicts
 from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.seeding import generator
 from diffprobe.foundations.statistics import Difference, Rate, difference, holm, paired_difference
 from diffprobe.foundations.tables import Table
 
@@ -21,6 +29,7 @@ RATES: dict[str, Callable[[Verdicts], Rate]] = {
     "legible": lambda verdicts: verdicts.legible_rate,
     "grammatical": lambda verdicts: verdicts.grammatical_rate,
 }
+DRAWN = 256  # words of each language that tell whether the other is the same
 
 
 @dataclass(frozen=True, repr=False)
@@ -30,19 +39,22 @@ class Comparison(Table):
     Attributes:
         rates: Name of a set -> rate -> its value and interval. "grammatical" is among the legible.
         chance: Name of a set -> grammatical rate of independent symbols in its language.
-        differences: Rate -> (first, second) -> first less second. Of paired samples, the
-            grammatical rates are compared where both are legible.
+        differences: Rate -> (first, second) -> first less second, of sets that can be compared. Of
+            paired samples, the grammatical rates are compared where both are legible.
         corrected: Rate -> (first, second) -> p after Holm's correction over all in here.
+        notes: What cannot be compared, and why, in sentences.
     """
 
     rates: dict[str, dict[str, Rate]]
     chance: dict[str, float]
     differences: dict[str, dict[tuple[str, str], Difference]]
     corrected: dict[str, dict[tuple[str, str], float]]
+    notes: tuple[str, ...] = ()
 
     def summary(self) -> dict[str, Any]:
         """Return rates and differences, as JSON can hold them."""
         return {
+            "notes": self.notes,
             "sets": [
                 {"name": name, **rates, "chance": self.chance[name]}
                 for name, rates in self.rates.items()
@@ -75,7 +87,7 @@ class Comparison(Table):
 
     def lines(self) -> list[str]:
         """Return the rates and differences in words."""
-        found = []
+        found = [*self.notes]
         for name, rates in self.rates.items():
             found.append(f"{name}: legible {rates['legible']}")
             found.append(
@@ -93,12 +105,21 @@ class Comparison(Table):
         return f"<Comparison of {', '.join(self.rates)}>"
 
 
-def compare(sets: Mapping[str, Verdicts], *, paired: bool = False) -> Comparison:
+def compare(
+    sets: Mapping[str, Verdicts],
+    *,
+    paired: bool = False,
+    datasets: Mapping[str, SymbolImages] | None = None,
+    notes: Sequence[str] = (),
+) -> Comparison:
     """Compare the legible and the grammatical rates of named sets of samples, each with each.
 
     Args:
         sets: Name -> verdicts, at least two.
         paired: Whether sample i of every set came from the same noise.
+        datasets: By what each set was judged. Without, other grammars are told by the number of
+            cells, their kinds of violations and their chance rates alone.
+        notes: More to say about them, in sentences.
 
     Raises:
         UsageError: If there are fewer than two sets, or paired ones differ in size.
@@ -110,12 +131,29 @@ def compare(sets: Mapping[str, Verdicts], *, paired: bool = False) -> Comparison
         listed = ", ".join(f"{name} has {size:,}" for name, size in sizes.items())
         raise UsageError(f"paired sets have as many samples each, but {listed}")
     take = _paired if paired else _independent
+    groups = {
+        "legible": _groups(
+            sets,
+            lambda a, b: (
+                sets[a].words.shape[1] == sets[b].words.shape[1]
+                and (datasets is None or _same_pictures(datasets[a], datasets[b]))
+            ),
+        ),
+        "grammatical": _groups(
+            sets,
+            lambda a, b: (
+                _alike(sets[a], sets[b])
+                and (datasets is None or _same_language(datasets[a].grammar, datasets[b].grammar))
+            ),
+        ),
+    }
     differences = {
         rate: {
             (first, second): take(rate, sets[first], sets[second])
-            for first, second in itertools.combinations(sets, 2)
+            for group in together
+            for first, second in itertools.combinations(group, 2)
         }
-        for rate in RATES
+        for rate, together in groups.items()
     }
     keys = [(rate, pair) for rate, pairs in differences.items() for pair in pairs]
     corrected: dict[str, dict[tuple[str, str], float]] = {rate: {} for rate in RATES}
@@ -129,7 +167,56 @@ def compare(sets: Mapping[str, Verdicts], *, paired: bool = False) -> Comparison
         chance={name: verdicts.product_rate for name, verdicts in sets.items()},
         differences=differences,
         corrected=corrected,
+        notes=(*_apart(groups), *notes),
     )
+
+
+def _groups(sets: Mapping[str, Verdicts], same: Callable[[str, str], bool]) -> list[list[str]]:
+    """Put the names of sets together that are the same in some respect."""
+    groups: list[list[str]] = []
+    for name in sets:
+        group = next((g for g in groups if same(g[0], name)), None)
+        if group is None:
+            groups.append([name])
+        else:
+            group.append(name)
+    return groups
+
+
+def _alike(first: Verdicts, second: Verdicts) -> bool:
+    """Whether as many cells were judged by as strict a grammar, as far as verdicts tell."""
+    return (
+        first.words.shape[1] == second.words.shape[1]
+        and first.violations.keys() == second.violations.keys()
+        and math.isclose(first.uniform_rate, second.uniform_rate)
+        and math.isclose(first.product_rate, second.product_rate)
+    )
+
+
+def _same_language(first: Grammar, second: Grammar) -> bool:
+    """Whether what is drawn of each of two grammars belongs to the other, equally likely."""
+    if (first.length, first.symbols) != (second.length, second.symbols):
+        return False
+    for one, other in ((first, second), (second, first)):
+        if not one.contains(other.sample(DRAWN, generator(0, "same language"))).all():
+            return False
+    return torch.allclose(first.symbol_marginals(), second.symbol_marginals())
+
+
+def _same_pictures(first: SymbolImages, second: SymbolImages) -> bool:
+    return first.grid == second.grid and torch.equal(first.glyphs.images, second.glyphs.images)
+
+
+def _apart(groups: Mapping[str, list[list[str]]]) -> list[str]:
+    """Say which columns cannot be compared between which sets."""
+    columns = {"legible": "Legible", "grammatical": "Grammatical and chance"}
+    why = {"legible": "show different pictures", "grammatical": "are judged by different grammars"}
+    return [
+        f"{columns[rate]} cannot be compared across "
+        f"{' | '.join(', '.join(group) for group in each)}, which {why[rate]}."
+        for rate, each in groups.items()
+        if len(each) > 1
+    ]
 
 
 def _independent(rate: str, first: Verdicts, second: Verdicts) -> Difference:

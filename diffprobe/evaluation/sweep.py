@@ -147,13 +147,11 @@ def run(
     for sampler, steps in progress(asked_for, desc="sweep", unit="setting"):
         settings = replace(config, steps=steps)
         drawn = sample(denoiser, dataset.image_shape, sampler, settings, silent)
-        verdicts = judge(dataset, drawn.images)
+        verdicts = judge(dataset, drawn)
         chance = verdicts.product_rate
         best = None
         if optimum is not None:
-            best = judge(
-                dataset, sample(optimum, dataset.image_shape, sampler, settings, silent).images
-            )
+            best = judge(dataset, sample(optimum, dataset.image_shape, sampler, settings, silent))
         ways.append(
             Way(
                 sampler=sampler.name,

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from diffprobe.datasets import Stream, SymbolImages
 from diffprobe.datasets.symbol_images import LEGIBLE
+from diffprobe.evaluation.broken import Broken
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.statistics import Rate, clustered, wilson
 from diffprobe.foundations.tables import Table, html_table
+from diffprobe.sampling.samples import Images, as_samples
 
 # What a sample can be; the numbers in `Verdicts.labels`.
 VERDICTS = ("valid-novel", "valid-memorised", "invalid", "illegible")
@@ -30,7 +32,7 @@ class Verdicts(Table):
         confidence: (N, L) float in [0, 1], how sure each symbol is.
         legible_cells: (N, L) bool.
         legible: (N,) bool, all cells legible.
-        finite: (N,) bool, no pixel that is not a number or infinite.
+        broken: Those that are no pictures: values that are not finite, or far out of range.
         grammatical: (N,) bool, legible and valid.
         memorised: (N,) bool, grammatical and in the finite training set, where there is one.
         violations: Kind -> (N,) bool, among the legible.
@@ -44,7 +46,7 @@ class Verdicts(Table):
     confidence: Tensor
     legible_cells: Tensor
     legible: Tensor
-    finite: Tensor
+    broken: Broken
     grammatical: Tensor
     memorised: Tensor
     violations: dict[str, Tensor]
@@ -141,7 +143,7 @@ class Verdicts(Table):
         """Return rates, counts and chance lines."""
         return {
             "samples": len(self.words),
-            "not_finite": int((~self.finite).sum()),
+            **self.broken.summary(),
             "verdicts": self.shares(),
             "legible": self.legible_rate,
             "legible_cells": self.legible_cells_rate,
@@ -155,21 +157,21 @@ class Verdicts(Table):
         }
 
 
-def judge(dataset: SymbolImages, images: Tensor, stream: Stream | None = None) -> Verdicts:
+def judge(dataset: SymbolImages, images: Images, stream: Stream | None = None) -> Verdicts:
     """Read samples and judge the words.
 
     Args:
         dataset: Whose glyphs and grammar to judge by.
-        images: (N, 1, H, W) float.
+        images: N samples, as `as_samples` takes them.
         stream: Whose training set, if it is finite, counts as memorised.
 
     Raises:
         UsageError: If there are no images, or they do not fit the dataset.
     """
-    dataset.check_images(images)
-    if len(images) == 0:
+    pictures = as_samples(images, dataset.image_shape).images
+    if len(pictures) == 0:
         raise UsageError("there are no samples to judge")
-    words, confidence = dataset.recognise(images)
+    words, confidence = dataset.recognise(pictures)
     legible_cells = confidence >= LEGIBLE
     legible = legible_cells.all(1)
     kinds = dataset.grammar.violations(words)
@@ -188,7 +190,7 @@ def judge(dataset: SymbolImages, images: Tensor, stream: Stream | None = None) -
         confidence=confidence,
         legible_cells=legible_cells,
         legible=legible,
-        finite=images.flatten(1).isfinite().all(1),
+        broken=Broken.of(pictures),
         grammatical=grammatical,
         memorised=memorised,
         violations={kind: found & legible for kind, found in kinds.items()},

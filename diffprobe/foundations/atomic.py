@@ -1,44 +1,50 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all.
+
+What is half-written is called `.partial-HOST-PID-RANDOM-NAME`: it belongs to one process, and only
+what no living process can own is ever cleaned up.
+"""
 
 import contextlib
 import errno
+import hashlib
 import os
+import re
+import secrets
 import shutil
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from diffprobe.foundations.errors import DiffprobeError
 
-_PARTIAL = ".partial-"
+PARTIAL = ".partial-"
+# From when on a partial file is nobody's, whose process cannot be asked: it is on another host.
+OLD = 24 * 3600.0
 
 
 @contextlib.contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `target` and rename it to `target` at the end.
 
-    A target that exists is replaced. If the block fails, nothing but the temporary folder was
-    touched, and it is removed.
+    If the block fails, nothing but the temporary folder was touched, and it is removed.
 
     Raises:
-        DiffprobeError: If the disk is full.
+        DiffprobeError: If the disk is full, or there is a `target` with something in it: a folder
+            cannot be replaced in one step.
     """
-    partial = target.with_name(f"{_PARTIAL}{target.name}")
-    with _explain_full_disk(target):
-        remove(partial)
+    partial = _partial(target)
+    with explain_full_disk(target):
         partial.mkdir(parents=True)
         try:
             yield partial
-            if target.exists():
-                # A folder cannot be renamed over another: the old one steps aside first.
-                old = target.with_name(f"{_PARTIAL}old-{target.name}")
-                remove(old)
-                target.rename(old)
-                partial.rename(target)
-                remove(old)
-            else:
-                partial.rename(target)
-        except BaseException:
+            partial.rename(target)
+        except BaseException as error:
             remove(partial)
+            if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                raise DiffprobeError(f"{target} is there already") from error
             raise
 
 
@@ -49,10 +55,12 @@ def atomic_file(target: Path) -> Iterator[Path]:
     Raises:
         DiffprobeError: If the disk is full.
     """
-    partial = target.with_name(f"{_PARTIAL}{target.name}")
-    with _explain_full_disk(target):
+    partial = _partial(target)
+    with explain_full_disk(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
+            # Made here, so that what is written goes to a file of ours and through no link.
+            os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             yield partial
             os.replace(partial, target)
         except BaseException:
@@ -66,6 +74,16 @@ def write_text(target: Path, text: str) -> None:
         partial.write_text(text, "utf-8")
 
 
+def append(target: Path, content: bytes) -> None:
+    """Add to the end of a file.
+
+    Raises:
+        DiffprobeError: If the disk is full; a part of the content may be there then.
+    """
+    with explain_full_disk(target), target.open("ab") as file:
+        file.write(content)
+
+
 def remove(folder: Path) -> None:
     """Delete a folder if it is there."""
     if folder.exists():
@@ -73,21 +91,20 @@ def remove(folder: Path) -> None:
 
 
 def remove_partials(parent: Path) -> None:
-    """Delete what a killed process left half-written under `parent`."""
-    for old in parent.rglob(f"{_PARTIAL}old-*"):
-        # Stepped aside for a new one that never came.
-        target = old.with_name(old.name.removeprefix(f"{_PARTIAL}old-"))
-        if not target.exists():
-            old.rename(target)
-    for leftover in parent.rglob(f"{_PARTIAL}*"):
-        if leftover.is_dir():
-            remove(leftover)
-        else:
-            leftover.unlink(missing_ok=True)
+    """Delete what dead processes left half-written under `parent`; links are never followed."""
+    for leftover in list(parent.rglob(f"{PARTIAL}*")):
+        with contextlib.suppress(FileNotFoundError):  # another process cleans up as well
+            if _may_be_written(leftover):
+                continue
+            if leftover.is_dir() and not leftover.is_symlink():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink()
 
 
 @contextlib.contextmanager
-def _explain_full_disk(target: Path) -> Iterator[None]:
+def explain_full_disk(target: Path) -> Iterator[None]:
+    """Say in the program's words that the disk was too full to write `target`."""
     try:
         yield
     except Exception as error:
@@ -99,3 +116,19 @@ def _explain_full_disk(target: Path) -> Iterator[None]:
                 "touched. Free some space and run the same command again"
             ) from error
         raise
+
+
+def _partial(target: Path) -> Path:
+    owner = f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return target.with_name(f"{PARTIAL}{owner}-{target.name}")
+
+
+def _host() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _may_be_written(partial: Path) -> bool:
+    match = re.match(rf"{re.escape(PARTIAL)}([0-9a-f]{{8}})-(\d+)-", partial.name)
+    if match is not None and match[1] == _host():
+        return bool(psutil.pid_exists(int(match[2])))
+    return time.time() - partial.lstat().st_mtime < OLD

@@ -20,15 +20,31 @@ class CheckpointError(DiffprobeError):
     """A checkpoint or run folder is missing, foreign, damaged or of another configuration."""
 
 
+class InUseError(DiffprobeError):
+    """Another process is writing there; the message says which."""
+
+
 class NonFiniteLossError(DiffprobeError):
-    """Training met a loss that is not a number; `step` says where."""
+    """Training met a loss or weights that are not finite; `step` says where."""
 
     def __init__(self, message: str, step: int) -> None:
         super().__init__(message)
         self.step = step
 
 
-class InterruptedRunError(DiffprobeError):
+class ValidatorError(DiffprobeError):
+    """A checker of the user's own raised an error; the message says which, and where."""
+
+
+class StoppedError(DiffprobeError):
+    """Ctrl-C or SIGTERM ended what was going on."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class InterruptedRunError(StoppedError):
     """Ctrl-C or SIGTERM stopped a training that the same command continues."""
 
 

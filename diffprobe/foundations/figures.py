@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import matplotlib as mpl
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from diffprobe.foundations.atomic import atomic_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's palette: told apart with any colour vision.
 COLORS = {
@@ -38,6 +37,32 @@ def color_of(name: str) -> str:
     return COLORS.get(name, COLORS["network"])
 
 
+# What stands for these colours on dark paper; all others are seen on both.
+DARK = {
+    "#ffffff": "#141518",
+    "#000000": "#e8e9eb",
+    "#d55e00": "#ee7f33",
+    "#332288": "#9c90f2",
+    "#0072b2": "#4ea9e0",
+    "#56b4e9": "#a9e1ff",
+    "#882255": "#c65d92",
+    "#009e73": "#22b98c",
+    "#888888": "#9a9da3",
+    "#117733": "#3fae63",
+    "#aa4499": "#cf73c0",
+    "#661100": "#cf7260",
+    # Greys of matplotlib, "0.3" to "0.95".
+    "#4c4c4c": "#b5b8be",
+    "#666666": "#a3a7ae",
+    "#b2b2b2": "#5b5f66",
+    "#cccccc": "#3d4047",
+    "#d9d9d9": "#34373d",
+    "#f2f2f2": "#222429",
+}
+
+# Text upon a colour map, which is the same on any paper.
+ON_MAP = ("#010101", "#fefefe")
+
 # For what has no colour of its own, such as samplers: Paul Tol's muted palette.
 SERIES = ("#332288", "#117733", "#AA4499", "#DDAA33", "#44AA99", "#661100", "#6699CC", "#888888")
 
@@ -65,13 +90,18 @@ _STYLE: Any = {
 
 
 @contextmanager
-def figure(path: Path, width: float = 6.0, height: float = 3.5) -> Iterator[Figure]:
+def figure(path: Path, width: float = 6.0, height: float = 3.5) -> "Iterator[Figure]":
     """Yield an empty figure and store it as `path` with the endings .png and .svg.
 
     Args:
         path: Without an ending.
         width, height: In inches; 6 fill a column of a page.
     """
+    # Where all figures are there already nothing of matplotlib is needed.
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     with mpl.rc_context(_STYLE):
         # Not pyplot: no global state, no window, whatever backend a notebook has.
         canvas = Figure(figsize=(width, height), layout="constrained")
@@ -81,3 +111,12 @@ def figure(path: Path, width: float = 6.0, height: float = 3.5) -> Iterator[Figu
             metadata = {"Date": None} if ending == "svg" else {}
             with atomic_file(path.with_name(f"{path.name}.{ending}")) as partial:
                 canvas.savefig(partial, format=ending, dpi=200, metadata=metadata)
+
+
+def at_level(log_snr: Any) -> str:
+    """Return how a noise level is called in titles.
+
+    >>> at_level(-0.94)
+    'log-SNR −0.9'
+    """
+    return f"log-SNR {float(log_snr):.1f}".replace(" -", " −")

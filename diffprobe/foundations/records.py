@@ -6,10 +6,16 @@ that again. There are two kinds of files, told apart by their endings, both with
 and neither pickled:
 
     NAME.json   for people and scripts; tensors are lists, and what is not defined is null
-    NAME.npz    for the program itself; arrays beside the JSON of the rest, every bit kept
+    NAME.npz    for the program itself; arrays beside the JSON of the rest, every bit kept, sealed
+                with a checksum
+
+The seal is the comment of the zip file that an .npz is: the SHA-256 of all before it. A record that
+was cut or in which a bit has changed is found before anything in it is believed.
 """
 
 import dataclasses
+import hashlib
+import io
 import json
 import math
 import types
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "diffprobe-record/1"
 _ARRAY = "__array__"  # marks the place of an array that lies beside the JSON
+_NO_COMMENT = b"\0\0"  # how a zip file ends that has none: the length of the comment
 # A damaged .npz fails in many ways, depending on where the damage is.
 _DAMAGE = (
     OSError,
@@ -60,8 +67,10 @@ def write_record(path: Path, content: Any, *, schema: str = SCHEMA) -> None:
 
         arrays: dict[str, Any] = {}
         text = json.dumps({"schema": schema, **plain(content, arrays)})
-        with atomic_file(path) as partial, partial.open("wb") as file:
-            np.savez_compressed(file, record=np.array(text), **arrays)
+        file = io.BytesIO()
+        np.savez_compressed(file, record=np.array(text), **arrays)
+        with atomic_file(path) as partial:
+            partial.write_bytes(_sealed(file.getvalue()))
     else:
         raise UsageError(f"a record ends in .json or .npz, and {path.name} does not")
 
@@ -193,9 +202,22 @@ def _tensor(numbers: Any) -> Any:
 def _read_archive(path: Path) -> Any:
     import numpy as np
 
-    # numpy leaves a file that it opened itself open when it turns out to be damaged.
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        return _with_arrays(json.loads(str(archive["record"])), archive)
+    content = path.read_bytes()
+    archive = content[: -len(_seal(b""))] + _NO_COMMENT
+    if content != _sealed(archive):
+        raise ValueError("its content is not that of its checksum")
+    with np.load(io.BytesIO(archive), allow_pickle=False) as arrays:
+        return _with_arrays(json.loads(str(arrays["record"])), arrays)
+
+
+def _sealed(archive: bytes) -> bytes:
+    """The zip file without a comment, with its checksum as the comment."""
+    return archive.removesuffix(_NO_COMMENT) + _seal(archive)
+
+
+def _seal(archive: bytes) -> bytes:
+    seal = hashlib.sha256(archive).hexdigest().encode()
+    return len(seal).to_bytes(2, "little") + seal
 
 
 def _with_arrays(packed: Any, archive: Mapping[str, Any]) -> Any:

@@ -135,7 +135,7 @@ def overlay(under: Mapping[str, Any], over: Mapping[str, Any]) -> Settings:
 def differences(ours: Any, theirs: Any, prefix: str = "") -> list[str]:
     """Return `key: ours, not theirs` for each setting in which two configurations differ."""
     found = []
-    mine, other = dict(_leaves(ours, prefix)), dict(_leaves(theirs, prefix))
+    mine, other = dict(leaves(ours, prefix)), dict(leaves(theirs, prefix))
     for key in sorted(mine.keys() | other.keys()):
         a, b = (repr(side[key]) if key in side else "absent" for side in (mine, other))
         if a != b:
@@ -193,10 +193,15 @@ def with_text(kind: Any, key: str) -> str:
         raise UsageError(f"cannot read {kind.role}.file={file}: {error}") from error
 
 
-def _leaves(settings: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+def leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the path and value of each setting, section by section.
+
+    >>> list(leaves({"probe": {"region": 2, "seed": 0}}))
+    [('probe.region', 2), ('probe.seed', 0)]
+    """
     for key, value in settings.items():
         if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from leaves(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 

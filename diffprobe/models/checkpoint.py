@@ -6,6 +6,7 @@
         scheduler/  the forward process
         raw/ …      every other set of weights, under its own name
         weights.json       which set is in which folder
+        SHA256SUMS         of every file; `sha256sum -c` reads it
         model_index.json   for a U-Net, so that `DDPMPipeline.from_pretrained` reads the folder
 
 Other people's pipelines are folders of the same kind. Nothing is unpickled, and nothing is
@@ -24,6 +25,7 @@ from diffusers import DDPMPipeline, DDPMScheduler, ModelMixin, UNet2DModel
 
 from diffprobe.foundations import kinds
 from diffprobe.foundations.atomic import atomic_folder
+from diffprobe.foundations.checksums import check_checksums, write_checksums
 from diffprobe.foundations.errors import CheckpointError, UsageError, unknown_name
 from diffprobe.models.components import first_line, load_model, load_scheduler, read_config
 from diffprobe.models.denoiser import NetworkDenoiser
@@ -67,6 +69,7 @@ def save_checkpoint(
             other.save_pretrained(folder / name)
         places = {main: "unet", **{name: name for name, _ in others}}
         (folder / WEIGHTS).write_text(json.dumps(places) + "\n", "utf-8")
+        write_checksums(folder)
 
 
 def our_networks() -> dict[str, Any]:
@@ -170,6 +173,7 @@ def load_denoiser(
     network_folder = inside[0] if inside else path
     if weights:
         network_folder = path / _place(path, weights)
+    check_checksums(path, (network_folder.name, "scheduler", WEIGHTS))
     network = load_model(network_folder, our_networks() | FOREIGN_NETWORKS)
     root = path if inside or _holds_scheduler(path) else path.parent
     latents = LatentSpace(root / "vae") if (root / "vae").is_dir() else None

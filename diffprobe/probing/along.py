@@ -17,7 +17,8 @@ from diffprobe.foundations.settings import to_settings
 from diffprobe.foundations.statistics import Rate
 from diffprobe.models.checkpoint import Checkpoint, list_checkpoints, load_denoiser
 from diffprobe.probing.contract import ProbeKind
-from diffprobe.probing.measuring import keep_of, measured, numbers
+from diffprobe.probing.measuring import keep_of, keep_of_probe, measured, numbers
+from diffprobe.probing.naming import CHOOSES_LEVEL, differing, tag
 from diffprobe.probing.subject import Subject
 from diffprobe.sampling import sample
 from diffprobe.training.run_folder import RunFolder
@@ -171,10 +172,10 @@ def _moment(
     for name, kind in kinds.items():
         if asked:
             place = folder.parent / checkpoint.path.name
-            results = measured(kind, subject, place / "cache")
-            write_record(place / f"{name}.json", numbers(results))
+            results = measured(kind, subject, keep_of_probe(kind, subject, place / "cache"))
+            write_record(place / f"{name}{tag(differing(subject, kind))}.json", numbers(results))
         else:
-            keep = keep_of(name, subject, cache, kind, kind.reads, oracles[name])
+            keep = keep_of(name, subject, cache, kind, (*kind.reads, *CHOOSES_LEVEL), oracles[name])
             glance = kind.glance(subject, keep)
             if glance is None:
                 continue
@@ -194,7 +195,7 @@ def _rates(subject: Subject, cache: Path) -> Rates | None:
         samples = sample(
             subject.denoiser, dataset.image_shape, subject.config.sampler, sampling, silent
         )
-        verdicts = judge(dataset, samples.images)
+        verdicts = judge(dataset, samples)
         return Rates(verdicts.legible_rate, verdicts.grammatical_rate)
 
     return keep_of("samples", subject, cache, sampling, ("sampler",))("rates", Rates, drawn)

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from diffprobe.foundations.figures import COLORS, color_of, figure
+from diffprobe.foundations.figures import COLORS, at_level, color_of, figure
 from diffprobe.foundations.statistics import Rate
 from diffprobe.probing.along import Along
 
@@ -16,7 +16,7 @@ def draw(result: Along, folder: Path, architecture: str) -> None:
     """Shares above, nats below where a grammar is known, on one axis of steps."""
     color = color_of(architecture)
     nats = any(row.get("missed_along_nats") for row in result.rows())
-    with figure(folder / "dynamics", 6.5, 4.8 if nats else 3.6) as canvas:
+    with figure(folder / "dynamics", 6.0, 5.8 if nats else 4.4) as canvas:
         panels = 1 + nats
         axes = canvas.subplots(
             panels, 1, sharex=True, squeeze=False, height_ratios=[5, 2][:panels]
@@ -25,15 +25,15 @@ def draw(result: Along, folder: Path, architecture: str) -> None:
         if nats:
             axes[0].set_xlabel("")
             plot_missed(result, axes[1], color)
-        for ax in axes:
-            if ax.get_legend_handles_labels()[0]:
-                ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        found = [ax.get_legend_handles_labels() for ax in axes]
+        handles, labels = ([each for pair in found for each in pair[i]] for i in (0, 1))
+        canvas.legend(handles, labels, loc="outside lower center", ncols=2)
 
 
 def plot(result: Along, ax: Axes, color: str = COLORS["network"]) -> Axes:
     """Draw LDR, gamma, mu, legible rate and grammatical rate against training step."""
     for name, label, line_color, marker in (
-        ("ldr", f"LDR at log-SNR {result.log_snr:.1f}", color, "o"),
+        ("ldr", f"LDR at {at_level(result.log_snr)}", color, "o"),
         ("gamma", "gamma, share of the grammar used", COLORS["bayes"], "^"),
         ("mu", "mu, training set above placebos", COLORS["empirical"], "v"),
         ("legible", "legible", COLORS["illegible"], "s"),
@@ -42,7 +42,11 @@ def plot(result: Along, ax: Axes, color: str = COLORS["network"]) -> Axes:
         _draw_along(result, ax, name, label=label, color=line_color, marker=marker)
     if result.product_rate is not None:
         ax.axhline(
-            result.product_rate, color=COLORS["grammatical"], linestyle=":", lw=1, label="chance"
+            result.product_rate,
+            color=COLORS["grammatical"],
+            linestyle=":",
+            lw=1,
+            label="chance of grammatical",
         )
     optimum = result.rows()[-1].get("bayes_ldr")
     if optimum is not None:
@@ -60,7 +64,7 @@ def plot(result: Along, ax: Axes, color: str = COLORS["network"]) -> Axes:
 def plot_missed(result: Along, ax: Axes, color: str = COLORS["network"]) -> Axes:
     """Draw the nats of the grammar that are missed against training step."""
     _draw_along(
-        result, ax, "missed_along_nats", label="missed of the grammar", color=color, marker="o"
+        result, ax, "missed_along_nats", label="nats of the grammar missed", color=color, marker="o"
     )
     if result.total_correlation is not None:
         ax.axhline(
@@ -68,7 +72,7 @@ def plot_missed(result: Along, ax: Axes, color: str = COLORS["network"]) -> Axes
             color=COLORS["product"],
             lw=1,
             ls="--",
-            label="what it is worth",
+            label="nats it is worth",
         )
     ax.set(xscale="log", xlabel="training step", ylabel="nats", ylim=(0, None))
     return ax

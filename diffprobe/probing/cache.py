@@ -1,21 +1,23 @@
 """Results that are kept: what was measured once, with the same settings, is not measured again.
 
 Each part of a result is a record (see `diffprobe.foundations.records`), stored as soon as it is
-there, so that a probe that was interrupted goes on with the next part.
+there, so that a probe that was interrupted goes on with the next part. Its file is called by a hash
+of everything that determines it: another setting is another file.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from diffprobe import __version__
 from diffprobe.foundations.errors import CheckpointError
+from diffprobe.foundations.intervals import Interval
 from diffprobe.foundations.records import read_record, restore, write_record
+from diffprobe.probing.code import measuring_code
 
 Result = TypeVar("Result")
 
@@ -26,7 +28,8 @@ class Keep:
     Args:
         folder: Where parts are stored; None stores nothing.
         probe: Name of the probe.
-        settings: Everything that determines the result, in terms of JSON.
+        settings: Everything that determines the result, in terms of JSON. The code that measures
+            is added.
         once: Parts that other networks beside the same oracles have found; the network's own is
             never taken from there.
     """
@@ -41,7 +44,7 @@ class Keep:
         self.folder = folder
         self.probe = probe
         self.once: MutableMapping[str, Any] = {} if once is None else once
-        self.key = json.dumps({"diffprobe": __version__, **settings}, sort_keys=True)
+        self.key = json.dumps({"code": measuring_code(), **settings}, sort_keys=True)
 
     def __call__(self, part: str, cls: type[Result], compute: Callable[[], Result]) -> Result:
         """Return the stored part of these settings, or compute and store it.
@@ -51,43 +54,61 @@ class Keep:
             cls: The dataclass that `compute` returns.
             compute: Measures it.
         """
-        path = None if self.folder is None else self.folder / f"{self.probe}-{part}.npz"
-        found = None if path is None else self._load(path, cls)
+        found = self._load(part, cls)
         if found is None:
             known: Result | None = self.once.get(part)
             found = compute() if known is None else known
-            if path is not None:
-                self._store(path, found)
+            # What tells nothing may have gone wrong: the next time it is measured again.
+            if self.folder is not None and _tells(found):
+                write_record(self._path(self.folder, part), {"key": self.key, "result": found})
         if part != "network":
             self.once[part] = found
         return found
 
-    def _store(self, path: Path, result: Any) -> None:
-        write_record(path, {"key": self.key, "result": result})
+    def _path(self, folder: Path, part: str) -> Path:
+        return folder / f"{self.probe}-{part}-{fingerprint(self.key)}.npz"
 
-    def _load(self, path: Path, cls: type[Result]) -> Result | None:
-        if not path.exists():
+    def _load(self, part: str, cls: type[Result]) -> Result | None:
+        if self.folder is None or not (path := self._path(self.folder, part)).exists():
             return None
         try:
             record = read_record(path)
             if record.get("key") != self.key:
                 return None
             result: Result = restore(cls, record.get("result"))
-            return result
+            return result if _tells(result) else None
         except CheckpointError:
-            return None  # damaged, or of an older version: measured again
+            return None  # damaged: measured again
 
 
-def fingerprint(*values: Tensor | nn.Module | str) -> str:
-    """Return a short hash of tensors, of the weights of modules, and of text."""
+def fingerprint(*values: Tensor | str) -> str:
+    """Return a short hash of tensors, with their shapes and types, and of text."""
     digest = hashlib.sha256()
     for value in values:
         if isinstance(value, str):
-            digest.update(value.encode())
+            digest.update(f"\0{value}\0".encode())
             continue
-        tensors = [value] if isinstance(value, Tensor) else list(value.state_dict().values())
-        for tensor in tensors:
-            plain = tensor.detach().cpu().contiguous()
-            digest.update(str((plain.dtype, tuple(plain.shape))).encode())
-            digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
+        plain = value.detach().cpu().contiguous()
+        digest.update(str((plain.dtype, tuple(plain.shape))).encode())
+        digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _tells(result: Any) -> bool:
+    """Whether any of a result's numbers with an interval is a number."""
+    told = [bool(each.value.isfinite().any()) for each in _intervals(result)]
+    return any(told) or not told
+
+
+def _intervals(result: Any) -> Iterator[Interval]:
+    if isinstance(result, Interval):
+        yield result
+        return
+    if isinstance(result, Mapping):
+        parts: Any = result.values()
+    elif isinstance(result, list | tuple):
+        parts = result
+    else:
+        parts = getattr(result, "__dict__", {}).values()
+    for part in parts:
+        yield from _intervals(part)

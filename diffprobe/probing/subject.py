@@ -1,8 +1,7 @@
 """What is probed, and what it is measured beside."""
 
-import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,39 +11,26 @@ import torch
 from diffprobe.config import Config
 from diffprobe.datasets import ImageSet, SymbolImages
 from diffprobe.datasets.batches import as_batch
-from diffprobe.datasets.image_set import read_images
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.kinds import Kind
 from diffprobe.foundations.progress import Progress, as_progress, silent
-from diffprobe.foundations.seeding import generator
 from diffprobe.models.checkpoint import find_checkpoint, kind_of_network, load_denoiser
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.models.foreign import Condition
-from diffprobe.models.oracles import (
-    BayesDenoiser,
-    LocalPatchDenoiser,
-    ProductDenoiser,
-    WienerDenoiser,
-    image_baselines,
-    training_oracle,
-)
 from diffprobe.probing.cache import Keep, fingerprint
 from diffprobe.probing.grammar_weight import GrammarWeight
+from diffprobe.probing.identity import hash_of_denoiser, hash_of_images, hash_of_network
+from diffprobe.probing.inputs import own_samples, pictures
 from diffprobe.probing.noise_levels import check_level, nearest_level, symbols_form_at
+from diffprobe.probing.optima import known_oracles
 from diffprobe.probing.regions import Regions, default_regions, parse_regions
-from diffprobe.sampling import sample
 from diffprobe.sampling.stored import StoredSample, stored_sample
 from diffprobe.training.run_folder import RunFolder, run_of_checkpoint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-logger = logging.getLogger(__name__)
-
 Result = TypeVar("Result")
-
-BASELINE_IMAGES = 256  # that the baselines of a set of images are made of, if not said
-LARGEST_COVARIANCE = 4096  # numbers in an image; a covariance of 128 MiB in float64
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,6 +52,8 @@ class Subject:
         step: Training step of the checkpoint, if known.
         sample: The stored sample that is looked into, where one is asked for.
         progress: Called as tqdm is.
+        own: Settings that results are called after where `config` differs from them.
+        asked: Other ways in which it was opened than its own: what is asked -> how.
     """
 
     denoiser: Denoiser
@@ -82,6 +70,8 @@ class Subject:
     step: int | None = None
     sample: StoredSample | None = None
     progress: Progress = silent
+    own: Config = field(default_factory=Config)
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         beside = ", ".join(self.oracles) or "no oracle"
@@ -108,12 +98,12 @@ class Subject:
         Taken once: a large network's takes seconds. None for a function, which nothing tells from
         another.
         """
-        weighted = next(self.denoiser.parameters(), None) is not None
-        drawn = self.images.draw_images(64, generator(0, "fingerprint"))
+        network = hash_of_network(self.denoiser)
         return {
-            "denoiser": fingerprint(self.denoiser) if weighted else None,
-            "inputs": fingerprint(drawn, self.source),
-            "regions": fingerprint(self.regions.masks),
+            "network": network,
+            "denoiser": hash_of_denoiser(self.denoiser, network),
+            "inputs": hash_of_images(self.images),
+            "regions": fingerprint(self.regions.masks, *self.regions.names),
             "sample": None if self.sample is None else fingerprint(self.sample.x_t),
         }
 
@@ -172,6 +162,9 @@ def subject_of(
     run: RunFolder | None = None,
     step: int | None = None,
     progress: Progress | bool = True,
+    own: Config | None = None,
+    asked: Mapping[str, Any] | None = None,
+    cache: Path | None = None,
 ) -> Subject:
     """Put a denoiser beside every oracle that its images allow.
 
@@ -185,6 +178,9 @@ def subject_of(
         regions: The cells of a dataset, or a grid, by default.
         name, run, step: Where the denoiser comes from.
         progress: Whether to show it, or what is called as tqdm is.
+        own: Settings that results are called after where `config` differs; by default `config`.
+        asked: Other ways in which the denoiser was opened than its own.
+        cache: Where what the grammar is worth is kept; None keeps nothing.
 
     Raises:
         UsageError: If the images have another shape than the regions, or the level is outside the
@@ -202,12 +198,29 @@ def subject_of(
         )
     oracles = {
         who: oracle.to(denoiser.device)
-        for who, oracle in _oracles(denoiser, images, config).items()
+        for who, oracle in known_oracles(denoiser, images, config).items()
     }
     weight = forms_at = None
     if isinstance(images, SymbolImages):
-        weight = GrammarWeight.of(denoiser, images, config.probe)
-        forms_at = symbols_form_at(denoiser, images, seed=config.probe.seed)
+        keep = Keep(
+            cache,
+            "grammar",
+            {
+                "images": hash_of_images(images),
+                "schedule": fingerprint(denoiser.schedule.alphas, denoiser.schedule.sigmas),
+                "settings": [
+                    config.probe.grammar_levels,
+                    config.probe.grammar_images,
+                    config.probe.seed,
+                ],
+            },
+        )
+        weight = keep(
+            "weight", GrammarWeight, partial(GrammarWeight.of, denoiser, images, config.probe)
+        )
+        forms_at = keep(
+            "forms-at", int, partial(symbols_form_at, denoiser, images, seed=config.probe.seed)
+        )
     if log_snr is not None:
         level = nearest_level(denoiser, log_snr)
         config = replace(config, probe=replace(config.probe, level=level))
@@ -215,14 +228,14 @@ def subject_of(
     if level == -1:
         level = _even_level(denoiser) if weight is None else weight.most
     check_level(denoiser, level)
-    asked = None
+    looked_into = None
     if config.probe.sample != -1:
         if run is None:
             raise _no_samples(name)
-        asked = stored_sample(
+        looked_into = stored_sample(
             run, step, config.weights, config.probe.sample, denoiser, level, config.probe.seed
         )
-        level = asked.t
+        level = looked_into.t
     return Subject(
         denoiser=denoiser,
         architecture=architecture,
@@ -236,8 +249,10 @@ def subject_of(
         name=name,
         run=run,
         step=step,
-        sample=asked,
+        sample=looked_into,
         progress=as_progress(progress),
+        own=own or config,
+        asked=asked or {},
     )
 
 
@@ -253,6 +268,8 @@ def open_subject(
     size: tuple[int, int] | None = None,
     device: torch.device | str = "cpu",
     progress: Progress | bool = True,
+    own: Config | None = None,
+    cache: Path | None = None,
 ) -> Subject:
     """Load anybody's denoiser and put it beside every oracle that can be known.
 
@@ -268,6 +285,10 @@ def open_subject(
         size: Height and width in pixels of a foreign model's images, instead of its own.
         device: Where to work.
         progress: Whether to show it, or what is called as tqdm is.
+        own: Settings that results are called after where `config` differs from them; by default
+            the run's, or `config` where there is no run.
+        cache: Where the inputs that a denoiser made itself are kept, and what the grammar is worth;
+            None keeps nothing.
 
     Raises:
         CheckpointError: If the checkpoint cannot be loaded.
@@ -277,9 +298,14 @@ def open_subject(
     if not str(checkpoint).startswith("hub:"):
         found = find_checkpoint(Path(checkpoint))
         run, step, checkpoint = run_of_checkpoint(found.path), found.step, found.path
+    asked = _asked(regions, images, condition, size)
     if run is not None:
-        config = config or run.config()
-        dataset = dataset or config.dataset()
+        own = own or run.config()
+        config = config or own
+    if run is None and dataset is not None:
+        asked["dataset"] = f"{dataset.grammar.title}-{hash_of_images(dataset)[:4]}"
+    elif run is not None and dataset is None:
+        dataset = (config or run.config()).dataset()
     config = config or Config()
     if run is None and config.probe.sample != -1:
         raise _no_samples(checkpoint)
@@ -292,11 +318,11 @@ def open_subject(
     )
     source: SymbolImages | ImageSet
     if images is not None:
-        source = _pictures(denoiser, images)
+        source = pictures(denoiser, images)
     elif dataset is not None:
         source = dataset
     else:
-        source = _own_samples(denoiser, config, as_progress(progress))
+        source = own_samples(denoiser, config, as_progress(progress), cache)
     shape = source.image_shape
     if shape != denoiser.image_shape:
         raise UsageError(
@@ -314,6 +340,9 @@ def open_subject(
         run=run,
         step=step,
         progress=progress,
+        own=own,
+        asked=asked,
+        cache=cache,
     )
 
 
@@ -321,57 +350,24 @@ def _no_samples(name: str | Path) -> UsageError:
     return UsageError(f"{name} is not part of a run: it has no stored samples to look into")
 
 
-def _pictures(denoiser: Denoiser, folder: Path) -> ImageSet:
-    channels, height, width = denoiser.image_shape
-    if denoiser.space == "latents":
-        channels = 3
-        height, width = height * denoiser.pixel_scale, width * denoiser.pixel_scale
-    with torch.no_grad():
-        images = denoiser.encode(read_images(folder, (channels, height, width)))
-    return ImageSet(images.cpu(), f"pictures of {folder.name}")
-
-
-def _own_samples(denoiser: Denoiser, config: Config, progress: Progress) -> ImageSet:
-    sampling = replace(config.sampling, n=config.probe.images)
-    made = sample(denoiser, denoiser.image_shape, config.sampler, sampling, progress).images
-    return ImageSet(made, f"its own samples ({config.sampler.title}, {sampling.steps} steps)")
-
-
-def _oracles(
-    denoiser: Denoiser, images: SymbolImages | ImageSet, config: Config
-) -> dict[str, Denoiser]:
-    scheduler, wanted = denoiser.scheduler, config.probe.baseline_images
-    if not isinstance(images, SymbolImages):
-        return _image_baselines(images, scheduler, wanted or BASELINE_IMAGES)
-    found: dict[str, Denoiser] = {
-        "bayes": BayesDenoiser(images, scheduler),
-        "product": ProductDenoiser(images, scheduler),
+def _asked(
+    regions: str | None,
+    images: Path | None,
+    condition: Condition | None,
+    size: tuple[int, int] | None,
+) -> dict[str, Any]:
+    """In which ways a denoiser is opened that are no settings: what is asked -> how."""
+    condition = condition or Condition()
+    given = {
+        "regions": regions,
+        "pictures": images.name if images is not None else None,
+        "prompt": condition.prompt,
+        "class": condition.class_label,
+        "embeddings": condition.embeddings.name if condition.embeddings is not None else None,
+        "guidance": condition.guidance if condition.guidance != 1 else None,
+        "size": "x".join(map(str, size)) if size is not None else None,
     }
-    stream = config.stream.build(images.grammar)
-    if stream.plain:
-        # Where training draws all valid words for ever, the optimum of the training set is Bayes.
-        found["empirical"] = training_oracle(images, scheduler, stream) or found["bayes"]
-    if wanted:
-        found |= image_baselines(images, scheduler, stream, wanted, config.probe.seed)
-    return found
-
-
-def _image_baselines(images: ImageSet, scheduler: Any, n: int) -> dict[str, Denoiser]:
-    """What can be computed from images alone; the Wiener denoiser where its covariance fits."""
-    chosen = images.images[:n]
-    _, height, width = images.image_shape
-    patch = max(height, width) // 8 * 2 + 1  # a quarter of the image, as a block of 4×4 is
-    found: dict[str, Denoiser] = {"local-patch": LocalPatchDenoiser(chosen, scheduler, patch)}
-    if len(chosen) < 2:
-        return found
-    if (pixels := chosen[0].numel()) <= LARGEST_COVARIANCE:
-        return {"wiener": WienerDenoiser(chosen, scheduler), **found}
-    logger.warning(
-        "images of %d values are too large for the Wiener baseline (at most %d)",
-        pixels,
-        LARGEST_COVARIANCE,
-    )
-    return found
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _even_level(denoiser: Denoiser) -> int:

@@ -1,13 +1,16 @@
 """The probes of one denoiser, beside the oracles: numbers as JSON, figures, and what is kept.
 
-FOLDER/summary.json         the headline numbers of every probe
+FOLDER/summary.json         the headline numbers of all that was measured
 FOLDER/NAME.json            the numbers of the probe NAME
-FOLDER/*.png, *.svg         figures
+FOLDER/NAME_region-2.json   the same where settings differ from the run's own
+FOLDER/*.png, *.svg         figures, called alike
 FOLDER/cache/               everything measured, so that it need not be measured again
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -16,15 +19,16 @@ import torch
 from diffprobe.config import Config
 from diffprobe.foundations import kinds
 from diffprobe.foundations.errors import UsageError, unknown_name
-from diffprobe.foundations.records import write_record
+from diffprobe.foundations.records import plain, write_record
 from diffprobe.foundations.tables import Table
-from diffprobe.probing import along_figures
 from diffprobe.probing.along import Along, follow
 from diffprobe.probing.contract import ProbeKind
+from diffprobe.probing.drawing import draw_once
 from diffprobe.probing.headlines import rows_of
-from diffprobe.probing.measuring import measured, numbers
+from diffprobe.probing.measuring import keep_of_probe, measured, numbers
+from diffprobe.probing.naming import differing, tag
 from diffprobe.probing.subject import Subject
-from diffprobe.probing.trends import draw_trends
+from diffprobe.probing.summaries import Setting, write_summary
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,6 +60,7 @@ class ProbeResults(Table):
             "denoiser": subject.name,
             "architecture": subject.architecture,
             "step": subject.step,
+            "weights": subject.config.weights if subject.run is not None else None,
             "level": {"t": subject.level, "log_snr": log_snr.item()},
             "symbols_form_at": subject.forms_at,
             "oracles": list(subject.oracles),
@@ -71,11 +76,25 @@ class ProbeResults(Table):
             "probes": {
                 name: self.kinds[name].summary(result) for name, result in self.results.items()
             },
+            "settings": {
+                name: Setting(name, self.differs(name), subject.identity["network"])
+                for name in self.results
+            },
+            "differs": differing(subject),
+            "hash": subject.identity["network"],
             "skipped": self.skipped,
             "along": self.along.summaries() if self.along is not None else {},
             "dynamics": self.along.rows() if self.along is not None else None,
             "figures": [str(p) for p in sorted(self.folder.glob("*.png"))],
         }
+
+    def differs(self, name: str) -> dict[str, Any]:
+        """Return in what a probe's settings differ from the run's own: setting -> value."""
+        return differing(self.subject, self.kinds[name])
+
+    def called(self, name: str) -> str:
+        """Return what the record of a probe is called, without its ending."""
+        return name + tag(self.differs(name))
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each estimate of every probe, None where a number is not defined."""
@@ -90,15 +109,24 @@ class ProbeResults(Table):
 
     def lines(self, *only: str) -> list[str]:
         """Return what was found in words, by all probes or `only` some; ± is a 95 % interval."""
-        found = []
-        if self.subject.dataset is None:
-            found.append(f"no grammar is known: no oracle curves; inputs: {self.subject.source}")
-        for name, result in self.results.items():
-            if not only or name in only:
-                kind = self.kinds[name]
-                found += kind.lines(kind.summary(result), self.subject)
-        found += [f"{name} does not apply: {why}" for name, why in self.skipped.items()]
-        return found
+        names = [name for name in self.results if not only or name in only]
+        return [
+            *self._preface(),
+            *(line for name in names for line in self._lines_of(name)),
+            *self._afterword(),
+        ]
+
+    def _preface(self) -> list[str]:
+        if self.subject.dataset is not None:
+            return []
+        return [f"no grammar is known: no oracle curves; inputs: {self.subject.source}"]
+
+    def _lines_of(self, name: str) -> list[str]:
+        kind = self.kinds[name]
+        return kind.lines(kind.summary(self.results[name]), self.subject)
+
+    def _afterword(self) -> list[str]:
+        return [f"{name} does not apply: {why}" for name, why in self.skipped.items()]
 
 
 def run_probes(
@@ -107,8 +135,11 @@ def run_probes(
     *,
     steps: Literal["last", "all"] = "last",
     out: Path | None = None,
+    told: Callable[[list[str]], None] = lambda lines: None,
 ) -> ProbeResults:
     """Measure a subject with the named probes, write the numbers and draw the figures.
+
+    Of each probe everything is written as soon as it is measured.
 
     Args:
         subject: The denoiser and what it stands beside.
@@ -116,31 +147,82 @@ def run_probes(
         steps: "all" goes along the checkpoints of the subject's run too: with the probes that are
             named, or with what is quick of the usual ones if none is; and judges samples of each.
         out: Where to write; `probes/step-…/` in the run folder by default, or `probes/NAME/` here.
+        told: Called with each probe's result in words, as soon as it is there.
 
     Raises:
         UsageError: If there is no such probe, or one that is named does not apply.
     """
     chosen, skipped = choose(subject, names)
+    if steps == "all" and subject.sample is not None:
+        raise UsageError("a sample is of one checkpoint: it cannot be followed along training")
+    if steps == "all" and subject.run is None:
+        raise UsageError(f"{subject.name} is not part of a run: it has no other checkpoints")
     folder = out or _default_folder(subject)
-    results = {name: measured(kind, subject, folder / "cache") for name, kind in chosen.items()}
-    along = None
-    if steps == "all":
-        if subject.sample is not None:
-            raise UsageError("a sample is of one checkpoint: it cannot be followed along training")
-        if subject.run is None:
-            raise UsageError(f"{subject.name} is not part of a run: it has no other checkpoints")
-        along = follow(subject, subject.run, chosen, folder, asked=bool(names))
-    found = ProbeResults(folder, subject, chosen, results, skipped, along)
-    for name, result in results.items():
-        write_record(folder / f"{name}.json", numbers(result))
-        chosen[name].draw(result, subject, folder)
-    if along is not None:
-        for name, moments in along.summaries().items():
-            draw_trends(moments, folder / f"along-{name}", name)
-        write_record(folder / "dynamics.json", along.record())
-        along_figures.draw(along, folder, subject.architecture)
-    write_record(folder / "summary.json", found.summary())
+    found = ProbeResults(folder, subject, chosen, {}, skipped)
+    told(found._preface())
+    for name, kind in chosen.items():
+        keep = keep_of_probe(kind, subject, folder / "cache")
+        found.results[name] = measured(kind, subject, keep)
+        write_record(folder / f"{found.called(name)}.json", numbers(found.results[name]))
+        told(found._lines_of(name))
+        draw_once(
+            name,
+            tag(found.differs(name)),
+            folder,
+            None if keep.folder is None else keep.key + subject.architecture,
+            partial(kind.draw, found.results[name], subject),
+        )
+        _write_summary(found)
+    told(found._afterword())
+    if steps == "all" and subject.run is not None:
+        found = replace(
+            found, along=follow(subject, subject.run, chosen, folder, asked=bool(names))
+        )
+        _draw_along(found)
+        _write_summary(found)
     return found
+
+
+def _write_summary(found: ProbeResults) -> None:
+    """Write it as `called` calls what was found: other settings lie beside the run's own."""
+    summary = found.summary()
+    for part in ("probes", "settings", "along"):
+        summary[part] = {found.called(name): value for name, value in summary[part].items()}
+    if found.along is not None and (differs := _along_differs(found)):
+        setting = Setting("dynamics", differs, summary["hash"])
+        summary["settings"][f"dynamics{tag(differs)}"] = setting
+        summary["dynamics"] = None
+    write_summary(found.folder, summary)
+
+
+def _along_differs(found: ProbeResults) -> dict[str, Any]:
+    reads = ("sampler", "sampling", "probe.along_samples")
+    each = [differing(found.subject, kind, *reads) for kind in found.kinds.values() if kind.along]
+    return {key: value for differs in each for key, value in differs.items()}
+
+
+def _draw_along(found: ProbeResults) -> None:
+    along, folder, architecture = found.along, found.folder, found.subject.architecture
+    if along is None:
+        return
+
+    def draw_trend(name: str, moments: list[dict[str, Any]], where: Path) -> None:
+        from diffprobe.probing.trends import draw_trends
+
+        draw_trends(moments, where / f"along-{name}", name)
+
+    def draw_dynamics(where: Path) -> None:
+        from diffprobe.probing.along_figures import draw
+
+        draw(along, where, architecture)
+
+    for name, moments in along.summaries().items():
+        shows = json.dumps(plain(moments))
+        draw = partial(draw_trend, name, moments)
+        draw_once(f"along-{name}", tag(found.differs(name)), folder, shows, draw)
+    behind, record = tag(_along_differs(found)), along.record()
+    write_record(folder / f"dynamics{behind}.json", record)
+    draw_once("dynamics", behind, folder, json.dumps(plain(record)) + architecture, draw_dynamics)
 
 
 def known_probes(config: Config) -> dict[str, ProbeKind]:
@@ -160,7 +242,8 @@ def choose(
         names: Of probes, or "all" for those that apply; by default the usual ones.
 
     Raises:
-        UsageError: If there is no such probe, or one that is named does not apply.
+        UsageError: If there is no such probe, one that is named does not apply, or there is no such
+            region.
     """
     known = known_probes(subject.config)
     if subject.sample is not None:
@@ -181,7 +264,11 @@ def choose(
     if unfit and not everything and names:
         name, why = next(iter(unfit.items()))
         raise UsageError(f"the probe {name} does not apply: {why}")
-    return {name: kind for name, kind in chosen.items() if name not in unfit}, unfit
+    fit = {name: kind for name, kind in chosen.items() if name not in unfit}
+    if any({"probe", "probe.region"} & {*kind.reads} for kind in fit.values()):
+        # Said before the first of them is measured.
+        subject.regions.index(subject.config.probe.region, "probe.region")
+    return fit, unfit
 
 
 def _default_folder(subject: Subject) -> Path:

@@ -43,7 +43,8 @@ def draw_trends(moments: Sequence[Mapping[str, Any]], path: Path, name: str) -> 
         axes = canvas.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         for ax, (title, curves) in zip(axes, panels.items(), strict=True):
             plot_trend(curves, ax).set(ylabel=title)
-            ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+            if len(curves) > 1:
+                ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
         axes[0].set_title(f"{name} along training")
         axes[-1].set_xlabel("training step")
 

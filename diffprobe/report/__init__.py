@@ -1,5 +1,5 @@
-"""The report: pages, tables and figures that say what evaluation and probes found."""
+"""The report: pages, tables and figures that say what training, evaluation and probes found."""
 
-from diffprobe.report.build import Report, report_samples, write_report
+import lazy_loader
 
-__all__ = ["Report", "report_samples", "write_report"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

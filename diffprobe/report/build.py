@@ -8,7 +8,7 @@ samples.png        the first samples with the wrong ones marked; and as .svg
 distribution.png   symbols, pairs and parities beside the language; and as .svg
 """
 
-import base64
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,45 +19,20 @@ from diffprobe import __version__
 from diffprobe.datasets import Stream, SymbolImages
 from diffprobe.evaluation.assessment import Assessment, assess
 from diffprobe.evaluation.memorisation import Memorisation
+from diffprobe.evaluation.validator import Validator
 from diffprobe.evaluation.verdicts import Verdicts
 from diffprobe.foundations.atomic import write_text
 from diffprobe.foundations.records import plain, write_record
 from diffprobe.foundations.tables import Table
+from diffprobe.probing.summaries import other_settings
 from diffprobe.report import distribution_figures, sheet
 from diffprobe.report.export import markdown, write_verdicts
 from diffprobe.report.findings import findings
-from diffprobe.report.page import Figure, Gallery, explorer_data, render
+from diffprobe.report.page import Figure, Gallery, explorer_data, figures_in, render
+from diffprobe.report.story import read_story
+from diffprobe.sampling.samples import Images, as_samples
 
 SCHEMA = "diffprobe-report/2"
-
-DISTRIBUTION = (
-    "How far each symbol's share in each cell is from the language's; how much two cells tell of "
-    "each other; and for two symbols the correlations of all orders."
-)
-
-# Figures of the probes that the page shows, and what they are.
-PROBE_FIGURES = {
-    "dynamics": "Along training: LDR and gamma where the grammar lives, legible and grammatical "
-    "rates of samples. Bars are 95 % intervals.",
-    "ldr": "Local dependency ratio over noise levels, noisy images at the left: the network, the "
-    "exact optimum, and the optimum that ignores the grammar. Below, the network's excess over "
-    "the optimum. Bands are 95 % intervals.",
-    "placement": "How much of the grammar the network uses (gamma: 0 local, 1 optimal), over the "
-    "noise levels where the grammar is worth something (shaded).",
-    "dependence": "Which input cell (column) each output cell (row) listens to, network above "
-    "and Bayes optimum below, at high noise, where the grammar is worth most, and at low noise.",
-    "attribution": "Where one cell's output (outlined) comes from, by several attribution methods, "
-    "network and Bayes optimum.",
-    "attribution-truth": "Which attribution method tells the truth: rank correlation of its map of "
-    "the exact optimum, by cell, with the exact effect of redrawing a cell. Bars are 95 % "
-    "intervals.",
-    "intervention": "What changes in which output region (row) when one region of the input "
-    "(column) is changed: by the Jacobian, by other noise, by another symbol.",
-    "detectors": "Can hallucinated samples be told from valid ones? Area under the ROC curve of "
-    "each score, chance 0.5. Bars are 95 % intervals.",
-    "hidden-states": "What linear probes of the layers know of words they have not seen, at each "
-    "noise level, beside untrained networks (grey), the exact optimum and one half.",
-}
 
 
 @dataclass(frozen=True, repr=False)
@@ -98,32 +73,47 @@ class Report(Table):
 
 
 def report_samples(
-    images: Tensor,
+    images: Images,
     dataset: SymbolImages,
     out: str | Path,
     *,
     title: str = "samples",
     details: dict[str, Any] | None = None,
     probes: Path | None = None,
+    notes: Sequence[str] = (),
+    losses: Path | None = None,
     stream: Stream | None = None,
     seed: int = 0,
+    validator: Validator | Callable[[Any], Any] | str | None = None,
 ) -> Report:
     """Judge samples and write the report.
 
     Args:
-        images: (N, 1, H, W) float in [-1, 1].
+        images: N samples, as `as_samples` takes them.
         dataset: Whose glyphs and grammar to judge by.
         out: Folder to write to.
-        title, details, probes: As for `write_report`.
+        title, details, probes, notes, losses: As for `write_report`.
         stream: A finite training set to compare the samples with.
         seed: Of everything that is drawn to compare with.
+        validator: A checker of your own, to stand beside the grammar; see `evaluation.validator`.
 
     Raises:
-        UsageError: If there are no images, they do not fit the dataset, or are not in [-1, 1].
+        UsageError: If there are no images, or they or the validator do not fit the dataset.
+        ValidatorError: If the validator raises an error.
     """
-    assessment = assess(images, dataset, stream, seed)
+    samples = as_samples(images, dataset.image_shape)
+    if samples.files:
+        details = {**(details or {}), "files": samples.files}
     return write_report(
-        assessment, images, dataset, out, title=title, details=details, probes=probes
+        assess(samples, dataset, stream, seed, validator=validator),
+        samples.images,
+        dataset,
+        out,
+        title=title,
+        details=details,
+        probes=probes,
+        notes=notes,
+        losses=losses,
     )
 
 
@@ -136,6 +126,8 @@ def write_report(
     title: str = "samples",
     details: dict[str, Any] | None = None,
     probes: Path | None = None,
+    notes: Sequence[str] = (),
+    losses: Path | None = None,
 ) -> Report:
     """Write the report on samples that are judged.
 
@@ -148,20 +140,28 @@ def write_report(
         details: More to store and show, such as the resolved sampler.
         probes: The folder of a checkpoint's probes, whose figures the page shows; its explorer
             goes through the folders beside it, too.
+        notes: Sentences about what is reported, to begin the findings with.
+        losses: The figure of the training, as `draw_losses` returns it.
     """
     verdicts, folder, names = assessment.verdicts, Path(out), dataset.glyphs.names
+    story = read_story(probes) if probes is not None else None
     content = plain(
         {
             "schema": SCHEMA,
             "diffprobe": __version__,
             "title": title,
             **assessment.summary(names),
-            "findings": findings(assessment, names),
+            "listening": story.summary() if story is not None else None,
+            "findings": [
+                *notes,
+                *findings(assessment, names),
+                *(story.findings() if story is not None else []),
+            ],
             "details": details or {},
         }
     )
     write_record(folder / "report.json", content, schema=SCHEMA)
-    write_verdicts(folder / "samples.csv", verdicts, names)
+    write_verdicts(folder / "samples.csv", verdicts, names, assessment.checked)
     write_text(folder / "summary.md", markdown(content))
     sheet.draw(folder / "samples", dataset, images, verdicts)
     if assessment.distribution:
@@ -170,22 +170,20 @@ def write_report(
         content,
         Gallery.of(images, verdicts, dataset),
         None if probes is None else explorer_data(probes.parent),
-        _figures(folder, assessment, probes),
+        _figures(folder, assessment, probes, losses),
     )
     write_text(folder / "report.html", page)
     return Report(assessment, content, folder)
 
 
-def _figures(folder: Path, assessment: Assessment, probes: Path | None) -> list[Figure]:
-    shown = {folder / "distribution": DISTRIBUTION} if assessment.distribution else {}
+def _figures(
+    folder: Path, assessment: Assessment, probes: Path | None, losses: Path | None
+) -> list[Figure]:
+    shown = []
+    if assessment.distribution:
+        shown.append(Figure.of(folder / "distribution.svg", "distribution"))
     if probes is not None:
-        shown |= {probes / name: caption for name, caption in PROBE_FIGURES.items()}
-    return [
-        Figure(name=path.name, caption=caption, source=_embed(path.with_suffix(".png")))
-        for path, caption in shown.items()
-        if path.with_suffix(".png").exists()
-    ]
-
-
-def _embed(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+        shown += figures_in(probes, other_settings(probes))
+    if losses is not None:
+        shown.append(Figure.of(losses.with_suffix(".svg"), "losses"))
+    return shown

@@ -17,7 +17,14 @@ def markdown(result: Comparison) -> str:
     for name, rates in result.rates.items():
         cells = " | ".join(rate_cell(rates[rate]) for rate in RATES)
         rows.append(f"| {_escape(name)} | {cells} | {result.chance[name]:.1%} |")
-    rows += ["", "| rate | difference | points [95 % interval] | n | p | corrected p |"]
+    if any(result.differences.values()):
+        rows += _differences(result)
+    notes = [line for note in result.notes for line in ("", _escape(note))]
+    return "\n".join(rows + notes) + "\n"
+
+
+def _differences(result: Comparison) -> list[str]:
+    rows = ["", "| rate | difference | points [95 % interval] | n | p | corrected p |"]
     rows.append("|---|---|---|---|---|---|")
     for rate, pairs in result.differences.items():
         for (first, second), each in pairs.items():
@@ -26,7 +33,7 @@ def markdown(result: Comparison) -> str:
                 f"| {rate} | {_escape(first)} − {_escape(second)} | {_points(each)} | {n} "
                 f"| {each.p:.2g} | {result.corrected[rate][first, second]:.2g} |"
             )
-    return "\n".join(rows) + "\n"
+    return rows
 
 
 def draw(result: Comparison, path: Path) -> None:
@@ -41,9 +48,11 @@ def plot(result: Comparison, ax: Axes) -> Axes:
     for row, (name, rates) in enumerate(result.rates.items()):
         for rate, (color, marker, shift) in styles.items():
             found, hue, y = rates[rate], color or COLORS["grammatical"], row + shift
-            ax.plot([found.low, found.high], [y, y], color=hue, linewidth=1.5)
             if found.value is not None:
+                ax.plot([found.low, found.high], [y, y], color=hue, linewidth=1.5)
                 ax.plot(found.value, y, marker, color=hue, markersize=5)
+            else:
+                ax.text(0, y, "no sample is legible", color="0.3", va="center", fontsize="small")
         ax.plot(result.chance[name], row + 0.12, "|", color="0.3", markersize=12)
     ax.set(
         xlim=(-0.02, 1.02),

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from diffprobe.evaluation.words.distribution import Distribution
 from diffprobe.foundations.errors import UsageError
-from diffprobe.foundations.figures import COLORS, figure
+from diffprobe.foundations.figures import COLORS, ON_MAP, figure
 
 
 def draw(result: Distribution, path: Path, symbols: tuple[str, ...] | None = None) -> None:
@@ -38,7 +38,7 @@ def plot_shares(result: Distribution, ax: Axes, symbols: tuple[str, ...] | None 
     )
     real = ((shares.language < shares.low) | (shares.language > shares.high)).T
     rows, columns = real.nonzero(as_tuple=True)
-    ax.plot(columns, rows, "k.", markersize=4)
+    ax.plot(columns, rows, ".", color=ON_MAP[0], markersize=4)
     ax.set(
         xlabel="cell",
         ylabel="symbol",

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from diffprobe.evaluation.validator import Checked
 from diffprobe.evaluation.verdicts import Verdicts
 from diffprobe.foundations.atomic import write_text
 
@@ -23,10 +24,13 @@ COLUMNS = (
     "unreadable_symbols",
     "kinds",
     "confidence",
+    "validator",
 )
 
 
-def write_verdicts(path: Path, verdicts: Verdicts, names: Sequence[str]) -> None:
+def write_verdicts(
+    path: Path, verdicts: Verdicts, names: Sequence[str], checked: Checked | None = None
+) -> None:
     """Write one line per sample.
 
     Lists within a column are separated by spaces, kinds by "; ". Cells count from 0, row by row.
@@ -35,6 +39,7 @@ def write_verdicts(path: Path, verdicts: Verdicts, names: Sequence[str]) -> None
         path: A CSV file.
         verdicts: Of the samples.
         names: V printable names of the symbols.
+        checked: What a validator found.
     """
     gap = "" if all(len(name) == 1 for name in names) else " "
 
@@ -48,14 +53,15 @@ def write_verdicts(path: Path, verdicts: Verdicts, names: Sequence[str]) -> None
         verdicts.distance.tolist(),
         _places(verdicts.wrong_cells),
         _places(~verdicts.legible_cells),
-        _kinds(verdicts),
+        _kinds(verdicts.violations, len(verdicts.words)),
         verdicts.confidence.tolist(),
+        _kinds(checked.kinds if checked else {}, len(verdicts.words)),
     ]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
     for sample, row in enumerate(zip(*columns, strict=True)):
-        verdict, word, nearest, distance, wrong, unreadable, found, confidence = row
+        verdict, word, nearest, distance, wrong, unreadable, found, confidence, fault = row
         legible = verdict != "illegible"
         writer.writerow(
             (
@@ -69,15 +75,16 @@ def write_verdicts(path: Path, verdicts: Verdicts, names: Sequence[str]) -> None
                 " ".join(names[word[cell]] for cell in unreadable),
                 "; ".join(found),
                 " ".join(f"{c:.3f}" for c in confidence),
+                "; ".join(fault),
             )
         )
     write_text(path, file.getvalue())
 
 
-def _kinds(verdicts: Verdicts) -> list[list[str]]:
-    """The kinds of violations found in each sample."""
-    kinds: list[list[str]] = [[] for _ in range(len(verdicts.words))]
-    for kind, found in verdicts.violations.items():
+def _kinds(violations: Mapping[str, Tensor], n: int) -> list[list[str]]:
+    """The kinds of violations found in each of n samples."""
+    kinds: list[list[str]] = [[] for _ in range(n)]
+    for kind, found in violations.items():
         for sample in found.nonzero()[:, 0].tolist():
             kinds[sample].append(kind)
     return kinds
@@ -104,16 +111,15 @@ def markdown(content: Mapping[str, Any]) -> str:
         *((name, rate) for name, rate in content["verdicts"].items()),
         *((kind, rate) for kind, rate in content["violations"].items() if rate["count"]),
     ]
+    if validator := content["validator"]:
+        found = {"any": validator["any"], **validator["kinds"]}
+        rows += [(f"{validator['name']}: {kind}", rate) for kind, rate in found.items()]
     lines = [
         f"### {_escape(content['title'])}",
         "",
         "| | share | 95 % interval | samples |",
         "|---|---:|---:|---:|",
-        *(
-            f"| {_escape(name)} | {_percent(rate['value'])} | {_interval(rate)} | "
-            f"{rate['count']:,} of {rate['n']:,} |"
-            for name, rate in rows
-        ),
+        *(_row(name, rate) for name, rate in rows),
         "",
         f"Grammatical, corrected for the reader's errors: "
         f"{_percent(grammatical['corrected']['value'])} "
@@ -126,6 +132,34 @@ def markdown(content: Mapping[str, Any]) -> str:
         f"diffprobe {content['diffprobe']}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def checked_markdown(content: Mapping[str, Any]) -> str:
+    """Return the rates and the findings of a validator as Markdown.
+
+    Args:
+        content: What report.json holds.
+    """
+    rates = {"any": content["validator"]["any"], **content["validator"]["kinds"]}
+    lines = [
+        f"### {_escape(content['title'])}",
+        "",
+        f"| {_escape(content['validator']['name'])} | share | 95 % interval | samples |",
+        "|---|---:|---:|---:|",
+        *(_row(kind, rate) for kind, rate in rates.items()),
+        "",
+        *(f"- {_escape(line)}" for line in content["findings"]),
+        "",
+        f"diffprobe {content['diffprobe']}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _row(name: str, rate: Mapping[str, Any]) -> str:
+    return (
+        f"| {_escape(name)} | {_percent(rate['value'])} | {_interval(rate)} | "
+        f"{rate['count']:,} of {rate['n']:,} |"
+    )
 
 
 def _percent(share: float | None) -> str:

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
-from diffprobe.evaluation.assessment import Assessment
+from diffprobe.evaluation.assessment import HARDLY_ANY, Assessment
 
-# The least share of legible samples below which the reader may know the wrong glyphs.
-HARDLY_ANY = 0.02
+NOTHING_READ = (
+    "No sample can be read, so nothing can be said about the grammar: train longer, or see whether "
+    "the samples show this dataset's symbols at all."
+)
 
 
 def headlines(assessment: Assessment) -> list[str]:
@@ -29,9 +31,10 @@ def findings(assessment: Assessment, names: Sequence[str]) -> list[str]:
         names: V printable names of the symbols.
     """
     verdicts, recall = assessment.verdicts, assessment.memorisation
-    lines = _about_reading(assessment)
+    lines = [*assessment.notes, *_about_reading(assessment)]
+    checked = assessment.checked.lines() if assessment.checked is not None else []
     if verdicts.grammatical_rate.value is None:
-        return [*lines, "No sample can be read, so nothing can be said about the grammar."]
+        return [*lines, *checked, NOTHING_READ]
     corrected, chance = assessment.grammatical, verdicts.product_rate
     if verdicts.uniform_rate == 1:
         lines.append("Every word is valid: there is no rule to learn.")
@@ -51,7 +54,7 @@ def findings(assessment: Assessment, names: Sequence[str]) -> list[str]:
             f"Of the valid samples {recall.recalled} are among the {recall.training_words:,} "
             f"training words; exact sampling of the language would give {recall.uniform:.1%}."
         )
-    return lines
+    return [*lines, *checked]
 
 
 def _errs(assessment: Assessment) -> bool:
@@ -60,9 +63,7 @@ def _errs(assessment: Assessment) -> bool:
 
 def _about_reading(assessment: Assessment) -> list[str]:
     verdicts, calibration = assessment.verdicts, assessment.calibration
-    lines = []
-    if infinite := int((~verdicts.finite).sum()):
-        lines.append(f"{infinite:,} samples hold values that are not finite: they are illegible.")
+    lines = verdicts.broken.lines()
     if verdicts.legible_rate.high < HARDLY_ANY:
         lines.append("Hardly a sample can be read: do they show this dataset's symbols?")
     if _errs(assessment):

@@ -2,6 +2,10 @@ from .given import Given as Given
 from .of_checkpoint import sample_checkpoint as sample_checkpoint
 from .of_checkpoint import sampled_before as sampled_before
 from .sampler import sample as sample
+from .samples import Images as Images
 from .samples import Samples as Samples
+from .samples import as_samples as as_samples
 from .samples import load_samples as load_samples
 from .samples import samples_name as samples_name
+from .samples import samples_of as samples_of
+from .samples import step_in_name as step_in_name

@@ -7,7 +7,7 @@ import torch
 
 from diffprobe.config import Config, SamplingConfig
 from diffprobe.foundations.progress import Progress
-from diffprobe.models.checkpoint import load_denoiser
+from diffprobe.models.checkpoint import find_checkpoint, load_denoiser
 from diffprobe.sampling.sampler import sample
 from diffprobe.sampling.samples import Samples, load_samples
 
@@ -27,9 +27,13 @@ def sample_checkpoint(
         image_shape: C, H, W.
         device: Where to work.
         progress: Whether to show it, or what is called as tqdm is.
+
+    Returns:
+        The images; the `sampler` names the `training_step`, too.
     """
     denoiser = load_denoiser(folder, config.weights, device)
-    return sample(denoiser, image_shape, config.sampler, _resolved(config), progress)
+    made = sample(denoiser, image_shape, config.sampler, _resolved(config), progress)
+    return replace(made, sampler={**made.sampler, "training_step": find_checkpoint(folder).step})
 
 
 def sampled_before(path: Path, config: Config) -> Samples | None:

@@ -1,7 +1,7 @@
 """Sampled images, how they were made, and the files they are kept in."""
 
 import json
-import zipfile
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from diffprobe.config import SamplingConfig
+from diffprobe.datasets.image_arrays import as_images, check_shape
+from diffprobe.datasets.image_set import ENDINGS, list_pictures, read_exactly
 from diffprobe.foundations.atomic import atomic_file
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.tables import html_table
@@ -20,16 +23,20 @@ from diffprobe.sampling.samplers import SamplerKind
 
 @dataclass(frozen=True, repr=False)
 class Samples:
-    """Sampled images and how they were made.
+    """Images, sampled by diffprobe or anybody's.
 
     Attributes:
-        images: (N, C, H, W) float32.
+        images: (N, C, H, W) float32, nominally in [-1, 1].
         sampler: The resolved sampler: its settings, class and configuration, steps, seed, batch
-            size, and what was sampled.
+            size, and what was sampled; empty where it is not known.
+        notes: How images that are not our own were read, in sentences.
+        files: The pictures they were read from, one for each image, if they were.
     """
 
     images: Tensor
     sampler: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         n, *shape = self.images.shape
@@ -50,38 +57,103 @@ class Samples:
             )
 
 
-def load_samples(path: str | Path) -> Samples:
-    """Read images from an `.npz`: the array `images`, or the only array in the file.
+# Whatever images are taken from: see `as_samples`.
+Images = Samples | Tensor | ArrayLike | str | Path
 
-    Nothing is unpickled.
+
+def as_samples(images: Images, image_shape: tuple[int, int, int] | None = None) -> Samples:
+    """Return images as samples, whatever holds them.
+
+    Args:
+        images: Samples, which are taken as they are; a path, as `load_samples` takes it; or a
+            tensor or array, as `image_arrays.as_images` reads it.
+        image_shape: C, H, W that they must have; by default what they have.
 
     Raises:
-        UsageError: If the file is missing, damaged, or holds no such array of floats.
+        UsageError: If they cannot be read, or have another shape.
+    """
+    if isinstance(images, str | Path):
+        return load_samples(images, image_shape)
+    if isinstance(images, Samples):
+        if image_shape is not None:
+            check_shape(images.images, image_shape)
+        return images
+    values, notes = as_images(images, image_shape)
+    return Samples(values, {}, notes)
+
+
+def load_samples(path: str | Path, image_shape: tuple[int, int, int] | None = None) -> Samples:
+    """Read images: our samples, anybody's `.npz` or `.npy`, a picture, or a folder of pictures.
+
+    Whether it is an `.npz` or `.npy` is told by its content. Of an `.npz` the array `images` is
+    taken, or the only one. Nothing is unpickled.
+
+    Args:
+        path: A file, or a folder.
+        image_shape: C, H, W that the images must have; by default what they have.
+
+    Raises:
+        UsageError: If it is missing, damaged, or holds no such images.
     """
     path = Path(path)
     if not path.exists():
         raise UsageError(f"no file of samples at {path}")
+    if path.is_dir():
+        pictures = list_pictures(path)
+        if not pictures:
+            raise UsageError(f"{path} holds no pictures ({' '.join(ENDINGS)})")
+        return _pictures(pictures, image_shape)
+    if path.suffix.lower() in ENDINGS:
+        return _pictures([path], image_shape)
+    images, sampler = _read_arrays(path)
+    if sampler and np.issubdtype(images.dtype, np.floating):
+        ours = torch.from_numpy(images).float()
+        if image_shape is not None:
+            check_shape(ours, image_shape, f"{path}: ")
+        return Samples(ours, sampler)
+    values, notes = as_images(images, image_shape, str(path))
+    return Samples(values, {}, notes)
+
+
+def _pictures(paths: list[Path], image_shape: tuple[int, int, int] | None) -> Samples:
+    values, notes = as_images(read_exactly(paths, image_shape))
+    return Samples(values, {}, notes, tuple(path.name for path in paths))
+
+
+def _read_arrays(path: Path) -> tuple[Any, dict[str, Any]]:
+    """The array of images in a file, and the sampler if it is of ours."""
     try:
         # numpy leaves a file that it opened itself open when it turns out to be damaged.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            names = [n for n in archive.files if n != "sampler"]
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            if isinstance(content, np.ndarray):
+                return content, {}
+            names = [n for n in content.files if n != "sampler"]
+            if any(name.endswith("data.pkl") for name in content.files):
+                raise UsageError(
+                    f"{path} is pickled by PyTorch: save the tensor's .numpy() as .npy"
+                )
             if "images" not in names and len(names) != 1:
                 raise UsageError(f"{path} has no array named 'images' (it has {names})")
-            images = archive["images" if "images" in names else names[0]]
-            sampler = json.loads(str(archive["sampler"])) if "sampler" in archive.files else {}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        if isinstance(error, UsageError):
-            raise
-        reason = "it holds pickled objects" if "pickle" in str(error).lower() else str(error)
-        raise UsageError(f"{path} cannot be read as an .npz of images: {reason}") from error
-    if not np.issubdtype(images.dtype, np.floating):
-        raise UsageError(
-            f"{path} holds images of {images.dtype}; they must be floats in [-1, 1] "
-            "(bytes from 0 to 255 are x / 127.5 - 1)"
-        )
-    if images.ndim == 3:
-        images = images[:, None]
-    return Samples(torch.from_numpy(images).float(), sampler)
+            images = content["images" if "images" in names else names[0]]
+            if not isinstance(images, np.ndarray):
+                raise UsageError(f"{path} holds no array of numpy but {names}")
+            return images, _sampler(content)
+    except UsageError:
+        raise
+    # On damage numpy fails in a dozen ways, a SyntaxError among them.
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        if "pickle" in reason.lower():
+            reason = "it holds pickled objects, and nothing is unpickled; save an array of numbers"
+        raise UsageError(f"{path} cannot be read as an .npz or .npy of images: {reason}") from error
+
+
+def _sampler(archive: Any) -> dict[str, Any]:
+    if "sampler" not in archive.files or archive["sampler"].dtype.kind != "U":
+        return {}
+    found = json.loads(str(archive["sampler"]))
+    return found if isinstance(found, dict) else {}
 
 
 def samples_name(
@@ -96,3 +168,22 @@ def samples_prefix(step: int | None, weights: str) -> str:
     """Return how the names of all samples of a checkpoint's weights begin."""
     at = "checkpoint" if step is None else f"step-{step:06d}"
     return f"{at}_{weights}_"
+
+
+def samples_of(run: Path) -> list[Path]:
+    """Return a run's files of samples: by the step in their names, and of one step by age."""
+
+    def order(path: Path) -> tuple[int, float]:
+        return step_in_name(path) or 0, path.stat().st_mtime
+
+    return sorted((run / "samples").glob("[!.]*.npz"), key=order)
+
+
+def step_in_name(path: Path) -> int | None:
+    """Return the training step that a file of samples or a folder is named by, if it is.
+
+    >>> step_in_name(Path("step-1000000_ema_ddim-50_n-8_seed-0.npz"))
+    1000000
+    """
+    match = re.match(r"step-(\d+)", path.name)
+    return int(match[1]) if match else None

@@ -17,6 +17,20 @@ def checkpoint_steps(steps: int, n: int) -> list[int]:
     return sorted({round(first * ratio ** (i / (n - 1))) for i in range(n)})
 
 
+def can_be_extended(config: Config) -> bool:
+    """Whether a finished training may go on: its learning rates do not depend on its end.
+
+    >>> from diffprobe.resolution import resolve
+    >>> can_be_extended(resolve(assignments=["learning_rate.name=constant"]))
+    True
+    >>> can_be_extended(resolve(assignments=["learning_rate.name=cosine"]))
+    False
+    """
+    steps = config.training.steps
+    longer = config.learning_rate.array(2 * steps)[:steps]
+    return bool((config.learning_rate.array(steps) == longer).all())
+
+
 def check_extension(before: Config, now: Config, done: int) -> None:
     """Raise UsageError unless a training of `done` steps can go on with another horizon.
 

@@ -8,8 +8,8 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,14 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from diffprobe.config import Config
 from diffprobe.foundations.devices import device_name, resolve_device
-from diffprobe.foundations.errors import InterruptedRunError, NonFiniteLossError, UsageError
+from diffprobe.foundations.errors import (
+    CheckpointError,
+    InterruptedRunError,
+    NonFiniteLossError,
+    UsageError,
+)
 from diffprobe.foundations.progress import Progress, as_progress
-from diffprobe.foundations.signals import stop_signals
+from diffprobe.foundations.signals import exit_code, stop_signals
 from diffprobe.models.checkpoint import save_checkpoint
 from diffprobe.models.denoiser import noise_scheduler
 from diffprobe.training.batches import Batches
@@ -61,21 +66,26 @@ def train(
 
     Raises:
         UsageError: If the configuration does not fit together, or `out` holds another run.
-        NonFiniteLossError: At the first loss that is not finite; the last checkpoint stays.
+        InUseError: If another process trains in `out`.
+        NonFiniteLossError: At the first loss, or the first weights to be stored, that are not
+            finite; the last checkpoint stays.
         InterruptedRunError: After Ctrl-C or SIGTERM; the same call continues.
     """
     accelerator = _accelerator(device, config.training.mixed_precision)
     trainer = Trainer(config, accelerator)
+    run = RunFolder(Path(out))
     if branch is not None:
-        _check_branch(branch, config, RunFolder(Path(out)))
-    run = RunFolder.open(Path(out), config, accelerator.device, branch)
-    before = run.config()
-    if before.training.steps != config.training.steps:
-        check_extension(before, config, run.steps_done())
-    run.change_horizon(config)
-    if run.checkpoint_path(config.training.steps).exists():
+        _check_branch(branch, config, run)
+    if run.is_finished(config, branch):
         return run
-    trainer.fit(run, as_progress(progress), branch)
+    with run.written() if accelerator.is_main_process else nullcontext():
+        RunFolder.open(run.path, config, accelerator.device, branch)
+        before = run.config()
+        if before.training.steps != config.training.steps:
+            check_extension(before, config, run.steps_done())
+        run.change_horizon(config)
+        if not run.is_finished(config, branch):
+            trainer.fit(run, as_progress(progress), branch)
     return run
 
 
@@ -128,8 +138,8 @@ class Trainer:
     def fit(self, run: RunFolder, progress: Progress, branch: Branch | None = None) -> None:
         """Train from the run's latest state to its last step."""
         settings, state = self.config.training, self.state
-        if run.state_path.exists():
-            state.load(run.state_path)
+        if states := run.states():
+            self._go_on(states)
             self._warn_of_changes(run)
         elif branch is not None:
             state.load(branch.state_path, branch=True)
@@ -139,7 +149,7 @@ class Trainer:
         saved = checkpoint_steps(settings.steps, settings.checkpoints)
         losses: list[Tensor] = []
         started = time.monotonic() - state.seconds
-        with stop_signals() as stopped:
+        with stop_signals() as arrived:
             bar = progress(
                 range(state.step, settings.steps),
                 desc="train",
@@ -154,10 +164,11 @@ class Trainer:
                 logs = state.step % settings.log_every == 0 or last
                 keeps = state.step in settings.keep_states
                 saves = state.step % settings.save_every == 0 or state.step in saved or keeps
-                if not (logs or saves or stopped.is_set()):
+                if not (logs or saves or arrived):
                     continue
                 # Losses stay on the device between these points: reading one waits for the GPU.
                 values = self._collect(losses)
+                self._check_weights()
                 state.seconds = time.monotonic() - started
                 line = self._metrics() if logs else None
                 if line is not None:
@@ -168,18 +179,29 @@ class Trainer:
                     if line is not None:
                         run.append_metrics(line)
                     if state.step in saved:
-                        self._check_weights()
                         self._save_checkpoint(run)
                     if keeps:
                         state.save(run.kept_state_path(state.step))
                     # The state last: from it a training goes on, and nothing before it is redone.
                     state.save(run.state_path)
-                if stopped.is_set() and not last:
+                if arrived and not last:
                     bar.close()
                     raise InterruptedRunError(
                         f"stopped at step {state.step:,} of {settings.steps:,}; "
-                        f"{run.path} is saved, and the same command continues it"
+                        f"{run.path} is saved, and the same command continues it",
+                        exit_code(arrived[0]),
                     )
+
+    def _go_on(self, states: list[Path]) -> None:
+        """Take up the latest of a run's states that is whole."""
+        latest, *earlier = states
+        try:
+            self.state.load(latest)
+        except CheckpointError as error:
+            if not earlier:
+                raise CheckpointError(f"{error}; delete it to train from the start") from error
+            logger.warning("%s; training goes on from %s", error, earlier[0])
+            self._go_on(earlier)
 
     def _step(self, step: int) -> Tensor:
         settings = self.config.training
@@ -236,6 +258,13 @@ class Trainer:
                 found = self.validation.measure(self.averaged)
             line[f"validation_loss_{name}"] = found.loss
             by_level[name] = found.by_level
+        for name, loss in line.items():
+            if not math.isfinite(loss):
+                raise NonFiniteLossError(
+                    f"the {name.replace('_', ' ')} after step {self.state.step:,} is {loss}; "
+                    "training stopped, and the last checkpoint stays. Lower learning_rate.peak",
+                    self.state.step,
+                )
         return {
             **line,
             "validation_loss_by_level": by_level,
@@ -250,7 +279,7 @@ class Trainer:
         yield self.averaged
 
     def _check_weights(self) -> None:
-        if _finite(self.state.network.parameters()):
+        if self.state.all_finite():
             return
         raise NonFiniteLossError(
             f"the weights after step {self.state.step:,} are not finite; training stopped, "
@@ -294,10 +323,6 @@ def _check_branch(branch: Branch, config: Config, run: RunFolder) -> None:
     # Once it has a state of its own, a branch goes on without the other run.
     if not run.state_path.exists():
         branch.state_path  # noqa: B018
-
-
-def _finite(weights: Iterable[Tensor]) -> bool:
-    return all(bool(w.isfinite().all()) for w in weights)
 
 
 def _accelerator(device: str, mixed_precision: str) -> Accelerator:

@@ -4,32 +4,37 @@ config.json     the resolved configuration, with versions, device, threads and s
 metrics.jsonl   one line per log step
 losses.f32      the loss of every step, float32, little-endian, one after another
 checkpoints/    step-000016/ … at log-spaced steps: every set of weights as a diffusers folder
-state/          what a training needs to go on: weights, averages, the optimizer's moments
-states/         step-000800/ …: the same at the steps of training.keep_states
-samples/ probes/ report/   what the other commands add
+state.safetensors   what a training needs to go on: weights, averages, the optimizer's moments
+states/         step-000800.safetensors …: the same at the steps of training.keep_states
+lock            held by the training that writes here, and says who that is
+samples/ probes/ report/ loss.png   what the other commands add
 """
 
-import importlib.metadata
 import json
-import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 
-from diffprobe import __version__
-from diffprobe.config import HORIZON, TRAINED, Config, from_settings
-from diffprobe.foundations.atomic import atomic_file, remove_partials, write_text
-from diffprobe.foundations.devices import device_name
+from diffprobe.config import Config, from_settings
+from diffprobe.foundations.atomic import PARTIAL, append, atomic_file, remove_partials, write_text
 from diffprobe.foundations.errors import CheckpointError, UsageError
+from diffprobe.foundations.lock import one_writer
 from diffprobe.foundations.settings import differences, to_settings
 from diffprobe.foundations.tables import SHOWN, Table, html_table
+from diffprobe.training import losses, metrics
+from diffprobe.training.description import description, identity
 
-LOSS = np.dtype("<f4")  # how a step's loss is stored
+if TYPE_CHECKING:
+    import torch
+
+LOCK = "lock"
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Branch:
 
     @property
     def state_path(self) -> Path:
-        """The folder of the state to start from.
+        """The file of the state to start from.
 
         Raises:
             CheckpointError: If there is none.
@@ -90,7 +95,7 @@ class RunFolder(Table):
 
     @classmethod
     def open(
-        cls, path: Path, config: Config, device: torch.device, branch: Branch | None = None
+        cls, path: Path, config: Config, device: "torch.device", branch: Branch | None = None
     ) -> "RunFolder":
         """Create the folder, or return to one that trains the same.
 
@@ -102,8 +107,8 @@ class RunFolder(Table):
             UsageError: If it holds something else, or another training.
         """
         run = cls(path)
-        if (path / "config.json").exists():
-            changed = differences(_identity(config, branch), _identity(*run._trained()))
+        if run.is_described:
+            changed = differences(identity(config, branch), identity(*run._trained()))
             if changed:
                 more = f"; and {len(changed) - 4} more" if len(changed) > 4 else ""
                 raise UsageError(
@@ -111,12 +116,47 @@ class RunFolder(Table):
                     f"({'; '.join(changed[:4])}{more}); "
                     "choose another folder with --out, or delete it"
                 )
-        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UsageError(f"{path} exists and is not a run folder; choose another with --out")
         else:
-            run._describe(_description(config, device, branch))
+            run._check_place()
+            run._describe(description(config, device, branch))
         remove_partials(path)
         return run
+
+    @property
+    def is_described(self) -> bool:
+        """Whether there is a config.json, as in every run folder."""
+        return (self.path / "config.json").exists()
+
+    @contextmanager
+    def written(self) -> Iterator[None]:
+        """Be the one process that writes here.
+
+        Raises:
+            InUseError: If another one is.
+            UsageError: If this is a folder of something else.
+        """
+        if not self.is_described:
+            self._check_place()
+        self.path.mkdir(parents=True, exist_ok=True)
+        with one_writer(self.path / LOCK, str(self.path)):
+            yield
+
+    def is_finished(self, config: Config, branch: Branch | None = None) -> bool:
+        """Whether just this training, as far as it is to go, is done."""
+        if not self.is_described or not self.checkpoint_path(config.training.steps).exists():
+            return False
+        was, origin = self._trained()
+        same = not differences(identity(config, branch), identity(was, origin))
+        return same and was.training == config.training
+
+    def _check_place(self) -> None:
+        ours = (LOCK, PARTIAL)  # of a training that has not got as far as its config.json
+        if self.path.is_dir():
+            if all(inside.name.startswith(ours) for inside in self.path.iterdir()):
+                return
+        elif not self.path.exists():
+            return
+        raise UsageError(f"{self.path} exists and is not a run folder; choose another with --out")
 
     def change_horizon(self, config: Config) -> None:
         """Write down how far training goes now."""
@@ -161,49 +201,32 @@ class RunFolder(Table):
         return self.path / "metrics.jsonl"
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the metrics, one dict per log step."""
-        if not self.metrics_path.exists():
-            return []
-        lines = []
-        for line in self.metrics_path.read_text("utf-8").splitlines():
-            try:
-                lines.append(json.loads(line))
-            except json.JSONDecodeError:
-                break  # a line cut short by a kill; training rewrites it on resume
-        return lines
+        """Return the metrics, one dict per log step; a damaged line is left out with a warning."""
+        return metrics.read(self.metrics_path)
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add one line of metrics."""
-        with self.metrics_path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append(self.metrics_path, metrics.encode(line))
 
     def forget_after(self, step: int) -> None:
         """Drop the metrics and losses of steps that will be trained again."""
-        kept = [m for m in self.metrics() if m["step"] <= step]
-        write_text(self.metrics_path, "".join(json.dumps(m) + "\n" for m in kept))
-        losses = np.full(max(0, step - self._first_step()), np.nan, LOSS)
-        # After a crash of the machine some may never have reached the disk.
-        there = self.losses()[: len(losses)]
-        losses[: len(there)] = there
-        with atomic_file(self.losses_path) as partial:
-            partial.write_bytes(losses.tobytes())
+        kept = b"".join(metrics.encode(m) for m in self.metrics() if m["step"] <= step)
+        with atomic_file(self.metrics_path) as partial:
+            partial.write_bytes(kept)
+        losses.cut(self.losses_path, max(0, step - self.first_step()))
 
     @property
     def losses_path(self) -> Path:
         """The file of the loss of every step."""
         return self.path / "losses.f32"
 
-    def append_losses(self, losses: Sequence[float]) -> None:
+    def append_losses(self, values: Sequence[float]) -> None:
         """Add the losses of the steps that were done since the last call."""
-        with self.losses_path.open("ab") as file:
-            file.write(np.array(losses, LOSS).tobytes())
+        append(self.losses_path, losses.encode(values))
 
     def losses(self) -> NDArray[np.float32]:
         """Return the loss of every step, of a branch from the step on at which it began."""
-        if not self.losses_path.exists():
-            return np.zeros(0, LOSS)
-        content = self.losses_path.read_bytes()
-        return np.frombuffer(content[: len(content) // LOSS.itemsize * LOSS.itemsize], LOSS)
+        return losses.read(self.losses_path)
 
     def checkpoint_path(self, step: int) -> Path:
         """Return the folder of the checkpoint at `step`."""
@@ -211,23 +234,31 @@ class RunFolder(Table):
 
     @property
     def state_path(self) -> Path:
-        """The folder of the latest state."""
-        return self.path / "state"
+        """The file of the latest state."""
+        return self.path / "state.safetensors"
 
     def kept_state_path(self, step: int) -> Path:
-        """Return the folder of a state that is kept."""
-        return self.path / "states" / f"step-{step:06d}"
+        """Return the file of a state that is kept."""
+        return self.path / "states" / f"step-{step:06d}.safetensors"
 
     def kept_steps(self) -> dict[int, Path]:
-        """Return the folder of the state at each step that has one, the latest included."""
-        kept = {
-            int(name): path
-            for path in (self.path / "states").glob("step-*")
-            if (name := path.name.removeprefix("step-")).isdecimal()
-        }
+        """Return the file of the state at each step that has one, the latest included."""
+        kept = self._kept()
         if (step := self.steps_done()) and step not in kept:
             kept[step] = self.state_path
         return kept
+
+    def states(self) -> list[Path]:
+        """Return the files of all states, the latest first."""
+        kept = [path for _, path in sorted(self._kept().items(), reverse=True)]
+        return [path for path in (self.state_path, *kept) if path.exists()]
+
+    def _kept(self) -> dict[int, Path]:
+        return {
+            int(name): path
+            for path in (self.path / "states").glob("step-*.safetensors")
+            if (name := path.stem.removeprefix("step-")).isdecimal()
+        }
 
     def steps_done(self) -> int:
         """Return the step of the latest state; 0 where there is none.
@@ -235,19 +266,45 @@ class RunFolder(Table):
         Raises:
             CheckpointError: If it is damaged.
         """
-        path = self.state_path / "state.json"
-        if not path.exists():
+        if not self.state_path.exists():
             return 0
         try:
-            return int(json.loads(path.read_text("utf-8"))["step"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            with safe_open(self.state_path, "np") as opened:  # read without torch
+                return int(json.loads(opened.metadata()["state"])["step"])
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise CheckpointError(
-                f"{path} is damaged: {error}; delete {self.state_path} to train from the start"
+                f"the state in {self.state_path} is damaged ({error}); "
+                "delete it to train from the start"
             ) from error
 
-    def _first_step(self) -> int:
+    def steps_known(self) -> int:
+        """Return how many steps are done, by the state or else by the checkpoints."""
+        try:
+            done = self.steps_done()
+        except CheckpointError:
+            done = 0
+        return max([done, *self.checkpoint_steps()])
+
+    def checkpoint_steps(self) -> list[int]:
+        """Return the steps of the checkpoints, in order."""
+        names = (path.name for path in (self.path / "checkpoints").glob("step-*"))
+        return sorted(int(s) for name in names if (s := name.removeprefix("step-")).isdecimal())
+
+    def last_written(self) -> datetime | None:
+        """Return when training last wrote, in local time; None before its first line."""
+        if not self.metrics_path.exists():
+            return None
+        return datetime.fromtimestamp(self.metrics_path.stat().st_mtime)
+
+    def first_step(self) -> int:
+        """Return the step at which training began: 0, or that of a branch."""
         origin = self.description().get("branch")
         return int(origin["step"]) if origin else 0
+
+
+def validation_loss_of(weights: str) -> str:
+    """Return the name in the metrics of the validation loss of a set of weights."""
+    return "validation_loss" if weights == "raw" else f"validation_loss_{weights}"
 
 
 def run_of_checkpoint(path: Path) -> RunFolder | None:
@@ -257,34 +314,3 @@ def run_of_checkpoint(path: Path) -> RunFolder | None:
         if (folder / "config.json").exists() and (folder / "checkpoints").is_dir():
             return RunFolder(folder)
     return None
-
-
-def _identity(config: Config, branch: Branch | None) -> dict[str, Any]:
-    """What tells one training from another: whatever changes a step."""
-    settings = {key: value for key, value in to_settings(config).items() if key in TRAINED}
-    training = {k: v for k, v in settings["training"].items() if k not in HORIZON}
-    return {
-        **settings,
-        "training": training,
-        "branch": _origin(branch) if branch else {"run": None, "step": 0},
-    }
-
-
-def _origin(branch: Branch) -> dict[str, Any]:
-    return {"run": str(branch.run), "step": branch.step}
-
-
-def _description(config: Config, device: torch.device, branch: Branch | None) -> dict[str, Any]:
-    libraries = ("torch", "diffusers", "accelerate", "numpy")
-    return {
-        "config": to_settings(config),
-        "branch": _origin(branch) if branch else None,
-        "versions": {
-            "diffprobe": __version__,
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in libraries},
-        },
-        "device": device_name(device),
-        "threads": torch.get_num_threads(),
-        "seed": config.training.seed,
-    }

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from diffprobe.foundations.errors import UsageError, unknown_name
-from diffprobe.foundations.figures import COLORS, LABELS, color_of, figure
+from diffprobe.foundations.figures import COLORS, LABELS, ON_MAP, at_level, color_of, figure
 from diffprobe.foundations.intervals import Interval, stacked
 from diffprobe.probes.attribution.judging import Measured
 from diffprobe.probes.attribution.maps import Attribution, agreement_between
@@ -91,7 +91,7 @@ def plot(
     picture = result.maps[result.methods.index(method), index].sum(0)
     _show(ax, picture, limit or _limit(picture), *_SCALES.get(method, _SIGNED))
     _outline(ax, result.mask)
-    ax.set_title(f"{TITLES[method]}, log-SNR {result.log_snr:.1f}")
+    ax.set_title(f"{TITLES[method]}, {at_level(result.log_snr)}")
     return ax
 
 
@@ -153,7 +153,7 @@ def draw_maps(
                         ax.set_ylabel(label)
         canvas.supxlabel(
             f"F: {first.settings['output']} of x0_hat over {first.cells[first.region]} (green), "
-            f"log-SNR {first.log_snr:.1f}; maps in F per pixel, saliency in F per unit of x_t",
+            f"{at_level(first.log_snr)}; maps in F per pixel, saliency in F per unit of x_t",
             fontsize=7,
         )
 
@@ -212,7 +212,7 @@ def draw_agreement(
                 color=colors[0],
             )
             axes[1].axvline(
-                first.chance, color="0.6", ls=":", label="maps that agree about the region alone"
+                first.chance, color="0.6", ls="--", label="maps that agree about the region alone"
             )
             axes[1].set(xlim=(-1, 1), xlabel=f"rank correlation with {labels[-1]}")
         below.legend(loc="outside lower center", ncols=2)
@@ -229,7 +229,7 @@ def draw_truth(truth: Truth, result: Attribution, path: Path) -> None:
         axes[1].set(title="with the own cell")
         canvas.supxlabel(
             f"rank correlation of |map| by cell with the exact effect of redrawing a cell on "
-            f"{result.cells[truth.region]} (Bayes, log-SNR {result.log_snr:.1f})",
+            f"{result.cells[truth.region]} (Bayes, {at_level(result.log_snr)})",
             fontsize=8,
         )
 
@@ -262,7 +262,7 @@ def plot_agreement(result: Attribution, ax: Axes) -> Axes:
     titles = [TITLES[m] for m in result.methods]
     ax.imshow(values.numpy(), cmap="RdBu_r", vmin=-1, vmax=1)
     for (row, column), value in np.ndenumerate(values.numpy()):
-        ink = "white" if abs(value) > 0.7 else "black"
+        ink = ON_MAP[int(abs(value) > 0.7)]
         ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=6)
     ticks = range(len(titles))
     ax.set(xticks=ticks, yticks=ticks, yticklabels=titles)

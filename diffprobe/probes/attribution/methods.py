@@ -24,21 +24,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
+import lazy_loader
 import torch
-from captum.attr import (
-    FeatureAblation,
-    InputXGradient,
-    IntegratedGradients,
-    Occlusion,
-    Saliency,
-    ShapleyValueSampling,
-)
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from diffprobe.config import ProbeConfig
 from diffprobe.foundations.seeding import generator
 from diffprobe.probes.attribution import AttributionConfig
+
+# It brings all of matplotlib: a second that maps which were kept need not wait for.
+captum = lazy_loader.load("captum")
 
 # Maps (N, C, H, W); their sums minus F(x) - F(b), (N,), NaN for a method that is not complete; and
 # (N, K) the standard error of the sum over each of K cells, from random orders.
@@ -103,16 +99,20 @@ class Question:
 
 
 def _saliency(q: Question) -> Answer:
-    return q.answer(Saliency(q.output).attribute(_leaf(q.x), additional_forward_args=q.weights))
+    return q.answer(
+        captum.attr.Saliency(q.output).attribute(_leaf(q.x), additional_forward_args=q.weights)
+    )
 
 
 def _input_x_gradient(q: Question) -> Answer:
-    maps = InputXGradient(q.output).attribute(_leaf(q.x), additional_forward_args=q.weights)
+    maps = captum.attr.InputXGradient(q.output).attribute(
+        _leaf(q.x), additional_forward_args=q.weights
+    )
     return q.answer(maps)
 
 
 def _integrated_gradients(q: Question, baseline: str) -> Answer:
-    maps, delta = IntegratedGradients(q.output).attribute(
+    maps, delta = captum.attr.IntegratedGradients(q.output).attribute(
         q.x,
         baselines=q.baselines[baseline],
         additional_forward_args=q.weights,
@@ -126,7 +126,7 @@ def _integrated_gradients(q: Question, baseline: str) -> Answer:
 def _occlusion(q: Question) -> Answer:
     if q.window is None:
         return _ablate(q, "zeros")
-    maps = Occlusion(q.output).attribute(
+    maps = captum.attr.Occlusion(q.output).attribute(
         q.x,
         sliding_window_shapes=q.window,
         strides=q.window,
@@ -138,7 +138,7 @@ def _occlusion(q: Question) -> Answer:
 
 
 def _ablate(q: Question, baseline: str | None = None) -> Answer:
-    maps = FeatureAblation(q.output).attribute(
+    maps = captum.attr.FeatureAblation(q.output).attribute(
         q.x,
         baselines=q.baselines[baseline or q.settings.baseline],
         feature_mask=q.owner,
@@ -155,7 +155,7 @@ def _shapley(q: Question, baseline: str | None = None) -> Answer:
     def orders(cells: int, n: int) -> Iterator[list[int]]:
         return (torch.randperm(cells, generator=random).tolist() for _ in range(n))
 
-    sampling = ShapleyValueSampling(q.output)
+    sampling = captum.attr.ShapleyValueSampling(q.output)
     # captum draws orders from the global generator, which would tie them to what ran before.
     sampling.permutation_generator = orders
     cells = one_hot(q.owner.flatten()).float()

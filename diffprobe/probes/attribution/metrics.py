@@ -17,11 +17,10 @@ import math
 from dataclasses import replace
 
 import torch
-from captum.metrics import infidelity, sensitivity_max
 from torch import Tensor
 
 from diffprobe.foundations.seeding import generator
-from diffprobe.probes.attribution.methods import METHODS, Question, baseline_of
+from diffprobe.probes.attribution.methods import METHODS, Question, baseline_of, captum
 
 SETS = 16  # of cells, for each image
 STEPS = 2  # away from each image: one costs as much as the map
@@ -64,7 +63,7 @@ def _infidelities(q: Question, method: str, maps: Tensor, first: int) -> Tensor:
 
     with torch.no_grad():
         found = [
-            infidelity(
+            captum.metrics.infidelity(
                 q.output,
                 replaced,
                 q.x,
@@ -89,7 +88,7 @@ def _sensitivity(q: Question, method: str, maps: Tensor, first: int) -> Tensor:
         with torch.enable_grad():
             return (METHODS[method](replace(repeated, x=inputs))[0].to(inputs),)
 
-    found: Tensor = sensitivity_max(
+    found: Tensor = captum.metrics.sensitivity_max(
         explain,
         q.x,
         perturb_func=lambda x: x + away,

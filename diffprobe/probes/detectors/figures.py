@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 def draw(results: Mapping[str, Detectors], subject: "Subject", folder: Path) -> None:
     """Store the forest of AUROCs, and the scores of trajectory variance beside the best detector.
 
-    The best is chosen among those that do not know the grammar.
+    Nothing where no AUROC is defined. The best is chosen among those that do not know the grammar.
     """
     network = results["network"]
+    if all(area.value is None for area in network.auroc.values()):
+        return  # all samples are valid, or none is
     with figure(folder / "detectors", 7.5, 3.2) as canvas:
         ax = canvas.subplots()
         plot(network, ax, results.get("product"), color_of(subject.architecture))
@@ -32,8 +34,7 @@ def draw(results: Mapping[str, Detectors], subject: "Subject", folder: Path) -> 
             plot_scores(network, name, ax)
             value = network.auroc[name].value
             ax.set_title("AUROC undefined" if value is None else f"AUROC {value:.3f}")
-            if ax.lines:
-                ax.legend()
+            ax.legend()
 
 
 def plot(

@@ -178,7 +178,7 @@ def measure(
         window=settings.window,
         living=(int(living.min()), int(living.max())),
     )
-    images = sample(denoiser, dataset.image_shape, sampler, sampling, progress, path).images
+    made = sample(denoiser, dataset.image_shape, sampler, sampling, progress, path)
     path.check()
     visited = path.batches[0].t
     x_t = torch.cat([batch.x_t for batch in path.batches])
@@ -192,14 +192,14 @@ def measure(
         ),
         "symbol entropy": torch.cat([b.entropy.mean for b in path.batches]),
         "re-noising": changed_by_renoising(
-            denoiser, dataset, images, t, settings.renoisings, common
+            denoiser, dataset, made.images, t, settings.renoisings, common
         ),
         "distance to product": -torch.cat([b.to_product.mean for b in path.batches]),
         "distance to Bayes": torch.cat([b.to_bayes.mean for b in path.batches]),
         "odds under the grammar": log_odds_of_invalid(denoiser, dataset, x_t, visited),
     }
     scores = {name: score.double().cpu() for name, score in found.items()}
-    verdicts = judge(dataset, images)
+    verdicts = judge(dataset, made)
     legible, invalid = verdicts.legible, ~verdicts.grammatical
     return Detectors(
         scores=scores,

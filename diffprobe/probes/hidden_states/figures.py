@@ -21,10 +21,13 @@ from diffprobe.probes.hidden_states.answering import (
 
 
 def draw(results: Mapping[str, HiddenStates], folder: Path) -> None:
-    """Draw the accuracies of both questions side by side."""
-    with figure(folder / "hidden-states", 7.5, 4.2) as canvas:
-        panels = canvas.subplots(1, len(results), sharey=True, squeeze=False)[0]
-        for ax, result in zip(panels, results.values(), strict=True):
+    """Draw the accuracies of the questions that can be asked side by side."""
+    asked = [result for result in results.values() if not result.lacking]
+    if not asked:
+        return
+    with figure(folder / "hidden-states", 3.0 + 2.25 * len(asked), 4.2) as canvas:
+        panels = canvas.subplots(1, len(asked), sharey=True, squeeze=False)[0]
+        for ax, result in zip(panels, asked, strict=True):
             plot(result, ax)
             ax.label_outer()
         handles, labels = panels[0].get_legend_handles_labels()
@@ -52,7 +55,7 @@ def plot(result: HiddenStates, ax: Axes) -> Axes:
         elif name == OUTPUT:
             style = {"color": COLORS["invalid"], "ls": "--", "label": "output x0_hat"}
         else:
-            style = {"color": shades(0.95 * (row - 1) / max(depths - 1, 1)), "label": name}
+            style = {"color": shades(0.2 + 0.75 * (row - 1) / max(depths - 1, 1)), "label": name}
         # Beside each other, so that intervals can be told apart.
         beside = places + 0.4 * (row / (len(result.layers) - 1) - 0.5)
         _points(ax, beside, result.accuracy[row], lw=1.2, **style)
@@ -67,7 +70,7 @@ def plot(result: HiddenStates, ax: Axes) -> Axes:
         _points(ax, place, result.shared[None], **marks | {"marker": "s"}, label="words seen")
         _points(ax, place, result.control[None], **marks | {"marker": "D"}, label="random labels")
     ax.axhline(CHANCE, color="0.3", ls=":", lw=1, label="one half")
-    ax.set_xticks(places.tolist(), [f"{s:.1f}" for s in result.log_snr.tolist()])
+    ax.set_xticks(places.tolist(), [f"{s:.1f}".replace("-", "−") for s in result.log_snr.tolist()])
     ax.set(
         xlabel="log-SNR (nats)",
         ylabel="accuracy on unseen words",

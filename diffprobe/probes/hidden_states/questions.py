@@ -141,7 +141,7 @@ def measure_samples(
             paths[int(level)][batch] = x_t
 
     made = sample(denoiser, dataset.image_shape, sampler, sampling, progress, watch)
-    verdicts = judge(dataset, made.images)
+    verdicts = judge(dataset, made)
     chosen = _in_turn(verdicts.grammatical, verdicts.legible & ~verdicts.grammatical)
     inputs = {
         t: torch.cat(list(path.values()))[chosen.to(denoiser.device)] for t, path in paths.items()

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.patches import Rectangle
 
-from diffprobe.foundations.figures import LABELS, figure
+from diffprobe.foundations.figures import LABELS, at_level, figure
 from diffprobe.probes.sensitivity.maps import Sensitivity, beside_the_optimum
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def plot(result: Sensitivity, ax: Axes, *, largest: float | None = None) -> Axes
             )
         )
     ax.spines[:].set_visible(False)
-    ax.set(xticks=[], yticks=[], title=f"region {result.region}, log-SNR {result.log_snr:.1f}")
+    ax.set(xticks=[], yticks=[], title=f"region {result.region}, {at_level(result.log_snr)}")
     return ax
 
 

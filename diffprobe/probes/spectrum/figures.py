@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from matplotlib.axes import Axes
 
-from diffprobe.foundations.figures import LABELS, color_of, figure
+from diffprobe.foundations.figures import LABELS, at_level, color_of, figure
+from diffprobe.foundations.marks import mark_coincident
 from diffprobe.probes.spectrum.singular_values import Spectrum
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def draw(results: Mapping[str, Spectrum], subject: "Subject", folder: Path) -> N
                 label=LABELS.get(name, subject.architecture),
                 color=color_of(subject.architecture if name == "network" else name),
             )
+        mark_coincident(ax)
         ax.legend()
     _draw_vectors(results, subject, folder)
 
@@ -40,9 +42,9 @@ def plot(result: Spectrum, ax: Axes, label: str = "network", **style: Any) -> Ax
     ax.set(
         xlabel="rank",
         ylabel="singular value of ∂x0_hat/∂x_t",
-        ylim=(0, None),
-        title=f"log-SNR {result.log_snr:.1f}",
+        title=at_level(result.log_snr),
     )
+    ax.set_ylim(bottom=0, auto=True)  # else the next denoiser's values are cut off
     return ax
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from matplotlib.axes import Axes
 
-from diffprobe.foundations.figures import COLORS, figure
+from diffprobe.foundations.figures import COLORS, at_level, figure
 from diffprobe.probes.two_layer.losses import TwoLayer
 
 
@@ -55,9 +55,9 @@ def plot(result: TwoLayer, ax: Axes, level: int = 0) -> Axes:
         xscale="log",
         xlabel="training step",
         ylabel="population loss per pixel",
-        title=f"log-SNR {result.log_snr[level]:.1f}",
+        title=at_level(result.log_snr[level]),
     )
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(bottom=0, auto=True)  # else the next panel's losses are cut off
     return ax
 
 

@@ -211,6 +211,36 @@
     return parts;
   }
 
+  // Where curves stop, the widest range of levels at which no output depends on anything, and why.
+  function gap(top, bottom) {
+    const silent = data.log_snr.map((_, i) => !MATRICES.every((name) => moment(name).ldr[i].value !== null));
+    const start = silent.lastIndexOf(false) + 1;
+    if (start === 0 || start === silent.length) return [];
+    const left = across((data.log_snr[start - 1] + data.log_snr[start]) / 2);
+    const right = FRAME.width - FRAME.right;
+    const who = PANELS.includes("bayes") && moment("bayes").ldr.at(-1).value === null ? "the optimum" : "an output";
+    const text = draw("text", { "text-anchor": "middle", transform: `translate(${(left + right) / 2} ${(top + bottom) / 2}) rotate(-90)` }, `${who} depends on nothing here`);
+    return [draw("rect", { class: "gap", x: left, width: right - left, y: top, height: bottom - top }), text];
+  }
+
+  // Lines that lie on each other look like one: the legend says which.
+  function companion(name) {
+    const close = (other) => data.log_snr.every((_, i) => {
+      const [a, b] = [name, other].map((who) => moment(who).ldr[i].value);
+      return a === null || b === null || Math.abs(a - b) < 0.01;
+    });
+    return MATRICES.slice(0, MATRICES.indexOf(name)).find(close);
+  }
+
+  function showLines() {
+    const line = (name, text) => make("li", {}, make("i", { class: `line ${name}` }), text);
+    const named = MATRICES.map((name) => {
+      const other = companion(name);
+      return line(name, data.label[name] + (other ? ` (= ${data.label[other]})` : ""));
+    });
+    find("lines").replaceChildren(...named, line("nolocality", "no locality"));
+  }
+
   function curve() {
     const svg = find("curve");
     const withExcess = data.excess[state.step].some((e) => e && e.value !== null);
@@ -229,7 +259,8 @@
     const parts = axes(bottom, top - 8, y, [0, 0.5, 1], "LDR");
     parts.push(draw("line", { class: "nolocality", x1: FRAME.left, x2: FRAME.width - FRAME.right, y1: y(data.no_locality), y2: y(data.no_locality) }));
     for (const name of [...MATRICES].reverse()) {
-      parts.push(draw("path", { class: `band ${name}`, d: band(points(name), y) }), draw("path", { class: `line ${name}`, d: path(points(name), y) }));
+      const under = companion(name) ? " under" : "";
+      parts.push(draw("path", { class: `band ${name}`, d: band(points(name), y) }), draw("path", { class: `line ${name}${under}`, d: path(points(name), y) }));
     }
     if (withExcess) {
       const gap = data.log_snr.map((x, i) => point(x, data.excess[state.step][i]));
@@ -241,6 +272,7 @@
       parts.push(draw("text", { x: across(x), y: end + 16, "text-anchor": "middle" }, fixed(x, 0)));
     }
     parts.push(draw("text", { x: (FRAME.left + FRAME.width - FRAME.right) / 2, y: end + 33, "text-anchor": "middle" }, "log-SNR (nats)"));
+    parts.push(...gap(top, end));
     const now = across(data.log_snr[state.level]);
     parts.push(draw("line", { class: "now", x1: now, x2: now, y1: top - 4, y2: end }));
     for (const name of PANELS) {
@@ -271,11 +303,8 @@
 
   find("explorer").style.setProperty("--hue", `var(--${data.architecture})`);
 
-  const line = (name, text) => make("li", {}, make("i", { class: `line ${name}` }), text);
-  find("lines").append(...MATRICES.map((name) => line(name, data.label[name])), line("nolocality", "no locality"));
-
   let speech = null;
-  const refresh = [...PANELS.map(panel), numbers, curve, showLevel, showStep];
+  const refresh = [...PANELS.map(panel), numbers, curve, showLines, showLevel, showStep];
   const paint = example();
   if (paint) refresh.push(paint);
 

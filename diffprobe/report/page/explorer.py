@@ -37,9 +37,9 @@ def explorer_data(probes: Path) -> dict[str, Any] | None:
         None where the probe of locality has not been run, or was by an older version, or where its
         regions are no boxes.
     """
-    files = sorted(probes.glob("step-*/locality.json"))
+    files = _by_step(probes)
     found = {_step(file): each for file in files if (each := _read(file)) is not None}
-    # The summary is that of the last call, whose probes may have been others.
+    # The summary tells no more of what was measured of another network.
     told = {
         step: each
         for file in files
@@ -94,6 +94,12 @@ def explorer_data(probes: Path) -> dict[str, Any] | None:
             for step in steps
         ],
     }
+
+
+def _by_step(probes: Path) -> list[Path]:
+    """The records of locality in order of their step as a number."""
+    found = probes.glob("step-*/locality.json")
+    return sorted((f for f in found if f.parent.name[5:].isdecimal()), key=_step)
 
 
 def _read(file: Path) -> dict[str, Any] | None:

@@ -164,6 +164,7 @@
     return make("fieldset", {}, make("legend", {}, legend), chips);
   }
 
+  const marking = make("input", { type: "checkbox", name: "marks", checked: true });
   const tally = (like) => everything.filter(like).length;
   const select = make("select", { name: "order" }, ...Object.keys(ORDERS).map((o) => make("option", {}, o)));
   const kinds = data.kinds
@@ -174,7 +175,12 @@
     choices("verdict", "Verdict", [["", "all", everything.length], ...data.verdicts.map((v) => [v, TITLES[v], tally((i) => verdict(i) === v)])]),
     ...(kinds.length ? [choices("kind", "Violation", [["", "any or none", everything.length], ...kinds])] : []),
     make("label", { class: "order" }, "Order ", select),
+    make("label", { class: "order" }, "Marks", make("span", {}, marking, "shown; point at a sample, or tap it, to see beneath them")),
   );
+  marking.addEventListener("change", (event) => {
+    event.stopPropagation(); // the same samples, differently shown
+    find("samples").classList.toggle("unmarked", !marking.checked);
+  });
   find("filters").addEventListener("change", () => {
     chosen = { ...chosen, ...Object.fromEntries(new FormData(find("filters"))) };
     show();

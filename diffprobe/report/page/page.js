@@ -45,3 +45,30 @@ function rove(group, items, next, choose) {
     choose(to);
   });
 }
+
+// Explanations open by pointer and by focus of themselves; by touch, and closed by Escape, here.
+document.addEventListener("click", (event) => {
+  const chosen = event.target.closest(".term");
+  for (const term of document.querySelectorAll(".term")) {
+    term.classList.toggle("open", term === chosen && !term.classList.contains("open"));
+    term.classList.remove("closed");
+  }
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const term of document.querySelectorAll(".term:hover, .term:focus-within, .term.open")) {
+    term.classList.remove("open");
+    term.classList.add("closed");
+  }
+});
+document.addEventListener("focusin", (event) => event.target.closest(".term")?.classList.remove("closed"));
+
+// What is wider than its place says so, and can be reached by keys.
+for (const box of document.querySelectorAll(".scroll")) {
+  new ResizeObserver(() => {
+    const wide = box.scrollWidth > box.clientWidth;
+    box.parentElement.classList.toggle("sideways", wide);
+    if (wide) fill(box, { tabindex: 0, role: "group", "aria-label": "Figure, to be moved sideways" }, []);
+    else for (const name of ["tabindex", "role", "aria-label"]) box.removeAttribute(name);
+  }).observe(box);
+}

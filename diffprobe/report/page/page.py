@@ -9,25 +9,19 @@ import hashlib
 import json
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import Any, TypedDict
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from diffprobe.foundations.figures import COLORS
+from diffprobe.foundations.figures import COLORS, DARK
 from diffprobe.foundations.records import interval, plain
+from diffprobe.report.page.figures import Figure
 from diffprobe.report.page.gallery import Gallery
+from diffprobe.report.page.glossary import GLOSSARY
 
 SCRIPTS = ("page.js", "gallery.js", "explorer.js")
 TOLD = 8  # pairs and substitutions in a table; report.json has more
-
-
-class Figure(TypedDict):
-    """A picture for the page."""
-
-    name: str
-    caption: str
-    source: str  # a data URI
 
 
 def render(
@@ -55,12 +49,13 @@ def render(
     }
     environment.globals |= {
         "percent": percent,
+        "glossary": GLOSSARY,
         "lines_of": _chance_lines,
         "numbered": lambda rates: list(enumerate(rates)),
         "paired": lambda rates, what: [(" and ".join(map(str, r[what])), r) for r in rates[:TOLD]],
         "named": lambda rates, a, b, by: [(f"{r[a]}{by}{r[b]}", r) for r in rates[:TOLD]],
     }
-    style = _colors() + _own("style.css")
+    style = _colors() + _own("style.css") + _widths(figures)
     script = '"use strict";\n' + "\n".join(map(_own, SCRIPTS))
     data = {"gallery": {"columns": gallery.columns, **gallery.content}, "explorer": explorer}
     return environment.from_string(_own("template.html")).render(
@@ -116,8 +111,17 @@ def _own(name: str) -> str:
 
 def _colors() -> str:
     """The colours of the figures as custom properties, for style.css."""
-    properties = "".join(f"--{name}: {color}; " for name, color in COLORS.items())
-    return f":root {{ {properties}}}\n"
+
+    def rule(colors: dict[str, str]) -> str:
+        return ":root{" + "".join(f"--{name}:{color};" for name, color in colors.items()) + "}"
+
+    dark = {name: DARK[c.lower()] for name, c in COLORS.items() if c.lower() in DARK}
+    return f"{rule(COLORS)}@media(prefers-color-scheme:dark){{{rule(dark)}}}\n"
+
+
+def _widths(figures: Sequence[Figure]) -> str:
+    """How wide each figure would be, for style.css."""
+    return "".join(f"#figure-{i}{{--wide:{f.width}px}}" for i, f in enumerate(figures))
 
 
 def _embedded(data: Any) -> Markup:

@@ -1,0 +1,58 @@
+"""Images that are none: values that are not finite, or far from any picture's."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from diffprobe.datasets.symbol_images import BEYOND
+
+NAMED = 10  # images that are named
+
+
+@dataclass(frozen=True)
+class Broken:
+    """Which of N images are none. They count as illegible, and no validator is shown them.
+
+    Attributes:
+        not_finite: (N,) bool, a value is NaN or infinite.
+        out_of_range: (N,) bool, a finite value is beyond ±10.
+    """
+
+    not_finite: Tensor
+    out_of_range: Tensor
+
+    @classmethod
+    def of(cls, images: Tensor) -> "Broken":
+        """Look at images (N, C, H, W)."""
+        values = images.flatten(1)
+        finite = values.isfinite()
+        return cls(~finite.all(1), (finite & (values.abs() > BEYOND)).any(1))
+
+    def summary(self) -> dict[str, Any]:
+        """Return how many they are, and the first."""
+        return {
+            "not_finite": int(self.not_finite.sum()),
+            "out_of_range": int(self.out_of_range.sum()),
+            "broken": {
+                "not_finite": _first(self.not_finite),
+                "out_of_range": _first(self.out_of_range),
+            },
+        }
+
+    def lines(self, fate: str = "count as illegible") -> list[str]:
+        """Return how many they are, the first, and what becomes of them, in words."""
+        return [
+            f"{n:,} of {len(found):,} samples {what} and {fate}: "
+            f"{', '.join(map(str, _first(found)))}{', …' * (n > NAMED)}."
+            for found, what in (
+                (self.not_finite, "hold values that are not finite (NaN or infinite)"),
+                (self.out_of_range, f"hold values beyond ±{BEYOND:g}"),
+            )
+            if (n := int(found.sum()))
+        ]
+
+
+def _first(found: Tensor) -> list[int]:
+    indices: list[int] = found.nonzero()[:NAMED, 0].tolist()
+    return indices

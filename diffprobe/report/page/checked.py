@@ -1,0 +1,41 @@
+"""Renders the page on images without a grammar: rates, and the first samples of each kind."""
+
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+import jinja2
+from markupsafe import Markup
+
+from diffprobe.report.page.page import _colors, _hash, _own, percent
+
+PIXELS = ".checked { max-width: 100%; height: auto; image-rendering: pixelated; }\n"
+
+
+class Example(TypedDict):
+    """Samples of one kind."""
+
+    kind: str
+    samples: list[int]
+    source: str  # a data URI
+    width: int  # pixels on the page
+
+
+def render_checked(content: dict[str, Any], examples: Sequence[Example]) -> str:
+    """Return the page.
+
+    Args:
+        content: What report.json holds.
+        examples: Pictures of the samples of each kind.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"percent": percent, "count": "{:,}".format}
+    style = _colors() + _own("style.css") + PIXELS
+    return environment.from_string(_own("checked.html")).render(
+        report=content,
+        examples=examples,
+        style=Markup(style),
+        policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
+        "base-uri 'none'; form-action 'none'",
+    )
