@@ -54,9 +54,12 @@ class AttributionConfig(ProbeKind):
         default="noisy-image", metadata={"help": "What cells are replaced by."}
     )
     integration_steps: int = field(
-        default=64, metadata={"help": "Steps of the integral of integrated gradients."}
+        default=32, metadata={"help": "Steps of the integral of integrated gradients."}
     )
-    shapley_samples: int = field(default=64, metadata={"help": "Random orders of cells."})
+    shapley_samples: int = field(
+        default=64,
+        metadata={"help": "Random orders of cells, where all coalitions would cost more."},
+    )
     redraws: int = field(
         default=64, metadata={"help": "Of each cell, of which true effects are a mean."}
     )
