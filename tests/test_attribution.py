@@ -34,6 +34,7 @@ from diffprobe.probes.attribution.methods import (
 from diffprobe.probes.attribution.truth import Truth
 from diffprobe.probing.cache import Keep
 from diffprobe.probing.noise_levels import noisy_inputs
+from diffprobe.probing.precision import FIRST, PRECISION
 from diffprobe.probing.regions import Regions
 from diffprobe.probing.subject import subject_of
 
@@ -480,7 +481,7 @@ def test_the_probe_stands_beside_the_optimum(tmp_path: Path) -> None:
     assert "cells of a grammar's images alone" in kind.lines(content, blocks)[-1]
 
     images = ImageSet(torch.zeros(2, 1, 8, 20), "zeros")
-    some = replace(kind, methods=("saliency", "occlusion"))
+    some = replace(kind, methods=("saliency", "occlusion"), metric_images=2)
     alone = subject_of(Polynomial(160), images, config)
     results = some.measure(alone, Keep(None, "attribution", {}))
     assert list(results) == ["network"]
@@ -535,7 +536,7 @@ def test_no_two_entries_of_the_agreement_s_legend_look_alike(
         ({"integration_steps": 0}, "integration_steps must be at least 1"),
         ({"shapley_samples": 1}, "shapley_samples must be at least 2"),
         ({"redraws": 0}, "redraws must be at least 1"),
-        ({"metric_images": -1}, "metric_images must be at least 0"),
+        ({"metric_images": -2}, "metric_images must be at least -1"),
         ({"methods": ("saliancy",)}, "'saliancy': did you mean 'saliency'"),
         ({"methods": ()}, "names no method"),
     ],
@@ -558,3 +559,41 @@ def test_bad_regions_levels_and_outputs_are_refused() -> None:
         maps.measure(Polynomial(), WORLD, SETTINGS, COMMON, t=1000)
     with pytest.raises(UsageError, match="output at t=500 is not finite"):
         maps.measure(Polynomial(curvature=math.nan), WORLD, SETTINGS, COMMON, t=500)
+
+
+def test_without_a_grammar_as_many_images_as_the_first_methods_share_needs() -> None:
+
+    class Varied(Denoiser):
+        """x0_hat = x, and what is a half image away by as much as the image says."""
+
+        def __init__(self, spread: float) -> None:
+            super().__init__(SCHEDULER)
+            self.spread = spread
+
+        def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+            much = 1 + self.spread * x_t.detach().mean((1, 2, 3), keepdim=True).tanh()
+            return x_t + much * x_t.roll(5, -1)
+
+    random = torch.Generator().manual_seed(0)
+    pictures = ImageSet(torch.rand(70, 1, 8, 10, generator=random), "some")
+    few = replace(SETTINGS, images=64, methods=("saliency", "shapley"), integration_steps=4)
+    config = Config(probe=replace(COMMON, level=500))
+
+    def measured(denoiser: Denoiser, config: Config = config) -> maps.Attribution:
+        subject = subject_of(denoiser, pictures, config)
+        return few.measure(subject, Keep(None, "attribution", {}))["network"]
+
+    steady = measured(Varied(0.0))
+    assert len(steady.x_t) == FIRST
+    varied = measured(Varied(1.5))
+    assert FIRST < len(varied.x_t) <= 64
+    assert varied.local_share.standard_error[0] < 1.5 * PRECISION
+    # Nor is there any truth to judge methods by: what costs more than the maps is left out.
+    assert varied.metrics.shape[1] == 0
+    asked = replace(config, probe=replace(config.probe, precision=1e-3, precision_images=128))
+    assert len(measured(Varied(1.5), asked).x_t) == 128
+    # Beside the optimum nothing changes.
+    subject = subject_of(Polynomial(), WORLD, config)
+    found = replace(SETTINGS, methods=("saliency",)).measure(subject, Keep(None, "attribution", {}))
+    assert len(found["network"].x_t) == len(found["bayes"].x_t) == 4
+    assert found["network"].metrics.shape[1] == 4

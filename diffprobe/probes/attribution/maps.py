@@ -197,11 +197,14 @@ def measure(
         )
         for x, w, *baselines in zip(*(batches(v, common.batch_size) for v in inputs), strict=True)
     ]
+    with_metrics = settings.metric_images
+    if with_metrics == -1:
+        with_metrics = metrics.IMAGES if isinstance(dataset, SymbolImages) else 0
     answers, measured = [], []
     for method in progress(chosen, desc=description, unit="method"):
         by_batch = [METHODS[method](question) for question in questions]
         answers.append([torch.cat(part).cpu() for part in zip(*by_batch, strict=True)])
-        measured.append(_metrics(questions, method, answers[-1][0], settings.metric_images))
+        measured.append(_metrics(questions, method, answers[-1][0], with_metrics))
     maps, delta, cell_error = (torch.stack(part) for part in zip(*answers, strict=True))
     return Attribution(
         methods=chosen,
