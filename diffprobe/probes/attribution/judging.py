@@ -55,10 +55,11 @@ def measure_beside(
 
 def _images_needed(settings: AttributionConfig, subject: "Subject", keep: "Keep") -> int:
     """How many images the first method's local share, and its difference to Bayes, need."""
-    common = replace(subject.config.probe, images=settings.images)
-    common = stated(common, grammar_known=subject.dataset is not None)
-    if not common.precision:
+    grammar_known = subject.dataset is not None
+    if grammar_known and not subject.config.probe.precision:
         return settings.images
+    common = replace(subject.config.probe, images=settings.images)
+    common = stated(common, grammar_known=grammar_known)
     block = replace(settings, images=common.images, methods=settings.methods[:1], metric_images=0)
 
     def one(denoiser: Denoiser) -> Attribution:
