@@ -10,15 +10,24 @@ from torch import Tensor
 
 from diffprobe.config import ProbeConfig
 from diffprobe.datasets import Glyphs, SymbolImages
+from diffprobe.datasets.grammars.dyck import DyckConfig
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.models import Denoiser, NetworkDenoiser, noise_scheduler
 from diffprobe.models.networks.mlp import MLPConfig
 from diffprobe.models.networks.transformer import TransformerConfig
 from diffprobe.models.networks.unet import UNetConfig
 from diffprobe.models.noise_settings import NoiseConfig
+from diffprobe.models.oracles import BayesDenoiser
 from diffprobe.probes.locality import LocalityConfig, ldr
-from diffprobe.probing.jacobian import estimated_energies, exact_energies, exact_jacobian
+from diffprobe.probing.jacobian import (
+    Linearisation,
+    estimated_energies,
+    exact_energies,
+    exact_jacobian,
+    rademacher,
+)
 from diffprobe.probing.noise_levels import noisy_inputs
+from diffprobe.probing.ratio import local_dependency_ratios
 from diffprobe.probing.regions import Regions
 
 SCHEDULER = noise_scheduler(NoiseConfig(prediction_type="v_prediction"))
@@ -72,8 +81,8 @@ def all_cells_to_a_precision() -> None:
     denoiser = network(UNetConfig(layers_per_block=1), world)
     size = sum(p.numel() for p in denoiser.parameters())
     regions = Regions.cells(world)
-    settings = LocalityConfig(projections=2, precision=0.01)
-    common = ProbeConfig(images=8, batch_size=64)
+    settings = LocalityConfig(projections=2)
+    common = ProbeConfig(images=8, batch_size=64, precision=0.01)
     levels = torch.tensor([LEVEL])
     print(f"U-Net, {size:,} parameters, 32×32 pixels, 16 cells: LDR to a standard error of 0.01")
     seconds, _ = timed(lambda: ldr.measure(denoiser, world, settings, common, levels=levels).ratios)
@@ -179,9 +188,75 @@ def coverage() -> None:
         print(f"  {config.name:12} {covered / 400:.1%}")
 
 
+def coded_projections() -> None:
+    """LDR from several regions in one reverse pass, told apart by signs, beside a pass for each."""
+    print("LDR by coded projections; passes: reverse passes to a standard error of 0.01")
+    parity = SymbolImages(ParityConfig(64).build(), Glyphs.font("01", (3, 3)), (8, 8))
+    small = UNetConfig(channels=(16, 32), attention=(False, True), layers_per_block=1)
+    brackets = SymbolImages(DyckConfig(10, 2).build(), Glyphs.font("()[]", (6, 6)), (2, 5))
+    for what, denoiser, world, log_snr in (
+        ("U-Net", network(small, parity), parity, 0.0),
+        ("Bayes, parity", BayesDenoiser(parity, SCHEDULER), parity, 2.0),
+        ("Bayes, brackets", BayesDenoiser(brackets, SCHEDULER), brackets, -0.5),
+    ):
+        levels = denoiser.log_snr(torch.arange(denoiser.timesteps))
+        t = int((levels - log_snr).abs().argmin())
+        x_t, regions = noisy_inputs(denoiser, world, 16, t, 0), Regions.cells(world)
+        truth = local_dependency_ratios(exact_energies(denoiser, x_t, t, regions)[:, None])
+        told, random = truth.isfinite(), torch.Generator().manual_seed(0)
+        print(f"  {what}, {len(regions)} regions: exactly {truth[told].mean():.4f}")
+        for passes in (2 * len(regions), 4, 8, 16):
+            each = 2 if passes == 2 * len(regions) else 0
+            found = []
+            for _ in range(6):
+                if each:
+                    energies = estimated_energies(denoiser, x_t, t, regions, each, random)
+                    found.append(local_dependency_ratios(energies))
+                else:
+                    found.append(coded_ratios(denoiser, x_t, t, regions.masks, passes, random))
+            ratios = torch.stack(found)[:, told]
+            off = ratios.mean(1) - truth[told].mean()
+            spread = (ratios.var(0).mean() + truth[told].var()).sqrt().item()
+            print(
+                f"    {passes:4} {'a pass a region' if each else 'coded':15}  bias "
+                f"{off.mean():+.4f} ± {2 * off.std() / len(off) ** 0.5:.4f}  sd of an input "
+                f"{spread:.3f}  passes {passes * (spread / 0.01) ** 2:,.0f}"
+            )
+
+
+def coded_ratios(
+    denoiser: Denoiser, x_t: Tensor, t: int, masks: Tensor, passes: int, random: torch.Generator
+) -> Tensor:
+    """Return the LDR of each input from K passes with all regions in each, (N,).
+
+        g_k = Jᵀ sum_r s_kr v_r,   B_rr ~ mean over k != l of s_kr s_lr (g_k · g_l) on region r,
+        sum of all B ~ mean over k of ‖g_k‖²,
+
+    s random signs, and v the same in all passes: both are unbiased; their ratio's bias of first
+    order is taken away by the jackknife over passes.
+    """
+    line = Linearisation(denoiser, x_t, t)
+    parts, v = masks.to(x_t), rademacher(line.output, random)
+    decoded = []
+    for _ in range(passes):
+        signs = torch.einsum(
+            "nr,rchw->nchw", rademacher(x_t.new_empty(len(x_t), len(parts)), random), parts
+        )
+        decoded.append((signs * line.pull_back(signs * v)).flatten(1).double())
+    draws = torch.stack(decoded, 1)
+
+    def ratio(some: Tensor) -> Tensor:
+        k, each = some.shape[1], some.square().sum((1, 2))
+        return (some.sum(1).square().sum(1) - each) / ((k - 1) * each)
+
+    left = torch.stack([ratio(draws[:, torch.arange(passes) != k]) for k in range(passes)])
+    return passes * ratio(draws) - (passes - 1) * left.mean(0)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(2)
     all_cells_to_a_precision()
     whole_jacobian()
     coverage()
+    coded_projections()
     memory()

@@ -14,6 +14,7 @@ from diffprobe.foundations.errors import UsageError, unknown_name
 from diffprobe.foundations.kinds import Kind, find
 from diffprobe.foundations.settings import (
     build,
+    check_at_least,
     check_positive,
     chosen,
     overlay,
@@ -96,7 +97,10 @@ class SamplingConfig:
 class ProbeConfig:
     """What probes have in common; what is one probe's own is in `probes`, under its name.
 
-    `images` inputs are taken at each of `levels` noise levels, `batch_size` at once. `level` is the
+    `images` inputs are taken at each of `levels` noise levels, `batch_size` at once. With a
+    `precision` they are a first block, which tells how many make the standard error of the headline
+    number so small, `precision_images` at most. Without one, and without a grammar, a few of the
+    `images` are taken, and more where 0.01 needs them; see `probing.precision`. `level` is the
     timestep of the probes that look at one; -1 chooses the one where the grammar is worth most, or
     log-SNR 0 where no grammar is known. What it is worth is told at `grammar_levels` levels by
     `grammar_images` draws. `region` is the one whose `output` is looked into. `baseline_images`
@@ -107,6 +111,8 @@ class ProbeConfig:
 
     images: int = 128
     levels: int = 15
+    precision: float = 0.0
+    precision_images: int = 4096
     level: int = -1
     grammar_images: int = 256
     grammar_levels: int = 41
@@ -117,6 +123,10 @@ class ProbeConfig:
     sample: int = -1
     batch_size: int = 128
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_at_least(0, "probe", precision=self.precision)
+        check_at_least(1, "probe", precision_images=self.precision_images)
 
 
 @dataclass(frozen=True)

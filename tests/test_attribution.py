@@ -23,6 +23,7 @@ from diffprobe.models import Denoiser, noise_scheduler
 from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probes.attribution import AttributionConfig, figures, maps
+from diffprobe.probes.attribution import words as attribution_words
 from diffprobe.probes.attribution.methods import (
     BASELINES,
     METHODS,
@@ -33,6 +34,7 @@ from diffprobe.probes.attribution.methods import (
 from diffprobe.probes.attribution.truth import Truth
 from diffprobe.probing.cache import Keep
 from diffprobe.probing.noise_levels import noisy_inputs
+from diffprobe.probing.precision import FIRST, PRECISION
 from diffprobe.probing.regions import Regions
 from diffprobe.probing.subject import subject_of
 
@@ -111,10 +113,19 @@ def test_ablation_and_shapley_values_equal_those_by_brute_force(name: str) -> No
     curved = Polynomial(curvature=0.5)
     masks = Regions.cells(WORLD).masks
     x, b = noisy_inputs(curved, WORLD, 4, 500, 0), baseline(name, curved, 500)
-    many = replace(SETTINGS, baseline=name, shapley_samples=300)
-    result = maps.measure(
-        curved, WORLD, many, COMMON, t=500, methods=("feature-ablation", "shapley")
+    # Sixteen coalitions of four cells cost as much as four orders: with three these are drawn.
+    drawn, all_of_them = (
+        maps.measure(
+            curved,
+            WORLD,
+            replace(SETTINGS, baseline=name, shapley_samples=samples),
+            COMMON,
+            t=500,
+            methods=("feature-ablation", "shapley"),
+        )
+        for samples in (3, 4)
     )
+    result = all_of_them
     ablation, shapley = WORLD.cells(result.maps.flatten(0, 1)).sum((2, 3, 4)).reshape(2, 4, 4)
 
     def value(cells: tuple[int, ...]) -> Tensor:
@@ -129,14 +140,41 @@ def test_ablation_and_shapley_values_equal_those_by_brute_force(name: str) -> No
     for cell in range(4):
         rest = tuple(c for c in range(4) if c != cell)
         assert torch.allclose(ablation[:, cell], everything - value(rest), atol=1e-4)
-    error = result.cell_error[1]
-    assert (error > 0).all()
-    assert ((shapley - orders).abs() < 4 * error).all()
+    assert torch.allclose(shapley, orders, atol=1e-4)
+    assert (result.cell_error == 0).all()
+    assert (drawn.cell_error[1] > 0).all()
     # Efficiency: exact in every order, so for any number of them.
-    few = replace(many, shapley_samples=2)
-    result = maps.measure(curved, WORLD, few, COMMON, t=500, methods=("shapley",))
-    assert torch.allclose(result.maps[0].sum((1, 2, 3)), everything - value(()), atol=1e-3)
-    assert result.delta.abs().max() < 1e-3
+    for result in (drawn, all_of_them):
+        assert torch.allclose(result.maps[1].sum((1, 2, 3)), everything - value(()), atol=1e-3)
+        assert result.delta[1].abs().max() < 1e-3
+
+
+def test_shapley_values_of_random_orders_are_right_within_their_error() -> None:
+    """Of ten parts, whose 1,024 coalitions cost more than 64 orders; and it is said which."""
+    curved = Polynomial(curvature=0.5)
+    regions = Regions.grid((1, 8, 10), 2, 5)
+    few, many = (
+        maps.measure(
+            curved,
+            WORLD,
+            replace(SETTINGS, shapley_samples=samples, metric_images=0),
+            COMMON,
+            t=500,
+            regions=regions,
+            methods=("shapley",),
+        )
+        for samples in (64, 103)
+    )
+    assert few.settings["shapley"] == "64 random orders"
+    content = AttributionConfig().summary({"network": few})
+    (words,) = (line for line in attribution_words.lines(content) if "random orders" in line)
+    assert words.startswith("  Shapley values: from 64 random orders of cells, each value off by ")
+    assert many.settings["shapley"] == "exact"
+    values, truth = (r.maps[0].flatten(1) @ regions.masks.flatten(1).float().T for r in (few, many))
+    off = (values - truth) / few.cell_error[0]
+    assert (few.cell_error > 0).all()
+    assert 0.6 < off.square().mean().sqrt() < 1.4
+    assert (many.cell_error == 0).all()
 
 
 def test_the_shapley_error_is_the_spread_over_repeats() -> None:
@@ -149,12 +187,12 @@ def test_the_shapley_error_is_the_spread_over_repeats() -> None:
         baselines={"zeros": torch.zeros_like(x)},
         owner=masks.int().argmax(0)[None],
         window=None,
-        settings=AttributionConfig(baseline="zeros", shapley_samples=8),
+        settings=AttributionConfig(baseline="zeros", shapley_samples=3),
         common=ProbeConfig(),
     )
     repeats = [
         METHODS["shapley"](replace(question, common=replace(question.common, seed=seed)))
-        for seed in range(200)
+        for seed in range(400)
     ]
     values = torch.stack([WORLD.cells(maps).sum((2, 3, 4)) for maps, _, _ in repeats])
     claimed = torch.stack([error for *_, error in repeats]).square().mean(0).sqrt()
@@ -411,8 +449,10 @@ def test_the_probe_stands_beside_the_optimum(tmp_path: Path) -> None:
     assert content["local_share"]["network"]["saliency"]["value"] == pytest.approx(share)
     assert content["region"] == "cell 1"
     assert content["region_size"] == 0.25
-    assert content["shapley_error"]["network"] < 1e-5 < content["shapley_error"]["bayes"]
+    assert content["shapley_error"] == {"network": 0, "bayes": 0}
+    assert content["shapley"] == "exact"
     text = kind.lines(content, subject)
+    assert "  Shapley values: exact, from all coalitions of cells" in text
     assert f"network {share:.3f}" in text[2]
     assert "network with bayes" in text[2]
     told = content["truth"]["bayes"]
@@ -441,7 +481,7 @@ def test_the_probe_stands_beside_the_optimum(tmp_path: Path) -> None:
     assert "cells of a grammar's images alone" in kind.lines(content, blocks)[-1]
 
     images = ImageSet(torch.zeros(2, 1, 8, 20), "zeros")
-    some = replace(kind, methods=("saliency", "occlusion"))
+    some = replace(kind, methods=("saliency", "occlusion"), metric_images=2)
     alone = subject_of(Polynomial(160), images, config)
     results = some.measure(alone, Keep(None, "attribution", {}))
     assert list(results) == ["network"]
@@ -496,7 +536,7 @@ def test_no_two_entries_of_the_agreement_s_legend_look_alike(
         ({"integration_steps": 0}, "integration_steps must be at least 1"),
         ({"shapley_samples": 1}, "shapley_samples must be at least 2"),
         ({"redraws": 0}, "redraws must be at least 1"),
-        ({"metric_images": -1}, "metric_images must be at least 0"),
+        ({"metric_images": -2}, "metric_images must be at least -1"),
         ({"methods": ("saliancy",)}, "'saliancy': did you mean 'saliency'"),
         ({"methods": ()}, "names no method"),
     ],
@@ -519,3 +559,41 @@ def test_bad_regions_levels_and_outputs_are_refused() -> None:
         maps.measure(Polynomial(), WORLD, SETTINGS, COMMON, t=1000)
     with pytest.raises(UsageError, match="output at t=500 is not finite"):
         maps.measure(Polynomial(curvature=math.nan), WORLD, SETTINGS, COMMON, t=500)
+
+
+def test_without_a_grammar_as_many_images_as_the_first_methods_share_needs() -> None:
+
+    class Varied(Denoiser):
+        """x0_hat = x, and what is a half image away by as much as the image says."""
+
+        def __init__(self, spread: float) -> None:
+            super().__init__(SCHEDULER)
+            self.spread = spread
+
+        def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+            much = 1 + self.spread * x_t.detach().mean((1, 2, 3), keepdim=True).tanh()
+            return x_t + much * x_t.roll(5, -1)
+
+    random = torch.Generator().manual_seed(0)
+    pictures = ImageSet(torch.rand(70, 1, 8, 10, generator=random), "some")
+    few = replace(SETTINGS, images=64, methods=("saliency", "shapley"), integration_steps=4)
+    config = Config(probe=replace(COMMON, level=500))
+
+    def measured(denoiser: Denoiser, config: Config = config) -> maps.Attribution:
+        subject = subject_of(denoiser, pictures, config)
+        return few.measure(subject, Keep(None, "attribution", {}))["network"]
+
+    steady = measured(Varied(0.0))
+    assert len(steady.x_t) == FIRST
+    varied = measured(Varied(1.5))
+    assert FIRST < len(varied.x_t) <= 64
+    assert varied.local_share.standard_error[0] < 1.5 * PRECISION
+    # Nor is there any truth to judge methods by: what costs more than the maps is left out.
+    assert varied.metrics.shape[1] == 0
+    asked = replace(config, probe=replace(config.probe, precision=1e-3, precision_images=128))
+    assert len(measured(Varied(1.5), asked).x_t) == 128
+    # Beside the optimum nothing changes.
+    subject = subject_of(Polynomial(), WORLD, config)
+    found = replace(SETTINGS, methods=("saliency",)).measure(subject, Keep(None, "attribution", {}))
+    assert len(found["network"].x_t) == len(found["bayes"].x_t) == 4
+    assert found["network"].metrics.shape[1] == 4

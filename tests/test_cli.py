@@ -415,7 +415,7 @@ USAGE, FAILED = 2, 1
         ("sample --checkpoint {run}/checkpoints", FAILED, "neither a run folder"),
         ("probe --checkpoint {run} --cell 9", USAGE, "probe.region=9 is outside 0 … 3"),
         ("probe --checkpoint {run} --baseline-images -1", USAGE, "must be at least 2 (0 for no"),
-        ("probe --checkpoint {run} --n 1", USAGE, "images must be at least 2"),
+        ("probe --checkpoint {run} --n 1", USAGE, "images must be at least 3, not 1"),
         ("probe", USAGE, "say what to probe: diffprobe probe RUN"),
         ("probe {run} --checkpoint other", USAGE, "say which run once: there are "),
         ("probe --checkpoint other {run}", USAGE, "and --checkpoint other"),

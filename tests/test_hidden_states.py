@@ -522,7 +522,8 @@ def test_a_run_is_asked_both_questions(tiny_run: Path, tiny_config: Config, tmp_
     text = "\n".join(kind.lines(kind.summary(results), subject))
     assert "undefined: 8 valid and 8 invalid words" in text
     kind.draw(results, subject, tmp_path)
-    assert (tmp_path / "hidden-states.png").stat().st_size > 10_000
+    # Neither question can be asked of so few words: axes would be empty.
+    assert not (tmp_path / "hidden-states.png").exists()
     again = kind.measure(subject, keep)
     assert plain(again["word"]) == plain(results["word"])
     with pytest.raises(UsageError, match="none is known"):

@@ -21,6 +21,7 @@ from diffprobe.probes.locality import LocalityConfig, beside, figures, ldr
 from diffprobe.probing.cache import Keep
 from diffprobe.probing.jacobian import exact_jacobian
 from diffprobe.probing.noise_levels import noisy_inputs
+from diffprobe.probing.precision import FIRST, PRECISION, inputs_needed, stated
 from diffprobe.probing.ratio import jackknife, local_dependency_ratios
 from diffprobe.probing.regions import Regions
 from diffprobe.probing.subject import subject_of
@@ -278,22 +279,22 @@ def test_regions_that_overlap_are_refused() -> None:
 
 def test_a_precision_adds_inputs_where_they_are_needed() -> None:
     bayes = BayesDenoiser(WORLD, SCHEDULER)
-    settings = replace(SETTINGS, precision=0.005, precision_images=1000)
+    common = replace(COMMON, precision=0.005, precision_images=1000)
     levels = torch.tensor([900, 400])
-    result = ldr.measure(bayes, WORLD, settings, COMMON, levels=levels)
+    result = ldr.measure(bayes, WORLD, SETTINGS, common, levels=levels)
     assert result.inputs[0] == 40  # nearly constant there: the first block is enough
     assert 40 < result.inputs[1] < 1000
     assert (result.ldr.standard_error < 1.3 * 0.005).all()
     # A smaller error is not reached: everything allowed is spent, and the error says so.
-    spent = ldr.measure(bayes, WORLD, replace(settings, precision=1e-4), COMMON, levels=levels[1:])
+    spent = ldr.measure(bayes, WORLD, SETTINGS, replace(common, precision=1e-4), levels=levels[1:])
     assert spent.inputs.item() == 1000
     assert spent.ldr.standard_error.item() > 1e-4
     # The optimum of another denoiser's inputs, for the excess.
     product = ldr.measure(
         ProductDenoiser(WORLD, SCHEDULER),
         WORLD,
-        settings,
-        COMMON,
+        SETTINGS,
+        common,
         levels=levels,
         inputs=result.inputs,
     )
@@ -305,10 +306,9 @@ def test_a_precision_adds_inputs_where_they_are_needed() -> None:
 
 def test_a_precision_is_that_of_the_difference_too(tmp_path: Path) -> None:
     """A local network's ratio does not vary; the optimum's, and so the excess, does."""
-    settings = replace(SETTINGS, precision=0.005, precision_images=2000)
-    config = Config(probe=replace(COMMON, level=400))
+    config = Config(probe=replace(COMMON, level=400, precision=0.005, precision_images=2000))
     subject = subject_of(ProductDenoiser(WORLD, SCHEDULER), WORLD, config)
-    results = settings.measure(subject, Keep(tmp_path, "locality", {}))
+    results = SETTINGS.measure(subject, Keep(tmp_path, "locality", {}))
     network = results["network"]
     level = network.at(400)
     assert network.inputs[level] > 40
@@ -463,12 +463,66 @@ def test_bad_settings_are_refused(change: dict, message: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"precision": -0.1}, "probes.locality.precision must be at least 0, not -0.1"),
         ({"projections": -1}, "probes.locality.projections must be at least 0, not -1"),
         ({"projections": 1}, "projections must be at least 2"),
-        ({"precision_images": 0}, "precision_images must be at least 1"),
     ],
 )
 def test_settings_out_of_range_are_refused(change: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         LocalityConfig(**change)
+
+
+def test_without_a_grammar_a_few_inputs_start_and_more_come_where_they_are_needed() -> None:
+    """A ratio that hardly varies takes the first block; one that does takes what 0.01 needs."""
+
+    class Varied(Denoiser):
+        """x0_hat = x, and its neighbour's, by as much as the input says."""
+
+        def __init__(self, spread: float) -> None:
+            super().__init__(SCHEDULER)
+            self.spread = spread
+
+        def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+            much = 1 + self.spread * x_t.detach().mean((1, 2, 3), keepdim=True).tanh()
+            return x_t + much * x_t.roll(1, -1)
+
+    pictures = ImageSet(torch.rand(60, 1, 1, 4, generator=torch.Generator().manual_seed(0)), "some")
+    config = Config(probe=replace(COMMON, images=60, levels=3, level=600))
+    found = {}
+    for spread in (0.0, 0.3, 0.9):
+        subject = subject_of(Varied(spread), pictures, config)
+        results = SETTINGS.measure(subject, Keep(None, "locality", {}))
+        network = results["network"]
+        assert network.settings["precision"] == PRECISION
+        assert all(torch.equal(network.inputs, r.inputs) for r in results.values())
+        found[spread] = network
+        assert f"for {FIRST} inputs, up to 60 if the error needs them," in SETTINGS.cost(subject)
+    assert found[0.0].inputs.tolist() == [FIRST] * len(found[0.0].t)
+    more = found[0.3]
+    assert FIRST < more.inputs.max() < 60
+    assert (more.ldr.standard_error < 1.5 * PRECISION).all()
+    assert found[0.9].inputs.max() == 60  # no more than asked for
+    # What is asked for holds instead, from a first block of as many as --n.
+    asked = replace(config, probe=replace(config.probe, precision=0.5))
+    subject = subject_of(Varied(0.3), pictures, asked)
+    network = SETTINGS.measure(subject, Keep(None, "locality", {}))["network"]
+    assert network.inputs.tolist() == [60] * len(network.t)
+
+
+def test_fewer_inputs_than_the_first_block_are_all_taken() -> None:
+    common = stated(ProbeConfig(images=5), grammar_known=False)
+    assert (common.images, common.precision_images) == (5, 5)
+    assert inputs_needed(torch.rand(5), common) == 5
+    assert stated(ProbeConfig(images=5), grammar_known=True) == ProbeConfig(images=5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"precision": -0.1}, "probe.precision must be at least 0, not -0.1"),
+        ({"precision_images": 0}, "probe.precision_images must be at least 1, not 0"),
+    ],
+)
+def test_a_precision_out_of_range_is_refused(change: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ProbeConfig(**change)

@@ -70,7 +70,9 @@ def recording(of: Any, prefix: str, read: set[str]) -> Any:
                 read.add(f"{prefix}.{name}")
             return super().__getattribute__(name)
 
-    return Recording(**{name: getattr(of, name) for name in names})
+    found = Recording(**{name: getattr(of, name) for name in names})
+    read.clear()  # what was checked when it was made
+    return found
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "two-layer"])
@@ -83,8 +85,8 @@ def test_what_a_probe_says_it_reads_is_all_that_it_reads(name: str, tiny_run: Pa
     read: set[str] = set()
     watched = replace(
         subject.config,
-        probe=recording(subject.config.probe, "probe", read),
         sampling=recording(subject.config.sampling, "sampling", read),
+        probe=recording(subject.config.probe, "probe", read),
     )
     kind.measure(replace(subject, config=watched), Keep(None, name, {}))
     assert "probe.seed" in read
@@ -121,12 +123,12 @@ def test_what_is_no_setting_is_refused(read: Callable[[], Any], message: str) ->
 def test_the_environment_sets_a_probes_own() -> None:
     config = resolve(
         environment={
-            "DIFFPROBE_PROBES_LOCALITY_PRECISION_IMAGES": "99",
+            "DIFFPROBE_PROBES_LOCALITY_PROJECTIONS": "9",
             "DIFFPROBE_PROBES_HIDDEN_STATES_LEVELS": "4",
             "DIFFPROBE_PROBE_LEVELS": "3",
         }
     )
-    assert to_settings(config.probe_settings("locality"))["precision_images"] == 99
+    assert to_settings(config.probe_settings("locality"))["projections"] == 9
     assert to_settings(config.probe_settings("hidden-states"))["levels"] == 4
     assert config.probe.levels == 3
 
@@ -165,6 +167,16 @@ def test_options_reach_the_settings(tiny_run: Path, capsys: pytest.CaptureFixtur
     found = planned("probe", "locality", "--n", "5", "--seed", "3")
     assert found["probe"]["images"] == 5
     assert found["probe"]["seed"] == 3
+    # A number of images or levels is that of every probe that is measured, whatever its own.
+    found = planned("probe", "--n", "7", "--levels", "2", "--precision", "0.1")
+    assert found["probe"]["images"] == found["settings"]["attribution"]["images"] == 7
+    assert found["settings"]["placement"]["images"] == 7
+    assert found["probe"]["levels"] == found["settings"]["placement"]["levels"] == 2
+    assert found["probe"]["precision"] == 0.1
+    assert "spectrum" not in found["settings"]
+    found = planned("probe", "--probe", "spectrum", "--n", "7")
+    assert found["settings"]["spectrum"]["images"] == 7
+    assert found["settings"]["placement"]["images"] == 8  # the run's own
     assert planned("probe", "--probe", "locality", "--probe", "spectrum")["probes"] == [
         "locality",
         "spectrum",

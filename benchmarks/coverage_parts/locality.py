@@ -20,11 +20,11 @@ from diffprobe.models import Denoiser
 from diffprobe.probes.intervention import InterventionConfig
 from diffprobe.probes.intervention.changes import changes
 from diffprobe.probes.locality import LocalityConfig
-from diffprobe.probes.locality.ldr import inputs_needed
 from diffprobe.probes.spectrum import SpectrumConfig
 from diffprobe.probes.spectrum.singular_values import measure
 from diffprobe.probing.jacobian import estimated_energies, exact_energies
 from diffprobe.probing.noise_levels import noisy_inputs
+from diffprobe.probing.precision import inputs_needed, stated
 from diffprobe.probing.ratio import (
     decay_with_distance,
     energy_shares,
@@ -36,7 +36,9 @@ from diffprobe.probing.regions import Regions
 
 DEFAULT = ProbeConfig()
 BATCH = 1000
-PRECISION = 0.004
+PRECISION = replace(DEFAULT, precision=0.004)
+# As of a network without a grammar, of which no optimum is known.
+SMALL_START = stated(DEFAULT, grammar_known=False)
 DRAWS = 6  # of the projections for each input of the pool, so that it is not their noise's pool
 
 
@@ -60,6 +62,9 @@ def rows(world: World, repeats: int) -> Iterator[Row]:
             found = _mean(told[who].where(among, torch.nan)[index])
             expected = truth[who].where(truth["bayes"].isfinite(), torch.nan).nanmean()
             yield Row.of(name, f"LDR, {who}", found, expected)
+        alone, _ = _to_a_precision(told["network"], index, SMALL_START)
+        what = f"LDR, network, from {SMALL_START.images} inputs on"
+        yield Row.of(name, what, alone, truth["network"].nanmean())
         gap = truth["network"] - truth["bayes"]
         found = _mean((told["network"] - told["bayes"])[index])
         yield Row.of(name, "excess LDR", found, gap.nanmean())
@@ -76,8 +81,9 @@ def _matrix(
         local_dependency_ratios(estimated),
         local_dependency_ratios(exact).nanmean(),
     )
-    if (enough := _to_a_precision(ratios, index)) is not None:
-        yield Row.of(name, f"LDR, bayes, --precision {PRECISION}", enough, true_ratio)
+    enough, more = _to_a_precision(ratios, index, PRECISION)
+    if more > 0.1:  # else the first block was enough for nearly all
+        yield Row.of(name, f"LDR, bayes, --precision {PRECISION.precision}", enough, true_ratio)
     # One region's share of its own row is its sensitivity map's share inside.
     own, true_own = (local_dependency_ratios(e[:, :, :1]) for e in (estimated, exact))
     yield Row.of(
@@ -98,18 +104,16 @@ def _matrix(
         yield Row.of(name, f"decay at distance {k} of {len(pairs) - 1}", decay[:, k], truth[k])
 
 
-def _to_a_precision(ratios: Tensor, index: Tensor) -> Interval | None:
-    """As many inputs as the first block asks for; None where it is enough for nearly all."""
+def _to_a_precision(ratios: Tensor, index: Tensor, common: ProbeConfig) -> tuple[Interval, float]:
+    """As many inputs as the first block asks for, and how often these are more."""
     random = torch.Generator().manual_seed(4)
     found, more = [], 0
-    for first in index:
-        wanted = inputs_needed(
-            ratios[first], PRECISION, DEFAULT.images, LocalityConfig().precision_images
-        )
+    for first in index[:, : common.images]:
+        wanted = inputs_needed(ratios[first], common)
         others = torch.randint(len(ratios), (wanted - len(first),), generator=random)
         more += wanted > len(first)
         found.append(_mean(ratios[torch.cat([first, others])]))
-    return intervals.stacked(found) if more > len(index) / 10 else None
+    return intervals.stacked(found), more / len(index)
 
 
 def _mean(values: Tensor) -> Interval:

@@ -200,6 +200,23 @@ def _several(context: click.Context, option: click.Parameter, value: str | None)
     return [_number_or_text(part.strip()) for part in value.split(",") if part.strip()]
 
 
+def _counts_of(probes: tuple[str, ...], counts: dict[str, int]) -> dict[str, int]:
+    """Return the settings of those probes that have a number of images or levels of their own.
+
+    Args:
+        probes: Names; by default the usual ones, as in `choose`.
+        counts: Those of "n" and "levels" that are given.
+    """
+    found = {}
+    for name in kinds.names("probe"):
+        kind = cast(type[ProbeKind], kinds.find("probe", name))
+        if name in probes or "all" in probes or (not probes and kind.usual):
+            for field in settings_types(kind):
+                if (option := _parameter(field)) in counts:
+                    found[f"probes.{name}.{field}"] = counts[option]
+    return found
+
+
 def _number_or_text(text: str) -> Any:
     try:
         return json.loads(text)
@@ -245,7 +262,12 @@ def _probe(
     run = None
     if not checkpoint.startswith("hub:"):
         run = run_of_checkpoint(find_checkpoint(Path(checkpoint)).path)
-    flags = {**{SHORT_FOR[name]: value for name, value in short.items()}, **settings}
+    counts = {name: short[name] for name in ("n", "levels") if short.get(name) is not None}
+    flags = {
+        **_counts_of(probes, counts),
+        **{SHORT_FOR[name]: value for name, value in short.items()},
+        **settings,
+    }
     world = opt.dataset_config(dataset) if dataset is not None else None
     base = run.config() if run is not None else world or Config()
     config = opt.resolve_config(base=to_settings(base), assignments=assignments, flags=flags)

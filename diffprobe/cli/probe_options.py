@@ -19,6 +19,13 @@ COMMON = (
     click.option("--n", type=int, metavar="N", help="Noisy images per noise level."),
     click.option("--levels", type=int, metavar="N", help="Noise levels."),
     click.option(
+        "--precision",
+        type=float,
+        metavar="X",
+        help="As many noisy images as make the standard error of LDR, excess and local share so "
+        "small.  [default: N; without a grammar up to N, 12 first, to an error of 0.01]",
+    ),
+    click.option(
         "--level",
         type=int,
         metavar="T",
@@ -107,6 +114,7 @@ COMMON = (
 SHORT_FOR = {
     "n": "probe.images",
     "levels": "probe.levels",
+    "precision": "probe.precision",
     "level": "probe.level",
     "output": "probe.output",
     "baseline_images": "probe.baseline_images",

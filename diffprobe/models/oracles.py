@@ -236,24 +236,22 @@ class LocalPatchDenoiser(Denoiser):
         parts = []
         for rows in _chunks(len(x_t), images.numel()):
             alpha, sigma = self.alpha_sigma(t[rows], x_t.dtype)
-            residual = x_t[rows] - alpha * centre
-            a, s = alpha[:, None], sigma[:, None]
-            energy = a * (residual[:, None] * offsets - a * offsets.square() / 2) / s.square()
-            energy = self._sum_over_patch(energy.sum(2))
+            residual = alpha / sigma.square() * (x_t[rows] - alpha * centre)
+            # Channels are added up at once: the largest tensor has one number an image and pixel.
+            alike = torch.einsum("bchw,mchw->bmhw", residual, offsets)
+            penalty = (alpha / sigma).square() / 2 * offsets.square().sum(1)
+            energy = self._sum_over_patch(alike - penalty)
             weights = energy.softmax(1)
             parts.append(torch.einsum("bmhw,mchw->bchw", weights, images))
         return torch.cat(parts)
 
     def _sum_over_patch(self, maps: Tensor) -> Tensor:
-        # Rows, then columns: 2p additions a pixel instead of p².
-        for size, border in (
-            ((self.patch, 1), (self.patch // 2, 0)),
-            ((1, self.patch), (0, self.patch // 2)),
-        ):
-            maps = torch.nn.functional.avg_pool2d(
-                maps, size, stride=1, padding=border, divisor_override=1
-            )
-        return maps
+        # Rows, then columns, as products with bands of ones: pooling is ten times slower backwards.
+        down, along = (
+            (place[:, None] - place).abs() <= self.patch // 2
+            for place in (torch.arange(size, device=maps.device) for size in maps.shape[-2:])
+        )
+        return down.to(maps) @ maps @ along.to(maps)
 
 
 def training_oracle(dataset: SymbolImages, scheduler: Any, stream: Stream) -> BayesDenoiser | None:

@@ -33,7 +33,8 @@ class AttributionConfig(ProbeKind):
     """Attribution methods for one region's output, their agreement and their truth.
 
     Cells are replaced by those of `baseline`. The `output` "contrast" is the projection on the
-    difference of a cell's two likeliest glyphs instead of a plain sum.
+    difference of a cell's two likeliest glyphs instead of a plain sum. `images` may be fewer or
+    more as the `precision` of the first method's local share needs; see `probing.precision`.
     """
 
     name: ClassVar[str] = "attribution"
@@ -41,6 +42,8 @@ class AttributionConfig(ProbeKind):
     rank: ClassVar[int] = 2
     one_sample: ClassVar[bool] = True
     reads: ClassVar[tuple[str, ...]] = (
+        "probe.precision",
+        "probe.precision_images",
         "probe.region",
         "probe.sample",
         "probe.batch_size",
@@ -68,15 +71,21 @@ class AttributionConfig(ProbeKind):
         default="noisy-image", metadata={"help": "What cells are replaced by."}
     )
     integration_steps: int = field(
-        default=64, metadata={"help": "Steps of the integral of integrated gradients."}
+        default=32, metadata={"help": "Steps of the integral of integrated gradients."}
     )
-    shapley_samples: int = field(default=64, metadata={"help": "Random orders of cells."})
+    shapley_samples: int = field(
+        default=64,
+        metadata={"help": "Random orders of cells, where all coalitions would cost more."},
+    )
     redraws: int = field(
         default=64, metadata={"help": "Of each cell, of which true effects are a mean."}
     )
     metric_images: int = field(
-        default=12,
-        metadata={"help": "Images whose infidelity and sensitivity-max are measured; 0 for none."},
+        default=-1,
+        metadata={
+            "help": "Images of infidelity and sensitivity-max, which cost more than maps; -1 for "
+            "12, or none without a grammar."
+        },
     )
 
     def __post_init__(self) -> None:
@@ -87,7 +96,7 @@ class AttributionConfig(ProbeKind):
             (1, "integration_steps"),
             (2, "shapley_samples"),
             (1, "redraws"),
-            (0, "metric_images"),
+            (-1, "metric_images"),
         ):
             check_at_least(least, "probes.attribution", **{name: getattr(self, name)})
 

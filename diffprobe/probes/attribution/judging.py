@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +18,7 @@ from diffprobe.probes.attribution.methods import AT_CHOICE, from_every_baseline
 from diffprobe.probes.attribution.one_sample import Account
 from diffprobe.probes.attribution.outputs import are_cells, weights_of
 from diffprobe.probes.attribution.truth import Truth
+from diffprobe.probing.precision import inputs_needed, stated
 from diffprobe.probing.regions import Regions
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ def measure_beside(
 
     The part "truth" is there where the regions are the cells of a dataset.
     """
+    settings = replace(settings, images=_images_needed(settings, subject, keep))
     found: dict[str, Measured] = dict(
         subject.measure_each(keep, Attribution, measure, settings, "bayes", regions=subject.regions)
     )
@@ -49,6 +52,35 @@ def measure_beside(
             lambda: judge(bayes, dataset, subject.oracles, settings, common, progress),
         )
     return found
+
+
+def _images_needed(settings: AttributionConfig, subject: "Subject", keep: "Keep") -> int:
+    """How many images the first method's local share, and its difference to Bayes, need."""
+    grammar_known = subject.dataset is not None
+    if grammar_known and not subject.config.probe.precision:
+        return settings.images
+    common = replace(subject.config.probe, images=settings.images)
+    common = stated(common, grammar_known=grammar_known)
+    block = replace(settings, images=common.images, methods=settings.methods[:1], metric_images=0)
+
+    def one(denoiser: Denoiser) -> Attribution:
+        return measure(
+            denoiser,
+            subject.images,
+            block,
+            common,
+            t=subject.level,
+            regions=subject.regions,
+            progress=subject.progress,
+        )
+
+    shares = [
+        keep(f"{name}-first", Attribution, partial(one, denoiser)).shares[0]
+        for name, denoiser in subject.beside("bayes").items()
+    ]
+    if len(shares) == 2:
+        shares.append(shares[0] - shares[1])
+    return max(inputs_needed(share, common) for share in shares)
 
 
 def judge(

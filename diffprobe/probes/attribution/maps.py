@@ -31,7 +31,7 @@ from diffprobe.foundations.ranks import rank_correlation
 from diffprobe.foundations.tables import Table
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.probes.attribution import AttributionConfig, metrics
-from diffprobe.probes.attribution.methods import METHODS, Question, baseline_of
+from diffprobe.probes.attribution.methods import METHODS, Question, baseline_of, exact_shapley
 from diffprobe.probes.attribution.outputs import baselines_of, owners, weights_of, window
 from diffprobe.probes.attribution.ranks import telling
 from diffprobe.probing.jacobian import batches
@@ -65,7 +65,7 @@ class Attribution(Table):
         cells: K names.
         t: Noise level.
         log_snr: The same as log(alpha²/sigma²).
-        settings: Output, baseline, steps, Shapley samples, images, seed.
+        settings: Output, baseline, steps, how Shapley values were found, images, seed.
         sources: (N,) long, the picture that each input was made from; None where no two share one.
     """
 
@@ -254,11 +254,14 @@ def measure(
         )
         for x, w, *absent in zip(*(batches(v, common.batch_size) for v in inputs), strict=True)
     ]
+    with_metrics = settings.metric_images
+    if with_metrics == -1:
+        with_metrics = metrics.IMAGES if isinstance(dataset, SymbolImages) else 0
     answers, measured = [], []
     for method in progress(chosen, desc=description, unit="method"):
         by_batch = [METHODS[method](question) for question in questions]
         answers.append([torch.cat(part).cpu() for part in zip(*by_batch, strict=True)])
-        measured.append(_metrics(questions, method, answers[-1][0], settings.metric_images))
+        measured.append(_metrics(questions, method, answers[-1][0], with_metrics))
     maps, delta, cell_error = (torch.stack(part) for part in zip(*answers, strict=True))
     return Attribution(
         methods=chosen,
@@ -279,7 +282,11 @@ def measure(
             "output": settings.output,
             "baseline": settings.baseline,
             "steps": settings.integration_steps,
-            "shapley_samples": settings.shapley_samples,
+            "shapley": (
+                "exact"
+                if exact_shapley(len(cells), settings)
+                else f"{settings.shapley_samples} random orders"
+            ),
             "images": n,
             "seed": common.seed,
         },

@@ -1,18 +1,21 @@
-"""How much of one number F(x) each pixel of an image x accounts for, by captum.
+"""How much of one number F(x) each pixel of an image x accounts for.
 
     saliency               |dF/dx|                                    units of F per unit of x
     input × gradient       x dF/dx                                    units of F, as all below
     integrated gradients   (x - b) ∫_0^1 dF/dx (b + s (x - b)) ds
     occlusion              F(x) - F(x with the cell grey, which is zero)
     feature ablation       F(x) - F(x with the cell of b)
-    Shapley sampling       the change of F when the cell of x takes the place of that of b, after
-                           the cells before it in a random order: the mean over orders
+    Shapley values         the change of F when the cell of x takes the place of that of b, after
+                           the cells before it in an order: the mean over all orders
 
 The baseline b is zeros, the prior mean alpha_t E[x_0], or another noisy image, an independent draw
-of x. Integrated gradients and Shapley sampling are complete: their maps add up to F(x) - F(b),
-integrated gradients but for the error of the integral, the convergence delta. What a method gives
-to a cell as a whole is spread evenly over its pixels, so that any map can be summed over cells.
-"feature-ablation" and "shapley" take `baseline`, or the one that is named behind them.
+of x. Integrated gradients and Shapley values are complete: their maps add up to F(x) - F(b),
+integrated gradients but for the error of the integral, the convergence delta. Shapley values are
+exact, from all coalitions of cells, where these cost no more than `shapley_samples` random orders
+(nine cells for 64 orders), and else the mean over these. What a method gives to a cell as a whole
+is spread evenly over its pixels, so that any map can be summed over cells. "feature-ablation" and
+"shapley" take `baseline`, or the one that is named behind them. Shapley values apart, the maps are
+captum's.
 
 DeepLift, guided backpropagation and layer-wise relevance propagation are left out: their rules are
 not exact for (or equal the gradient in) networks of SiLU, attention and normalisation.
@@ -20,14 +23,13 @@ not exact for (or equal the gradient in) networks of SiLU, attention and normali
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
 import lazy_loader
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from diffprobe.config import ProbeConfig
 from diffprobe.foundations.seeding import generator
@@ -149,37 +151,68 @@ def _ablate(q: Question, baseline: str | None = None) -> Answer:
 
 
 def _shapley(q: Question, baseline: str | None = None) -> Answer:
-    random = generator(q.common.seed, "shapley orders")
     absent = q.baselines[baseline or q.settings.baseline]
+    cells = int(q.owner.max()) + 1
+    exact = exact_shapley(cells, q.settings)
+    values, error, change = (_of_all_coalitions if exact else _of_random_orders)(q, absent, cells)
+    return q.per_pixel * values[:, q.owner[0]], values.sum(1) - change, error
 
-    def orders(cells: int, n: int) -> Iterator[list[int]]:
-        return (torch.randperm(cells, generator=random).tolist() for _ in range(n))
 
-    sampling = captum.attr.ShapleyValueSampling(q.output)
-    # captum draws orders from the global generator, which would tie them to what ran before.
-    sampling.permutation_generator = orders
-    cells = one_hot(q.owner.flatten()).float()
+def exact_shapley(cells: int, settings: AttributionConfig) -> bool:
+    """Return whether all coalitions of cells cost no more than the random orders asked for."""
+    return bool(2**cells <= settings.shapley_samples * cells)
+
+
+def _of_all_coalitions(q: Question, absent: Tensor, cells: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the Shapley values (N, K), their error, which is none, and F(x) - F(b).
+
+        sum over S without cell i of |S|! (K - |S| - 1)! / K! (F(S and i) - F(S)),
+
+    F(S) with the cells in S those of x, and the others those of b.
+    """
+    number = torch.arange(2**cells, device=q.x.device)
+    present = (number[:, None] >> torch.arange(cells, device=q.x.device)) & 1
+    worth = _worth(q, absent, present.bool())
+    size = present.sum(1)
+    share = torch.tensor(
+        [1 / (cells * math.comb(cells - 1, s)) for s in range(cells)],
+        dtype=torch.float64,
+        device=q.x.device,
+    )
+    # A coalition counts for its members as what they join to, and against all others.
+    joined = share[(size - 1).clamp(min=0)][:, None] * present
+    without = share[size.clamp(max=cells - 1)][:, None] * (1 - present)
+    values = (worth @ (joined - without)).float()
+    return values, torch.zeros_like(values), (worth[:, -1] - worth[:, 0]).float()
+
+
+def _of_random_orders(q: Question, absent: Tensor, cells: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what each cell adds (N, K), a mean over orders, its error, and F(x) - F(b)."""
+    random = generator(q.common.seed, "shapley orders")
     draws = []
     # One order at a time: their spread is the error.
     for _ in range(q.settings.shapley_samples):
-        maps = sampling.attribute(
-            q.x,
-            baselines=absent,
-            feature_mask=q.owner,
-            additional_forward_args=q.weights,
-            n_samples=1,
-            perturbations_per_eval=q.at_once,
-        )
-        draws.append((maps * q.per_pixel).flatten(1) @ cells)
-    by_order = torch.stack(draws)
-    values = by_order.mean(0)
+        order = torch.randperm(cells, generator=random).to(q.x.device)
+        place = order.argsort()
+        # Row k: the first k cells of the order.
+        present = place < torch.arange(cells + 1, device=q.x.device)[:, None]
+        worth = _worth(q, absent, present)
+        draws.append(worth.diff(dim=1)[:, place])
+    by_order = torch.stack(draws).float()
+    error = by_order.std(0) / len(draws) ** 0.5
+    return by_order.mean(0), error, (worth[:, -1] - worth[:, 0]).float()
+
+
+def _worth(q: Question, absent: Tensor, present: Tensor) -> Tensor:
+    """Return F with the cells that are `present (M, K)` those of x, the others `absent`: (N, M)."""
+    found = []
     with torch.no_grad():
-        change = q.output(q.x, q.weights) - q.output(absent, q.weights)
-    return (
-        q.per_pixel * values[:, q.owner[0]],
-        values.sum(1) - change,
-        by_order.std(0) / len(draws) ** 0.5,
-    )
+        for kept in present.split(q.at_once):
+            inside = kept[:, q.owner[0]]
+            x = torch.where(inside, q.x[:, None], absent[:, None]).flatten(0, 1)
+            weights = q.weights.repeat_interleave(len(kept), 0)
+            found.append(q.output(x, weights).reshape(len(q.x), -1).double())
+    return torch.cat(found, 1)
 
 
 def _leaf(x: Tensor) -> Tensor:
@@ -232,7 +265,7 @@ TITLES = {
     **{f"integrated-gradients-{b}": f"IG from {b.replace('-', ' ')}" for b in BASELINES},
     "occlusion": "occlusion",
     "feature-ablation": "feature ablation",
-    "shapley": "Shapley sampling",
+    "shapley": "Shapley values",
     **{f"feature-ablation-{b}": f"ablation from {b.replace('-', ' ')}" for b in BASELINES},
     **{f"shapley-{b}": f"Shapley from {b.replace('-', ' ')}" for b in BASELINES},
 }

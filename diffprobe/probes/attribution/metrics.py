@@ -22,6 +22,7 @@ from torch import Tensor
 from diffprobe.foundations.seeding import generator
 from diffprobe.probes.attribution.methods import METHODS, Question, baseline_of, captum
 
+IMAGES = 12  # if no number is given and a grammar is known
 SETS = 16  # of cells, for each image
 STEPS = 2  # away from each image: one costs as much as the map
 RADIUS = 0.02

@@ -76,7 +76,16 @@ def lines(content: Mapping[str, Any]) -> list[str]:
         if beside:
             parts.append(f"network with bayes {interval(beside[method])}")
         found.append(f"  {TITLES[method]:20} " + ", ".join(parts))
+    if "shapley" in content["methods"]:
+        found.append(f"  {TITLES['shapley']}: {_how_shapley(content)}")
     return found + _metric_lines(content) + _truth_lines(content["truth"])
+
+
+def _how_shapley(content: Mapping[str, Any]) -> str:
+    if content["shapley"] == "exact":
+        return "exact, from all coalitions of cells"
+    errors = (e for e in content["shapley_error"].values() if e is not None)
+    return f"from {content['shapley']} of cells, each value off by {max(errors):.1%} or less (rms)"
 
 
 def _metric_lines(content: Mapping[str, Any]) -> list[str]:

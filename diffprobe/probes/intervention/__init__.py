@@ -23,6 +23,7 @@ class InterventionConfig(ProbeKind):
     # The Jacobian's picture, which stands beside it, is that of the locality probe.
     reads: ClassVar[tuple[str, ...]] = (
         "probe.images",
+        "probe.precision",
         "probe.output",
         "probe.batch_size",
         "probe.seed",

@@ -39,6 +39,8 @@ def measure_beside(
                 common,
                 regions=subject.regions,
                 levels=torch.tensor([subject.level]),
+                # The same inputs for all, whatever precision locality is asked for.
+                inputs=torch.tensor([common.images]),
                 description=f"Jacobian, {name}",
                 progress=subject.progress,
             ),

@@ -25,6 +25,8 @@ class LocalityConfig(ProbeKind):
     reads: ClassVar[tuple[str, ...]] = (
         "probe.images",
         "probe.levels",
+        "probe.precision",
+        "probe.precision_images",
         "probe.output",
         "probe.batch_size",
         "probe.seed",
@@ -36,18 +38,12 @@ class LocalityConfig(ProbeKind):
             "help": "Random projections per region, 2 or more; 0 computes the Jacobian exactly."
         },
     )
-    precision: float = field(
-        default=0.0,
-        metadata={"help": "As many images as make the standard error of LDR and excess so small."},
-    )
-    precision_images: int = field(default=4096, metadata={"help": "But at most so many."})
     variant: Literal["squared", "frobenius", "l1"] = field(
         default="squared", metadata={"help": "Norm of the local dependency ratio."}
     )
 
     def __post_init__(self) -> None:
-        check_at_least(0, "probes.locality", projections=self.projections, precision=self.precision)
-        check_at_least(1, "probes.locality", precision_images=self.precision_images)
+        check_at_least(0, "probes.locality", projections=self.projections)
         if self.projections == 1:
             raise UsageError(
                 "probes.locality.projections must be at least 2, whose spread takes the bias of a "
@@ -58,7 +54,8 @@ class LocalityConfig(ProbeKind):
         """Return in words what one noise level costs."""
         from diffprobe.probes.locality.ldr import cost
 
-        return cost(subject.regions, self, subject.config.probe)
+        known = subject.dataset is not None
+        return cost(subject.regions, self, subject.config.probe, grammar_known=known)
 
     def measure(self, subject: "Subject", keep: "Keep") -> "dict[str, Locality]":
         """Measure network and oracles on the same inputs."""

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from diffprobe.config import ProbeConfig
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.probes.locality import LocalityConfig
-from diffprobe.probes.locality.ldr import Locality, inputs_needed, measure
+from diffprobe.probes.locality.ldr import Locality, measure
+from diffprobe.probing.precision import inputs_needed, stated
 
 if TYPE_CHECKING:
     from diffprobe.probing.cache import Keep
@@ -25,14 +27,16 @@ def measure_beside(
     With a precision, on as many as network, Bayes oracle and their difference need.
     """
     include = tuple(sorted({subject.level, *filter(None, [subject.forms_at])}))
-    common = subject.config.probe
+    common = stated(subject.config.probe, grammar_known=subject.dataset is not None)
 
-    def one(name: str, denoiser: Denoiser, part: str, inputs: Tensor | None) -> Locality:
+    def one(
+        name: str, denoiser: Denoiser, part: str, common: ProbeConfig, inputs: Tensor | None
+    ) -> Locality:
         compute = partial(
             measure,
             denoiser,
             subject.images,
-            settings if inputs is not None else replace(settings, precision=0.0),
+            settings,
             common,
             regions=subject.regions,
             include=include,
@@ -43,18 +47,20 @@ def measure_beside(
         return keep(part, Locality, compute)
 
     inputs = None
-    if settings.precision:
+    if common.precision and "bayes" in subject.oracles:
+        block = replace(common, precision=0.0)
         first = [
-            one(name, denoiser, f"{name}-first", None)
+            one(name, denoiser, f"{name}-first", block, None)
             for name, denoiser in subject.beside("bayes").items()
         ]
-        inputs = _needed_by_all(first, settings, common.images)
+        inputs = _needed_by_all(first, common)
     found: dict[str, Locality] = {}
     for name, denoiser in {"network": subject.denoiser, **subject.oracles}.items():
         if name == "empirical" and denoiser is subject.oracles.get("bayes"):
             found[name] = found["bayes"]
         else:
-            found[name] = one(name, denoiser, name, inputs)
+            found[name] = one(name, denoiser, name, common, inputs)
+            inputs = found["network"].inputs
     return found
 
 
@@ -91,17 +97,11 @@ def beside_the_optimum(results: Mapping[str, Locality]) -> dict[str, Locality]:
     return {name: result.among(told) for name, result in results.items()}
 
 
-def _needed_by_all(first: list[Locality], settings: LocalityConfig, block: int) -> Tensor:
+def _needed_by_all(first: list[Locality], common: ProbeConfig) -> Tensor:
     """How many inputs each level needs for every LDR and, of two, their difference: (T,)."""
     ratios = [result.ratios for result in first]
     if len(first) == 2:
         ratios.append(ratios[0] - ratios[1])
     return torch.tensor(
-        [
-            max(
-                inputs_needed(row, settings.precision, block, settings.precision_images)
-                for row in rows
-            )
-            for rows in zip(*ratios, strict=True)
-        ]
+        [max(inputs_needed(row, common) for row in rows) for rows in zip(*ratios, strict=True)]
     )

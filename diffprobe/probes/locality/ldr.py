@@ -60,6 +60,7 @@ from diffprobe.probing.noise_levels import (
     spread_levels,
 )
 from diffprobe.probing.output_space import in_space
+from diffprobe.probing.precision import inputs_needed, stated
 from diffprobe.probing.ratio import (
     decay_with_distance,
     energy_shares,
@@ -138,10 +139,10 @@ def measure(
     Args:
         denoiser: A network or an oracle.
         images: Where the inputs come from.
-        settings: `projections`, `variant`. With a `precision`, the spread over the first inputs
-            tells how many are needed for a standard error of the LDR that small,
-            `precision_images` at most.
-        common: `images`, `levels`, `output`, `batch_size`, `seed`.
+        settings: `projections`, `variant`.
+        common: `images`, `levels`, `output`, `batch_size`, `seed`. With a `precision`, the spread
+            over the first inputs tells how many are needed for a standard error of the LDR that
+            small, `precision_images` at most.
         regions: The cells of a dataset by default.
         levels: (T,) timesteps instead of `common.levels` spread ones.
         include: More timesteps to visit.
@@ -188,7 +189,7 @@ def measure(
             "variant": settings.variant,
             "output": common.output,
             "images": common.images,
-            "precision": settings.precision,
+            "precision": common.precision,
             "projections": 0 if _is_exact(settings) else settings.projections,
             "seed": common.seed,
         },
@@ -209,31 +210,19 @@ def excess(network: Locality, oracle: Locality) -> Interval:
     return _mean(network.ratios - oracle.ratios, network.sources)
 
 
-def inputs_needed(values: Tensor, precision: float, block: int, most: int) -> int:
-    """Return how many inputs make the standard error of a mean as small as `precision`.
-
-    At most `most`, in whole blocks of `block`, told from one block whose `values (N,)` may hold
-    NaN. These are Stein's two stages: the number depends on the spread of a first sample alone, and
-    not on how the mean turns out, as it would if inputs were added until the error looked small.
-
-    Reference:
-        Stein, "A two-sample test for a linear hypothesis whose power is independent of the
-        variance", 1945.
-    """
-    known = values[values.isfinite()]
-    error = known.std().item() / len(known) ** 0.5 if len(known) > 1 else 0.0
-    wanted = max((error / precision) ** 2 * len(values), intervals.FEWEST)
-    blocks = math.ceil(min(wanted, most) / block)
-    return max(1, blocks) * block
-
-
-def cost(regions: Regions, settings: LocalityConfig, common: ProbeConfig) -> str:
+def cost(
+    regions: Regions, settings: LocalityConfig, common: ProbeConfig, *, grammar_known: bool
+) -> str:
     """Return in words what one noise level costs."""
+    first = stated(common, grammar_known=grammar_known)
+    inputs = f"{first.images:,} inputs"
+    if first.precision:
+        inputs += f", up to {first.precision_images:,} if the error needs them,"
     exact = _is_exact(settings)
     passes = reverse_passes(regions.masks, 0 if exact else settings.projections)
     how = "exactly" if exact else f"by {settings.projections} random projections a region"
     return (
-        f"{passes:,} reverse passes {how}, for {common.images:,} inputs in batches of "
+        f"{passes:,} reverse passes {how}, for {inputs} in batches of "
         f"{min(common.images, common.batch_size):,}"
     )
 
@@ -301,11 +290,9 @@ def _energies(
         energies = torch.cat(found)
         if wanted is None:
             wanted = common.images
-            if settings.precision:
+            if common.precision:
                 ratios = local_dependency_ratios(energies, settings.variant)
-                wanted = inputs_needed(
-                    ratios, settings.precision, common.images, settings.precision_images
-                )
+                wanted = inputs_needed(ratios, common)
         if len(energies) >= wanted:
             break
     return energies
