@@ -89,15 +89,13 @@ def resolve_config(
             over `assignments`.
         seed: Of everything random, where one is given.
     """
-    typed = [
-        f"{key}={json.dumps(value)}" for key, value in (flags or {}).items() if value is not None
-    ]
     config = resolve(
         preset=preset,
         file=file,
         base=base,
         environment=os.environ,
-        assignments=[*assignments, *typed],
+        assignments=assignments,
+        flags=flags,
     )
     return config if seed is None else config.with_seed(seed)
 
@@ -110,7 +108,7 @@ def dataset_config(name: str) -> Config:
     if path.suffix == ".json":
         try:
             return from_settings(json.loads(path.read_text("utf-8"))["config"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise UsageError(f"{path} is not the config.json of a run: {error}") from error
     return resolve_config(file=path)
 

@@ -24,6 +24,10 @@ class InUseError(DiffprobeError):
     """Another process is writing there; the message says which."""
 
 
+class NotFoundError(UsageError, CheckpointError):
+    """What was named is not there, or is no run and no checkpoint: a mistake of who named it."""
+
+
 class NonFiniteLossError(DiffprobeError):
     """Training met a loss or weights that are not finite; `step` says where."""
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from diffprobe.datasets.cell_grid import CellGrid
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models.modules.levels import embed, timesteps_of
+from diffprobe.models.networks.transformer import check_heads, check_patch
 
 
 class StripTransformer(ModelMixin, ConfigMixin):
@@ -48,13 +49,8 @@ class StripTransformer(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         channels, height, image_width = image_shape
-        if height % patch[0] or image_width % patch[1]:
-            raise UsageError(
-                f"a patch of {patch[0]}×{patch[1]} pixels does not divide "
-                f"an image of {height}×{image_width}"
-            )
-        if width % heads:
-            raise UsageError(f"{heads} heads do not divide a width of {width}")
+        check_patch(patch, height, image_width)
+        check_heads(heads, width)
         self.patch = tuple(patch)
         self.grid = grid
         # Tokens to a cell, down and across.
