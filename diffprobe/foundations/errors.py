@@ -67,3 +67,9 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UsageError:
     else:
         offer = "choose from " + ", ".join(names)
     return UsageError(f"unknown {kind} {name!r}: {offer}")
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else repr(error)

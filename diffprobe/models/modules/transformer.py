@@ -7,7 +7,7 @@ and its patch is a cell or a fraction of one.
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
-from diffusers.models.unets.unet_2d import UNet2DOutput
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
@@ -71,7 +71,7 @@ class StripTransformer(ModelMixin, ConfigMixin):
 
     def forward(
         self, sample: Tensor, timestep: Tensor, return_dict: bool = True
-    ) -> UNet2DOutput | tuple[Tensor]:
+    ) -> Transformer2DModelOutput | tuple[Tensor]:
         """Map `sample (B, C, H, W)` and `timestep`, (B,) or (B, cells), to `.sample`."""
         h, w = self.patch
         tokens = rearrange(sample, "b c (r h) (k w) -> b (r k) (c h w)", h=h, w=w)
@@ -87,7 +87,7 @@ class StripTransformer(ModelMixin, ConfigMixin):
         result = rearrange(
             x, "b (r k) (c h w) -> b c (r h) (k w)", r=self.rows, k=self.columns, h=h, w=w
         )
-        return UNet2DOutput(sample=result) if return_dict else (result,)
+        return Transformer2DModelOutput(sample=result) if return_dict else (result,)
 
     def _by_token(self, by_cell: Tensor, grid: tuple[int, int]) -> Tensor:
         """Give each token what its cell has: (B, cells, width) -> (B, N, width)."""
