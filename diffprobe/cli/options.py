@@ -17,10 +17,23 @@ from diffprobe.resolution import preset_names, resolve
 Command = TypeVar("Command", bound=Callable[..., Any])
 Number = TypeVar("Number", int, float)
 
+
+class PathType(click.Path):
+    """A path that names something: an empty one would be the working directory."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path; see `click.ParamType.convert`."""
+        if not str(value):
+            self.fail("the path is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = PathType(path_type=Path)
+
 config_option = click.option(
     "--config",
     "file",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE.toml",
     help="Read settings from a TOML file.",
 )
@@ -56,7 +69,7 @@ dry_run_option = click.option(
 checkpoint_option = click.option(
     "--checkpoint",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="RUN",
     help="A run folder (its latest checkpoint) or a checkpoint folder.",
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from diffprobe.cli import options as opt
-from diffprobe.foundations.errors import CheckpointError
+from diffprobe.foundations.errors import NotFoundError, UsageError
 from diffprobe.foundations.settings import to_settings
 
 sampling_options = opt.options(
@@ -27,7 +27,7 @@ sampling_options = opt.options(
 @sampling_options
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=opt.PATH,
     metavar="FILE.npz",
     help="Where to write.  [default: samples/ in the run folder]",
 )
@@ -50,16 +50,13 @@ def command(
     as_json: bool,
 ) -> None:
     """Draw images from a checkpoint and store them with the resolved sampler."""
-    from diffprobe.foundations import progress
-    from diffprobe.foundations.devices import resolve_device
-    from diffprobe.models import find_checkpoint
-    from diffprobe.sampling import sample_checkpoint, samples_name
+    from diffprobe.models.checkpoint_folder import find_checkpoint
     from diffprobe.training.run_folder import run_of_checkpoint
 
     found = find_checkpoint(checkpoint)
     run = run_of_checkpoint(found.path)
     if run is None:
-        raise CheckpointError(f"{checkpoint} is not part of a run folder of diffprobe train")
+        raise NotFoundError(f"{checkpoint} is not part of a run folder of diffprobe train")
     config = opt.resolve_config(
         base=to_settings(run.config()),
         assignments=assignments,
@@ -73,6 +70,14 @@ def command(
             "sampling.seed": seed,
         },
     )
+    config.check_own()
+    if out is not None and out.is_dir():
+        raise UsageError(f"--out names the file to write, and {out} is a folder")
+
+    from diffprobe.foundations import progress
+    from diffprobe.foundations.devices import resolve_device
+    from diffprobe.sampling import sample_checkpoint, samples_name
+
     name = samples_name(found.step, config.sampler, config.sampling, config.weights)
     target = out or run.path / "samples" / name
     if dry_run:

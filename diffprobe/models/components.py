@@ -109,7 +109,7 @@ def load_scheduler(folder: Path, *, clip: bool) -> Any:
     if not flow and not clip:
         config |= {"clip_sample": False, "thresholding": False}
     try:
-        made = cls.from_config(config)
+        made = cls(**config)
     # A damaged configuration reaches any line of the scheduler's constructor.
     except Exception as error:
         reason = first_line(error)
