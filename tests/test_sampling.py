@@ -16,6 +16,7 @@ from diffprobe.datasets import hypercube
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations import kinds
 from diffprobe.foundations.errors import DiffprobeError, UsageError
+from diffprobe.foundations.kinds import find
 from diffprobe.foundations.seeding import generator
 from diffprobe.foundations.settings import build_kind
 from diffprobe.models import NetworkDenoiser, noise_scheduler

@@ -16,7 +16,7 @@ from diffprobe.config import SamplingConfig
 from diffprobe.datasets.image_arrays import as_images, check_shape
 from diffprobe.datasets.image_set import ENDINGS, list_pictures, read_exactly
 from diffprobe.foundations.atomic import atomic_file
-from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.errors import UsageError, first_line
 from diffprobe.foundations.tables import html_table
 from diffprobe.sampling.samplers import SamplerKind
 
@@ -154,6 +154,18 @@ def _sampler(archive: Any) -> dict[str, Any]:
         return {}
     found = json.loads(str(archive["sampler"]))
     return found if isinstance(found, dict) else {}
+
+
+def _contents(path: Path, loaded: Any) -> tuple[Any, Any]:
+    """Images and sampler of what numpy loaded: an archive, or one array, whatever it is called."""
+    if isinstance(loaded, np.ndarray):
+        return loaded, {}
+    with loaded as archive:
+        names = [n for n in archive.files if n != "sampler"]
+        if "images" not in names and len(names) != 1:
+            raise UsageError(f"{path} has no array named 'images' (it has {names})")
+        images = archive["images" if "images" in names else names[0]]
+        return images, json.loads(str(archive["sampler"])) if "sampler" in archive.files else {}
 
 
 def samples_name(
