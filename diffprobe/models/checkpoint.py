@@ -25,10 +25,16 @@ from diffusers import DDPMScheduler, ModelMixin
 from diffprobe.foundations import kinds
 from diffprobe.foundations.atomic import atomic_folder
 from diffprobe.foundations.checksums import check_checksums, write_checksums
-from diffprobe.foundations.errors import CheckpointError, UsageError, unknown_name
+from diffprobe.foundations.errors import (
+    CheckpointError,
+    DiffprobeError,
+    UsageError,
+    first_line,
+    unknown_name,
+)
 from diffprobe.models.checkpoint_folder import NETWORK_FOLDERS, find_checkpoint, read_config
 from diffprobe.models.components import load_model, load_scheduler
-from diffprobe.models.denoiser import NetworkDenoiser
+from diffprobe.models.denoiser import Denoiser, NetworkDenoiser
 from diffprobe.models.foreign import FOREIGN_NETWORKS, PIPELINES, Condition, condition_network
 from diffprobe.models.latents import LatentSpace
 from diffprobe.models.networks import NetworkKind
@@ -124,7 +130,24 @@ def load_denoiser(
         raise UsageError(f"{name} takes neither a prompt nor a class label")
     else:
         denoiser = NetworkDenoiser(network, scheduler, image_shape=image_shape)
-    return denoiser.requires_grad_(False).eval().to(device)
+    denoiser = denoiser.requires_grad_(False).eval().to(device)
+    if image_shape is not None:
+        _call_once(denoiser, image_shape, network_folder)
+    return denoiser
+
+
+def _call_once(denoiser: Denoiser, image_shape: tuple[int, int, int], folder: Path) -> None:
+    """Find out now what a network made of a damaged configuration fails at only when called."""
+    x_t = torch.zeros(1, *image_shape, device=denoiser.device)
+    try:
+        with torch.no_grad():
+            denoiser(x_t, torch.zeros(1, dtype=torch.long, device=denoiser.device))
+    except (DiffprobeError, MemoryError, torch.OutOfMemoryError):
+        raise
+    # It may fail anywhere in diffusers.
+    except Exception as error:
+        reason = first_line(error)
+        raise CheckpointError(f"the network in {folder} cannot be called: {reason}") from error
 
 
 def _network_class(folder: Path) -> Any:

@@ -115,7 +115,7 @@ def load_scheduler(folder: Path, *, clip: bool) -> Any:
         reason = first_line(error)
         raise CheckpointError(f"the schedule in {folder} cannot be used: {reason}") from error
     levels = made.sigmas if flow else made.alphas_cumprod
-    if not len(levels) or not bool(((levels >= 0) & (levels <= 1)).all()):
+    if levels.ndim != 1 or not len(levels) or not bool(((levels >= 0) & (levels <= 1)).all()):
         raise CheckpointError(f"the schedule in {folder} has noise levels outside [0, 1]")
     return made
 

@@ -156,18 +156,6 @@ def _sampler(archive: Any) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _contents(path: Path, loaded: Any) -> tuple[Any, Any]:
-    """Images and sampler of what numpy loaded: an archive, or one array, whatever it is called."""
-    if isinstance(loaded, np.ndarray):
-        return loaded, {}
-    with loaded as archive:
-        names = [n for n in archive.files if n != "sampler"]
-        if "images" not in names and len(names) != 1:
-            raise UsageError(f"{path} has no array named 'images' (it has {names})")
-        images = archive["images" if "images" in names else names[0]]
-        return images, json.loads(str(archive["sampler"])) if "sampler" in archive.files else {}
-
-
 def samples_name(
     step: int | None, sampler: SamplerKind, sampling: SamplingConfig, weights: str
 ) -> str:
