@@ -6,6 +6,7 @@ and at most one line of error, never with a traceback; and the weights of a run 
 
 import contextlib
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -185,29 +186,54 @@ def command_lines(draw: Any, material: Material) -> list[str]:
     name = draw(st.sampled_from([*COMMANDS, "nonsense", ""]))
     if name not in COMMANDS:
         return [name, *draw(st.lists(VALUES, max_size=2))]
-    options = {
-        "train": "--preset --config --set --out --steps --branch-from --device --seed",
-        "sample": "--checkpoint --n --sampler --sampler-steps --eta --batch-size --weights --out "
-        "--set --device --seed",
-        "probe": "--checkpoint --probe --steps --n --levels --level --output --baseline-images "
-        "--regions --region --dataset --images --prompt --class-label --embeddings --guidance "
-        "--weights --out --set --device --seed --precision",
-        "report": "--dataset --out --fail-above --samplers --nfe --eta --set --device",
-        "demo": "--out --set --device --seed",
-    }.get(name, "--json --markdown").split()
+    likely = _likely(material)
+    group = importlib.import_module(f"diffprobe.cli.{name}").command
+    options = [p.opts[0] for p in group.params if isinstance(p, click.Option) and not p.is_flag]
     line = [name]
     if name == "probe" and draw(st.booleans()):
         line.append(draw(st.one_of(st.sampled_from(kinds.names("probe")), VALUES)))
     if name in ("kinds", "presets", "report"):
-        known = [*kinds.ROOMS, *preset_names(), str(material.run)]
+        known = [*kinds.ROOMS, *preset_names(), "run", "run"]
         line += draw(st.lists(st.one_of(st.sampled_from(known), VALUES), max_size=2))
-    if name in ("sample", "probe") and draw(st.booleans()):
-        line += ["--checkpoint", str(material.run)]
-    for option in draw(st.lists(st.sampled_from(options), max_size=4)):
-        line += [option, draw(assignments() if option == "--set" else VALUES)]
+    if name in ("sample", "probe") and draw(st.integers(0, 4)):
+        line += ["--checkpoint", "run"]
+    if name == "train" and draw(st.integers(0, 4)):
+        line += ["--config", str(material.config)]
+    for option in draw(st.lists(st.sampled_from(options), max_size=4)) if options else []:
+        pool = st.sampled_from(likely[option]) if option in likely else NUMBERS
+        value = assignments() if option == "--set" else st.one_of(pool, pool, pool, VALUES)
+        line += [option, draw(value)]
     # What would work for minutes if it were in order.
-    stop = {"demo": ["--set", "training.steps=0"], "train": ["--dry-run"]}
-    return [*line, *stop.get(name, ["--dry-run"] if name in ("sample", "probe") else [])]
+    cheap = {
+        "demo": ["--set", "training.steps=0"],
+        "train": ["--dry-run"],
+        "sample": ["--n", "2"],
+        "probe": ["--dry-run"],
+    }
+    return [*line, *cheap.get(name, [])]
+
+
+def _likely(material: Material) -> dict[str, list[str]]:
+    """Values of options that may well be right."""
+    return {
+        "--preset": preset_names(),
+        "--config": [str(material.config)],
+        "--checkpoint": ["run", str(material.foreign)],
+        "--branch-from": ["run@30", "run@7"],
+        "--out": ["out", "run", "tiny.toml", "deep/er"],
+        "--sampler": kinds.names("sampler"),
+        "--samplers": ["ddim,ddpm", "euler"],
+        "--nfe": ["1,2", "3"],
+        "--eta": ["0", "1", "0,1"],
+        "--weights": ["raw", "ema"],
+        "--probe": [*kinds.names("probe"), "all"],
+        "--steps": ["last", "all", "1", "5"],
+        "--output": ["x0", "epsilon", "score"],
+        "--regions": ["2x2", "1x4", "0,0,8,8", "0,0,8,8;0,8,8,8"],
+        "--dataset": ["demo", str(material.config)],
+        "--images": [str(material.pictures)],
+        "--device": ["cpu", "cpu:0", "cuda:7", "meta"],
+    }
 
 
 def _keys() -> list[str]:
@@ -218,7 +244,8 @@ def _keys() -> list[str]:
 @st.composite
 def assignments(draw: Any) -> str:
     """A text for `--set`: any key, any value."""
-    key = draw(st.one_of(st.sampled_from(_keys()), st.text(max_size=8)))
+    keys = st.sampled_from(_keys())
+    key = draw(st.one_of(keys, keys, keys, st.text(max_size=8)))
     return f"{key}{draw(st.sampled_from(['=', '=', '=', '', '==']))}{draw(VALUES)}"
 
 
@@ -272,8 +299,10 @@ def fuzz(family: str, material: Material, told: Counter[str], n: int, number: in
     """Run `n` cases of a family."""
 
     def a_command_line(data: Any) -> None:
-        with copy_of(material.config):
+        with copy_of(material.run) as folder:
+            before = weights(folder)
             check(data.draw(command_lines(material)), told)
+            assert weights(folder) == before
 
     def a_configuration(data: Any) -> None:
         with copy_of(material.config) as file:
@@ -365,6 +394,7 @@ def make_material(folder: Path, tiny_run: Path) -> Material:
         block_out_channels=(4, 4),
         layers_per_block=1,
         norm_num_groups=2,
+        attention_head_dim=4,
         down_block_types=("DownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "UpBlock2D"),
     )
