@@ -16,7 +16,7 @@ from diffprobe.config import SamplingConfig
 from diffprobe.datasets.image_arrays import as_images, check_shape
 from diffprobe.datasets.image_set import ENDINGS, list_pictures, read_exactly
 from diffprobe.foundations.atomic import atomic_file
-from diffprobe.foundations.errors import UsageError, first_line
+from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.tables import html_table
 from diffprobe.sampling.samplers import SamplerKind
 
