@@ -189,6 +189,7 @@ def test_damaged_configurations_of_a_pipeline(
 
 def test_a_patch_of_nothing_in_a_checkpoint(tiny_run: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(find_checkpoint(tiny_run).path, tmp_path / "step-000030")
+    (folder / "SHA256SUMS").unlink()
     content = json.loads((folder / "unet" / "config.json").read_text())
     (folder / "unet" / "config.json").write_text(json.dumps({**content, "patch": [0, 8]}))
     with pytest.raises(CheckpointError, match="a patch of 0×8 pixels does not divide"):

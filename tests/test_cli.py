@@ -373,7 +373,7 @@ USAGE, FAILED = 2, 1
         ("sample --checkpoint {run}/checkpoints", USAGE, "neither a run folder"),
         ("probe --checkpoint {run} --cell 9", USAGE, "probe.region=9 is outside 0 … 3"),
         ("probe --checkpoint {run} --baseline-images -1", USAGE, "must be at least 2 (0 for no"),
-        ("probe --checkpoint {run} --n 1", USAGE, "images must be at least 3, not 1"),
+        ("probe --checkpoint {run} --n 1", USAGE, "images must be at least 2, not 1"),
         ("probe", USAGE, "Missing option '--checkpoint'"),
         ("probe --checkpoint {run} --probe spectrm", USAGE, "did you mean 'spectrum'?"),
         ("probe --checkpoint {run} --probe two-layer", USAGE, "does not apply: it is for a run of"),

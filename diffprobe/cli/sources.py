@@ -67,9 +67,15 @@ def find(path: Path) -> Source:
     if not path.exists():
         raise UsageError(f"no file of samples at {path}")
 
+    from diffprobe.training.run_folder import RunFolder, run_of_checkpoint
+
+    # What can be told before torch is imported.
+    if (path / "config.json").exists() and not any((path / "samples").glob("[!.]*.npz")):
+        RunFolder(path).description()
+        _offer_samples(RunFolder(path))
+
     from diffprobe.datasets.image_set import list_pictures
     from diffprobe.sampling import samples_of
-    from diffprobe.training.run_folder import RunFolder, run_of_checkpoint
 
     if not path.is_dir():
         return Source(path, run_of_checkpoint(path))
