@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: setup browser demo test check bench coverage clean
+.PHONY: setup browser demo test fuzz check bench coverage clean
 
 setup: $(VENV)/installed
 
@@ -21,6 +21,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# Hostile input of every kind; the tests run a sample of it.
+fuzz: setup
+	$(BIN)/python tests/fuzz.py 2000
 
 check: setup
 	$(BIN)/ruff check .

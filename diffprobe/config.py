@@ -6,6 +6,7 @@ said in `diffprobe.resolution`.
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +17,7 @@ from diffprobe.foundations.settings import (
     build,
     check_at_least,
     check_positive,
+    check_seed,
     chosen,
     overlay,
     several,
@@ -56,16 +58,20 @@ class TrainingConfig:
     validation_levels: int = 8
 
     def __post_init__(self) -> None:
-        check_positive(
-            **{
-                f"training.{name}": getattr(self, name)
-                for name in ("batch_size", *HORIZON)
-                if name != "keep_states"
-            }
-        )
+        names = [name for name in ("batch_size", *HORIZON) if name != "keep_states"]
+        check_positive(**{f"training.{name}": getattr(self, name) for name in names})
+        # Every step has a learning rate in memory, and every checkpoint is a folder.
+        check_positive(most=MOST_STEPS, **{"training.steps": self.steps})
+        check_positive(most=MOST_CHECKPOINTS, **{"training.checkpoints": self.checkpoints})
+        kept = {f"training.keep_states[{i}]": step for i, step in enumerate(self.keep_states)}
+        check_positive(most=MOST_STEPS, **kept)
+        check_seed(self.seed)
         if not 0 <= self.gradient_clip < float("inf"):
             raise UsageError(f"training.gradient_clip must not be negative: {self.gradient_clip}")
 
+
+MOST_STEPS = 10**8
+MOST_CHECKPOINTS = 10_000
 
 # How long a training goes on and how often it is looked at: what changes no step.
 HORIZON = (
@@ -91,6 +97,11 @@ class SamplingConfig:
     batch_size: int = 512
     weights: str = ""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        names = ("steps", "n", "batch_size")
+        check_positive(**{f"sampling.{name}": getattr(self, name) for name in names})
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True)
@@ -127,6 +138,17 @@ class ProbeConfig:
     def __post_init__(self) -> None:
         check_at_least(0, "probe", precision=self.precision)
         check_at_least(1, "probe", precision_images=self.precision_images)
+        names = ("levels", "grammar_levels", "along_samples", "batch_size")
+        check_positive(**{f"probe.{name}": getattr(self, name) for name in names})
+        check_at_least(2, "probe", images=self.images, grammar_images=self.grammar_images)
+        check_at_least(-1, "probe", level=self.level)
+        check_at_least(0, "probe", region=self.region)
+        if self.baseline_images == 1 or self.baseline_images < 0:
+            raise UsageError(
+                "probe.baseline_images must be at least 2 (0 for no baselines), not "
+                f"{self.baseline_images}"
+            )
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True)
@@ -147,6 +169,48 @@ class Config:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     probes: Mapping[str, Kind] = several("probe")
+
+    def __post_init__(self) -> None:
+        for name in self.averages:
+            if name in RESERVED or not re.fullmatch(r"\w[\w.-]*", name):
+                raise UsageError(
+                    f"an average cannot be called {name!r}: its name is that of a folder, of "
+                    f"letters, digits, '_', '.' and '-', and not {', '.join(RESERVED)}"
+                )
+
+    def check(self) -> None:
+        """Check what several sections must agree in, as far as can be told without torch.
+
+        Raises:
+            UsageError: If they do not.
+        """
+        rows, columns = self.images.grid
+        length = getattr(self.grammar, "length", rows * columns)
+        self.images.check(length)
+        if self.images.cell is not None:
+            height, width = self.images.cell
+            self.network.check(rows * height, columns * width)
+        if getattr(self.objective, "by_cell", False) and not self.network.levels_by_cell:
+            raise UsageError(
+                "objective.by_cell draws a noise level for each cell; the network takes one an "
+                "image: set network.levels_by_cell = true"
+            )
+
+    def check_own(self) -> None:
+        """Check what is asked of a network that this configuration trains, and of no other.
+
+        Raises:
+            UsageError: If it has no such weights, noise level or number of levels.
+        """
+        self.weights  # noqa: B018
+        levels = self.noise.timesteps
+        if self.sampling.steps > levels:
+            raise UsageError(
+                f"sampling.steps={self.sampling.steps} exceeds the {levels} noise levels of the "
+                "schedule"
+            )
+        if self.probe.level >= levels:
+            raise UsageError(f"noise level t={self.probe.level} is outside 0 … {levels - 1}")
 
     def dataset(self) -> "SymbolImages":
         """Return the world: the images of the grammar's words.
@@ -188,7 +252,12 @@ class Config:
         return dataclasses.replace(self, probes={**self.probes, name: changed})
 
     def with_seed(self, seed: int) -> "Config":
-        """Return the same configuration with `seed` for everything random in it."""
+        """Return the same configuration with `seed` for everything random in it.
+
+        Raises:
+            UsageError: If it has more than 64 bits.
+        """
+        check_seed(seed)
         changes: dict[str, Any] = {}
         for section in dataclasses.fields(self):
             value: Any = getattr(self, section.name)
@@ -196,6 +265,9 @@ class Config:
                 changes[section.name] = dataclasses.replace(value, seed=seed)  # type: ignore[type-var]
         return dataclasses.replace(self, **changes)
 
+
+# What else a checkpoint's folder holds: no average can have such a name.
+RESERVED = ("raw", "unet", "transformer", "scheduler", "vae")
 
 # Sections that say how a network is trained; the others may change from command to command.
 TRAINED = (

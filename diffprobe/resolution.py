@@ -14,7 +14,7 @@ from typing import Any
 from diffprobe.config import SEVERAL, Config, from_settings
 from diffprobe.foundations.errors import UsageError, unknown_name
 from diffprobe.foundations.kinds import names
-from diffprobe.foundations.settings import Settings, overlay, resolved
+from diffprobe.foundations.settings import Settings, overlay, resolved, shown
 
 ENVIRONMENT_PREFIX = "DIFFPROBE_"
 
@@ -26,6 +26,7 @@ def resolve(
     base: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
     assignments: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
 ) -> Config:
     """Return the configuration of one command.
 
@@ -34,10 +35,12 @@ def resolve(
         file: A TOML file, laid over the preset.
         base: Settings under everything else, such as those of an existing run.
         environment: Variables; `DIFFPROBE_TRAINING_STEPS=100` sets `training.steps`.
-        assignments: `section.key=value` each, over everything else.
+        assignments: `section.key=value` each, over everything before.
+        flags: `section.key` -> value, over everything else; None leaves a setting alone.
 
     Raises:
-        UsageError: If a source is missing, malformed, or names what does not exist.
+        UsageError: If a source is missing, malformed, or names what does not exist; or if a value
+            is out of range, or sections do not fit each other.
     """
     layers: list[Mapping[str, Any]] = [base or {}]
     if preset is not None:
@@ -46,10 +49,14 @@ def resolve(
         layers.append(_read_toml(file))
     layers.append(_from_environment(environment or {}))
     layers += [_parse_assignment(a) for a in assignments]
+    given = {key: value for key, value in (flags or {}).items() if value is not None}
+    layers += [_nested(key.split("."), value) for key, value in given.items()]
     settings: Settings = {}
     for layer in layers:
         settings = overlay(settings, layer)
-    return resolved(from_settings(settings))
+    config = resolved(from_settings(settings))
+    config.check()
+    return config
 
 
 def preset_names() -> list[str]:
@@ -76,11 +83,15 @@ def _read_toml(path: Path) -> Settings:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise UsageError(f"no configuration file at {path}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise UsageError(f"{path} is not valid TOML: it is nested too deeply") from error
+    except ValueError as error:  # not TOML, not UTF-8, or an integer of thousands of digits
         raise UsageError(f"{path} is not valid TOML: {error}") from error
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
 
+
+DEEPEST = 16  # keys to a setting; none lies half as deep
 
 # Variables that are options of the command line, not settings.
 _OPTION_VARIABLES = {"DIFFPROBE_DEVICE", "DIFFPROBE_SEED"}
@@ -116,8 +127,9 @@ def _path_in_several(role: str, key: str) -> list[str]:
 def _parse_assignment(assignment: str) -> Settings:
     path, equals, value = assignment.partition("=")
     keys = [key.strip() for key in path.split(".")]
-    if not equals or not all(keys) or (len(keys) == 1 and keys[0] not in SEVERAL):
-        raise UsageError(f"{assignment!r} is not of the form section.key=value")
+    known = all(keys) and len(keys) <= DEEPEST and (len(keys) > 1 or keys[0] in SEVERAL)
+    if not equals or not known:
+        raise UsageError(f"{shown(assignment)} is not of the form section.key=value")
     return _nested(keys, _parse_value(value.strip()))
 
 
@@ -130,6 +142,10 @@ def _nested(keys: Sequence[str], value: Any) -> Settings:
 
 def _parse_value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        found = tomllib.loads(f"value = {text}")
+    except RecursionError as error:
+        raise UsageError(f"{shown(text)} is nested too deeply") from error
+    except ValueError:
         return text  # a bare word is a string
+    # More than a value, where the text holds a line break.
+    return found["value"] if len(found) == 1 else text

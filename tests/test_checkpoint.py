@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from diffprobe.foundations.errors import CheckpointError, UsageError
 from diffprobe.models import Condition, load_denoiser, noise_scheduler
-from diffprobe.models.checkpoint import find_checkpoint, list_checkpoints, save_checkpoint
+from diffprobe.models.checkpoint import save_checkpoint
+from diffprobe.models.checkpoint_folder import find_checkpoint, list_checkpoints
 from diffprobe.models.networks.transformer import TransformerConfig
 from diffprobe.models.networks.unet import UNetConfig
 from diffprobe.models.noise_settings import NoiseConfig

@@ -29,7 +29,8 @@ def test_command_line_over_environment_over_file_over_default(tmp_path: Path) ->
 
 
 def test_another_kind_does_not_inherit_the_former_ones_keys() -> None:
-    config = resolve(preset="demo", assignments=["grammar.name=digit-sum", "network.name=mlp"])
+    assignments = ["grammar.name=digit-sum", "images.grid=[2, 2]", "network.name=mlp"]
+    config = resolve(preset="demo", assignments=assignments)
     assert config.grammar == DigitSumConfig()
     assert config.network == MLPConfig()
 

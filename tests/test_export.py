@@ -8,6 +8,7 @@ import torch
 from diffprobe.datasets import Glyphs, SymbolImages, WordList
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.report import report_samples
+from diffprobe.report.export import FORMULA
 
 WORLD = SymbolImages(ParityConfig(4).build(), Glyphs.font("01"), (1, 4))
 
@@ -58,3 +59,17 @@ def test_one_line_of_csv_per_sample(tmp_path: Path) -> None:
         assert not re.search(r"(?<!\\)<", line)
         if line.startswith("| "):
             assert len(re.findall(r"(?<!\\)\|", line)) == 5
+
+
+def test_no_cell_of_the_csv_is_a_formula(tmp_path: Path) -> None:
+    words = WordList(torch.tensor([[0, 1], [1, 0]]), 4)
+    world = SymbolImages(words, Glyphs.font("=+'0"), (1, 2))
+    drawn = torch.tensor([[0, 1], [1, 0], [2, 3], [3, 3]])
+    report_samples(world.render(drawn), world, tmp_path)
+    with (tmp_path / "samples.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["word"] for row in rows] == ["'=+", "'+=", "''0", "00"]
+    assert not any(cell.startswith(FORMULA[:-1]) for row in rows for cell in row.values())
+    names = "=+'0"
+    spelled = ["".join(names[symbol] for symbol in word) for word in drawn.tolist()]
+    assert [row["word"].removeprefix("'") for row in rows] == spelled

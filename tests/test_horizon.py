@@ -281,7 +281,7 @@ def test_branching_from_the_command_line(
     assert command_line([*train_it, "--branch-from", str(thirty), "--steps", "25"]) == 2
     assert "is not of the form RUN@STEP" in capsys.readouterr().err
     other = ["--out", "other", "--branch-from", f"{thirty}@21", "--steps", "25"]
-    assert command_line([*train_it, *other]) == 1
+    assert command_line([*train_it, *other]) == 2
     assert "(it has: 10, 20, 30)" in capsys.readouterr().err
 
 

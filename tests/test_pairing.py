@@ -34,7 +34,7 @@ def test_other_steps_and_weights_are_said(tmp_path: Path) -> None:
     found = probes_beside(tmp_path, 12, "raw")
     assert found.folder == tmp_path / "probes" / "step-000060"
     assert "of step 12 and the figures of step 60" in found.notes[0]
-    assert f"diffprobe probe --checkpoint {tmp_path}/checkpoints/step-000012" in found.notes[0]
+    assert f"diffprobe probe {tmp_path}/checkpoints/step-000012" in found.notes[0]
     assert found.notes[1] == "The samples are of the weights raw and the figures of ema."
     assert "do not say which step" in probes_beside(tmp_path, None, None).notes[0]
 

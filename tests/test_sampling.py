@@ -16,6 +16,7 @@ from diffprobe.datasets import hypercube
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations import kinds
 from diffprobe.foundations.errors import DiffprobeError, UsageError
+from diffprobe.foundations.kinds import find
 from diffprobe.foundations.seeding import generator
 from diffprobe.foundations.settings import build_kind
 from diffprobe.models import NetworkDenoiser, noise_scheduler
@@ -23,7 +24,7 @@ from diffprobe.models.networks.residual_mlp import ResidualMLPConfig
 from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.models.oracles import BayesDenoiser, WienerDenoiser
 from diffprobe.sampling import Samples, load_samples, sample, samples_name
-from diffprobe.sampling.samplers import SamplerKind, lent_names
+from diffprobe.sampling.samplers import FLOW, SamplerKind, lent_names
 from diffprobe.sampling.samplers.ddim import DDIMConfig
 from diffprobe.sampling.samplers.ddpm import DDPMConfig
 from diffprobe.sampling.samplers.sequential import SequentialConfig
@@ -76,7 +77,47 @@ def test_gaussian_data_come_out_with_their_mean_and_variance() -> None:
         assert images.std().item() == pytest.approx(data.std().item(), rel=0.05), name
 
 
-@pytest.mark.parametrize("name", [*CLASSES, "HeunDiscreteScheduler", "UniPCMultistepScheduler"])
+FIT = (
+    "DDIMParallelScheduler",
+    "DDPMParallelScheduler",
+    "DEISMultistepScheduler",
+    "DPMSolverSinglestepScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
+    "LCMScheduler",
+    "LMSDiscreteScheduler",
+    "PNDMScheduler",
+    "SASolverScheduler",
+    "TCDScheduler",
+    "UniPCMultistepScheduler",
+)
+# These are lent under the names of `CLASSES` as well; and what needs another schedule or library.
+ALSO = {*CLASSES.values(), FLOW, "DPMSolverSDEScheduler", "UnCLIPScheduler"}
+
+
+def test_what_does_not_fit_is_refused_by_name_and_reason() -> None:
+    unfit = [name for name in lent_names() if name not in {*FIT, *ALSO}]
+    assert len(unfit) >= 20
+    for name in unfit:
+        with pytest.raises(UsageError, match=f"sampler {name} cannot be used here: it"):
+            sampler(name)
+    for name in (FLOW, "DPMSolverSDEScheduler", "UnCLIPScheduler"):
+        with pytest.raises(UsageError, match=f"sampler {name} ") as error:
+            sample(BAYES, WORLD.image_shape, sampler(name), CONFIG)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", FIT)
+def test_schedulers_say_nothing_of_their_settings(
+    name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sample(BAYES, WORLD.image_shape, sampler(name), replace(CONFIG, steps=5))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", [*CLASSES, *FIT])
 def test_every_sampler_reaches_the_language_with_the_bayes_oracle(name: str) -> None:
     config = SamplingConfig(n=64, steps=60, batch_size=64)
     samples = sample(BAYES, WORLD.image_shape, sampler(name), config)
@@ -146,10 +187,10 @@ def test_eta_adds_noise() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"steps": 0}, "sampling.steps must be at least 1"),
+        ({"steps": 0}, "sampling.steps must be a positive integer"),
         ({"steps": 1001}, "exceeds the 1000 noise levels"),
-        ({"n": 0}, "sampling.n must be at least 1"),
-        ({"batch_size": 0}, "sampling.batch_size must be at least 1"),
+        ({"n": 0}, "sampling.n must be a positive integer"),
+        ({"batch_size": 0}, "sampling.batch_size must be a positive integer"),
     ],
 )
 def test_bad_settings_are_refused(change: dict, message: str) -> None:
@@ -194,7 +235,7 @@ def test_what_diffusers_has_is_lent() -> None:
         cls = getattr(diffusers, name)
         if inspect.isfunction(vars(cls).get("step")):
             assert ("eta" in inspect.signature(cls.step).parameters) == (
-                "eta" in {f.name for f in dataclasses.fields(sampler(name))}
+                "eta" in {f.name for f in dataclasses.fields(find("sampler", name))}
             ), name
 
 

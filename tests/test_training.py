@@ -249,7 +249,7 @@ def test_bf16_trains(tiny_config: Config, tmp_path: Path) -> None:
         ("training.steps=0", "training.steps must be a positive integer"),
         ("training.batch_size=-1", "training.batch_size must be a positive integer"),
         ("learning_rate.peak=0.0", "peak must be positive"),
-        ("learning_rate.peak=nan", "peak must be positive"),
+        ("learning_rate.peak=nan", "must be a finite number"),
         ("averages.ema.decay=1.0", r"decay must lie in \[0, 1\)"),
     ],
 )

@@ -15,7 +15,8 @@ from diffprobe.datasets import Glyphs, SymbolImages, hypercube
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser, noise_scheduler
-from diffprobe.models.checkpoint import list_checkpoints, load_denoiser
+from diffprobe.models.checkpoint import load_denoiser
+from diffprobe.models.checkpoint_folder import list_checkpoints
 from diffprobe.models.denoiser import NetworkDenoiser
 from diffprobe.models.modules.mlp import MLP
 from diffprobe.models.noise_settings import NoiseConfig

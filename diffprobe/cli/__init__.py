@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from diffprobe import __version__
-from diffprobe.foundations.errors import DiffprobeError
+from diffprobe.foundations.errors import DiffprobeError, UsageError
 from diffprobe.foundations.signals import exit_code, raised_signals
 
 COMMANDS = {
@@ -75,8 +75,9 @@ def cli() -> None:
     diffprobe probe RUN                          how local is it
     diffprobe report RUN                         what is wrong in its samples
 
-    Exit codes: 0 done, 1 failed, 2 asked for something impossible, 3 more violations than
-    report --fail-above allows, 130 stopped by Ctrl-C, 143 by SIGTERM.
+    Exit codes: 0 done, 1 failed, 2 asked for something impossible or for a file or run that is
+    not there, 3 more violations than report --fail-above allows, 130 stopped by Ctrl-C, 143 by
+    SIGTERM.
     """
 
 
@@ -88,6 +89,8 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     try:
+        if arguments is not None and any("\0" in argument for argument in arguments):
+            raise UsageError("an argument holds a NUL character")
         with raised_signals():
             result: Any = cli.main(arguments, prog_name="diffprobe", standalone_mode=False)
     except DiffprobeError as error:

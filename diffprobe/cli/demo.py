@@ -12,7 +12,7 @@ from diffprobe.cli import options as opt
 @click.command()
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=opt.PATH,
     default=Path("runs/demo"),
     show_default=True,
     metavar="RUN",

@@ -17,10 +17,23 @@ from diffprobe.resolution import preset_names, resolve
 Command = TypeVar("Command", bound=Callable[..., Any])
 Number = TypeVar("Number", int, float)
 
+
+class PathType(click.Path):
+    """A path that names something: an empty one would be the working directory."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path; see `click.ParamType.convert`."""
+        if not str(value):
+            self.fail("the path is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = PathType(path_type=Path)
+
 config_option = click.option(
     "--config",
     "file",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE.toml",
     help="Read settings from a TOML file.",
 )
@@ -104,15 +117,13 @@ def resolve_config(
             over `assignments`.
         seed: Of everything random, where one is given.
     """
-    typed = [
-        f"{key}={json.dumps(value)}" for key, value in (flags or {}).items() if value is not None
-    ]
     config = resolve(
         preset=preset,
         file=file,
         base=base,
         environment=os.environ,
-        assignments=[*assignments, *typed],
+        assignments=assignments,
+        flags=flags,
     )
     return config if seed is None else config.with_seed(seed)
 
@@ -125,7 +136,7 @@ def dataset_config(name: str) -> Config:
     if path.suffix == ".json":
         try:
             return from_settings(json.loads(path.read_text("utf-8"))["config"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise UsageError(f"{path} is not the config.json of a run: {error}") from error
     return resolve_config(file=path)
 

@@ -22,6 +22,9 @@ from diffprobe.foundations import kinds
 from diffprobe.foundations.errors import UsageError, unknown_name
 from diffprobe.foundations.settings import settings_types, to_settings
 from diffprobe.probing.contract import ProbeKind
+from diffprobe.probing.region_spec import RegionSpec
+
+MOST_PIXELS = 2**16  # along a side
 
 
 class ProbeGroup(click.Group):
@@ -247,11 +250,7 @@ def _probe(
     **short: Any,
 ) -> None:
     """Measure probes as the command line asks for; `settings` and `short` are typed options."""
-    from diffprobe.foundations import progress
-    from diffprobe.foundations.devices import resolve_device
-    from diffprobe.models import Condition, find_checkpoint
-    from diffprobe.probing import along, open_subject, run_probes
-    from diffprobe.probing.suite import choose
+    from diffprobe.models.checkpoint_folder import find_checkpoint
     from diffprobe.training.run_folder import run_of_checkpoint
 
     if checkpoint is None:
@@ -271,6 +270,7 @@ def _probe(
     world = opt.dataset_config(dataset) if dataset is not None else None
     base = run.config() if run is not None else world or Config()
     config = opt.resolve_config(base=to_settings(base), assignments=assignments, flags=flags)
+    _check(probes, regions, images, guidance, size, config if run is not None else None)
     if dry_run:
         content = to_settings(config)
         opt.print_json(
@@ -284,6 +284,13 @@ def _probe(
         )
         return
     opt.show_warnings()
+
+    from diffprobe.foundations import progress
+    from diffprobe.foundations.devices import resolve_device
+    from diffprobe.models import Condition
+    from diffprobe.probing import along, open_subject, run_probes
+    from diffprobe.probing.suite import choose
+
     subject = open_subject(
         checkpoint,
         config,
@@ -316,3 +323,34 @@ def _probe(
 def _tell(lines: list[str]) -> None:
     for line in lines:
         click.echo(line)
+
+
+def _check(
+    probes: tuple[str, ...],
+    regions: str | None,
+    images: Path | None,
+    guidance: float,
+    size: tuple[int, int] | None,
+    own: Config | None,
+) -> None:
+    """Refuse what can be told before torch is imported; `own` is the configuration of a run."""
+    for name in probes:
+        if name not in (known := [*kinds.names("probe"), "all"]):
+            raise unknown_name("probe", name, known)
+    if images is not None and not images.is_dir():
+        raise UsageError(f"no folder of images at {images}")
+    if not 1 <= guidance < float("inf"):
+        raise UsageError(f"--guidance must be at least 1, which is none; not {guidance:g}")
+    if size is not None and not all(1 <= side <= MOST_PIXELS for side in size):
+        raise UsageError(f"--size is a height and a width of 1 to {MOST_PIXELS:,} pixels: {size}")
+    spec = RegionSpec.parse(regions) if regions is not None else None
+    if own is None:
+        return
+    own.check_own()
+    rows, columns = own.images.grid
+    if spec is not None and own.images.cell is not None:
+        height, width = own.images.cell
+        spec.check(rows * height, columns * width)
+    there = rows * columns if spec is None else spec.regions
+    if there is not None and own.probe.region >= there:
+        raise UsageError(f"probe.region={own.probe.region} is outside 0 … {there - 1}")

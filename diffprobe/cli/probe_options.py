@@ -1,7 +1,5 @@
 """Options of all probes, and the settings they are short for."""
 
-from pathlib import Path
-
 import click
 
 from diffprobe.cli import options as opt
@@ -70,7 +68,7 @@ COMMON = (
     ),
     click.option(
         "--images",
-        type=click.Path(path_type=Path),
+        type=opt.PATH,
         metavar="FOLDER",
         help="Pictures to probe a foreign denoiser on.  [default: its own samples]",
     ),
@@ -78,7 +76,7 @@ COMMON = (
     click.option("--class-label", type=int, metavar="N", help="Class it is held at."),
     click.option(
         "--embeddings",
-        type=click.Path(path_type=Path),
+        type=opt.PATH,
         metavar="FILE.safetensors",
         help="Prompt embeddings it is held at.",
     ),
@@ -98,7 +96,7 @@ COMMON = (
     click.option("--weights", metavar="NAME", help="Which weights: raw, or an average's name."),
     click.option(
         "--out",
-        type=click.Path(path_type=Path),
+        type=opt.PATH,
         metavar="FOLDER",
         help="Where to write.  [default: probes/ in the run folder; of a model without one, "
         "probes/NAME/ here]",

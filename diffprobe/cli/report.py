@@ -1,5 +1,6 @@
 """`diffprobe report`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,8 +9,9 @@ import click
 from diffprobe.cli import options as opt
 from diffprobe.cli.comparing import compare_sources
 from diffprobe.cli.sources import Source, find
+from diffprobe.foundations import kinds
 from diffprobe.foundations.errors import UsageError
-from diffprobe.foundations.settings import to_settings
+from diffprobe.foundations.settings import check_share, to_settings
 
 if TYPE_CHECKING:
     from diffprobe.evaluation.comparison import Comparison
@@ -21,7 +23,7 @@ TOO_MANY = 3  # exit code where --fail-above is exceeded
 @click.command()
 @click.argument(
     "sources",
-    type=click.Path(path_type=Path),
+    type=opt.PATH,
     metavar="RUN_OR_SAMPLES...",
     nargs=-1,
     required=True,
@@ -38,7 +40,7 @@ TOO_MANY = 3  # exit code where --fail-above is exceeded
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=opt.PATH,
     metavar="FOLDER",
     help="Where to write.  [default: report/ in the run folder, or beside the samples; "
     "comparison/ for several]",
@@ -194,21 +196,31 @@ def _sweep(
     assignments: tuple[str, ...],
     device: str,
 ) -> "Sweep":
-    from diffprobe.evaluation import sweep
-    from diffprobe.foundations import progress
-    from diffprobe.foundations.devices import resolve_device
-    from diffprobe.models import load_denoiser
     from diffprobe.training.run_folder import RunFolder
 
     run = RunFolder(source)
     config = opt.resolve_config(base=to_settings(run.config()), assignments=assignments)
+    names = [s.strip() for s in (samplers or "ddim").split(",")]
+    for name in names:
+        kinds.find("sampler", name)
+    steps = opt.numbers("--nfe", nfe or "5,10,20,50", int)
+    for number in steps:
+        replace(config, sampling=replace(config.sampling, steps=number)).check_own()
+    etas = opt.numbers("--eta", eta or "0", float)
+    check_share(**{f"--eta {value:g}": value for value in etas})
+
+    from diffprobe.evaluation import sweep
+    from diffprobe.foundations import progress
+    from diffprobe.foundations.devices import resolve_device
+    from diffprobe.models import load_denoiser
+
     denoiser = load_denoiser(source, config.weights, resolve_device(device))
     return sweep.run(
         denoiser,
         config.dataset(),
-        [s.strip() for s in (samplers or "ddim").split(",")],
-        opt.numbers("--nfe", nfe or "5,10,20,50", int),
-        opt.numbers("--eta", eta or "0", float),
+        names,
+        steps,
+        etas,
         config.sampling,
         progress.shown,
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from diffprobe.cli import options as opt
-from diffprobe.foundations.errors import CheckpointError, UsageError
+from diffprobe.foundations.errors import NotFoundError, UsageError
 from diffprobe.foundations.settings import to_settings
 
 sampling_options = opt.options(
@@ -27,7 +27,7 @@ sampling_options = opt.options(
 @sampling_options
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=opt.PATH,
     metavar="FILE.npz",
     help="Where to write.  [default: samples/ in the run folder]",
 )
@@ -58,16 +58,13 @@ def command(
     if source is None:
         raise UsageError("say what to sample: diffprobe sample RUN")
 
-    from diffprobe.foundations import progress
-    from diffprobe.foundations.devices import resolve_device
-    from diffprobe.models import find_checkpoint
-    from diffprobe.sampling import sample_checkpoint, samples_name
+    from diffprobe.models.checkpoint_folder import find_checkpoint
     from diffprobe.training.run_folder import run_of_checkpoint
 
     found = find_checkpoint(Path(source))
     folder = run_of_checkpoint(found.path)
     if folder is None:
-        raise CheckpointError(f"{source} is not part of a run folder of diffprobe train")
+        raise NotFoundError(f"{source} is not part of a run folder of diffprobe train")
     config = opt.resolve_config(
         base=to_settings(folder.config()),
         assignments=assignments,
@@ -81,6 +78,14 @@ def command(
             "sampling.seed": seed,
         },
     )
+    config.check_own()
+    if out is not None and out.is_dir():
+        raise UsageError(f"--out names the file to write, and {out} is a folder")
+
+    from diffprobe.foundations import progress
+    from diffprobe.foundations.devices import resolve_device
+    from diffprobe.sampling import sample_checkpoint, samples_name
+
     name = samples_name(found.step, config.sampler, config.sampling, config.weights)
     target = out or folder.path / "samples" / name
     if dry_run:

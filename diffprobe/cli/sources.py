@@ -67,9 +67,15 @@ def find(path: Path) -> Source:
     if not path.exists():
         raise UsageError(f"no file of samples at {path}")
 
+    from diffprobe.training.run_folder import RunFolder, run_of_checkpoint
+
+    # What can be told before torch is imported.
+    if (path / "config.json").exists() and not any((path / "samples").glob("[!.]*.npz")):
+        RunFolder(path).description()
+        _offer_samples(RunFolder(path))
+
     from diffprobe.datasets.image_set import list_pictures
     from diffprobe.sampling import samples_of
-    from diffprobe.training.run_folder import RunFolder, run_of_checkpoint
 
     if not path.is_dir():
         return Source(path, run_of_checkpoint(path))
@@ -102,9 +108,7 @@ def _offer_samples(run: "RunFolder") -> None:
     """Make samples of a run that has none, if somebody is there to say so."""
     question = f"{run.path} has no samples yet; make {run.config().sampling.n:,} now?"
     if not (sys.stdin.isatty() and click.confirm(question, default=True, err=True)):
-        raise UsageError(
-            f"{run.path} has no samples yet; make some: diffprobe sample --checkpoint {run.path}"
-        )
+        raise UsageError(f"{run.path} has no samples yet; make some: diffprobe sample {run.path}")
     from diffprobe.cli.sample import command as sample
 
     click.get_current_context().invoke(sample, checkpoint=run.path)

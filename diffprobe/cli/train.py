@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @opt.options(opt.preset_option, opt.config_option, opt.set_option)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=opt.PATH,
     metavar="RUN",
     help="Run folder.  [default: runs/ and the name of the preset or file]",
 )
@@ -60,10 +60,18 @@ def command(
         flags={"training.steps": steps},
         seed=seed,
     )
+    config.check_own()
+
+    from diffprobe.training.run_folder import Branch
+
+    branch = Branch.parse(branch_from) if branch_from is not None else None
     out = out or Path("runs") / (preset or str(file and file.stem))
     opt.show_warnings()
     summary = _summary(config)
     if dry_run:
+        from diffprobe.training.loop import prepare
+
+        prepare(config, device, branch)
         if as_json:
             opt.print_json({"run": str(out), "summary": summary, "config": to_settings(config)})
         else:
@@ -75,9 +83,8 @@ def command(
 
     from diffprobe.foundations import progress
     from diffprobe.report import draw_losses
-    from diffprobe.training import Branch, RunFolder, train
+    from diffprobe.training import RunFolder, train
 
-    branch = Branch.parse(branch_from) if branch_from is not None else None
     was_finished = RunFolder(out).is_finished(config, branch)
     run = train(config, out, device, progress.shown, branch=branch)
     figure = draw_losses(run)
@@ -109,7 +116,7 @@ def _finish(
     return [
         done,
         f"losses   {run.path}/loss.png",
-        f"probe    diffprobe probe --checkpoint {run.path}",
+        f"probe    diffprobe probe {run.path}",
         f"go on    {go_on}",
     ]
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from diffprobe.foundations.errors import UsageError
+from diffprobe.datasets.font_files import check_symbols, font_file
 
 
 def draw_symbols(
@@ -28,39 +28,9 @@ def draw_symbols(
     Raises:
         UsageError: If the font cannot be read or lacks a glyph, or a cell is too small.
     """
-    if len(set(symbols)) != len(symbols) or not symbols:
-        raise UsageError(f"symbols must be distinct and at least one: {list(symbols)}")
-    if min(cell) < 3:
-        raise UsageError(f"a cell of {cell[0]}×{cell[1]} pixels is too small to draw in")
-    if variants < 1:
-        raise UsageError(f"variants must be at least 1, not {variants}")
-    path = Path(font) if font else _default_font()
-    _check_font(path, symbols)
+    check_symbols(symbols, cell, variants, font)
+    path = font_file(font)
     return torch.stack([_draw_symbol(s, path, cell, variants) for s in symbols])
-
-
-def _default_font() -> Path:
-    import matplotlib
-
-    return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-
-
-def _check_font(path: Path, symbols: Sequence[str]) -> None:
-    from matplotlib.ft2font import FT2Font
-
-    if not path.is_file():
-        raise UsageError(f"no font file at {path}")
-    try:
-        charmap = FT2Font(str(path)).get_charmap()
-    except RuntimeError as error:
-        raise UsageError(f"{path} is not a font that can be read: {error}") from error
-    for symbol in symbols:
-        for character in symbol:
-            if ord(character) not in charmap:
-                raise UsageError(
-                    f"{path.name} has no glyph for {character!r} (U+{ord(character):04X}); "
-                    "choose another symbol, or another font file"
-                )
 
 
 def _draw_symbol(symbol: str, path: Path, cell: tuple[int, int], variants: int) -> Tensor:

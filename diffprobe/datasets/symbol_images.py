@@ -11,6 +11,7 @@ from torch import Tensor
 from diffprobe.datasets.batches import as_batch
 from diffprobe.datasets.cell_grid import CellGrid
 from diffprobe.datasets.glyphs import Glyphs
+from diffprobe.datasets.images import check_grid
 from diffprobe.datasets.inference.grammar import Grammar
 from diffprobe.foundations.errors import UsageError
 
@@ -53,12 +54,7 @@ class SymbolImages:
     """
 
     def __init__(self, grammar: Grammar, glyphs: Glyphs, grid: tuple[int, int]) -> None:
-        rows, columns = grid
-        if rows < 1 or columns < 1 or rows * columns != grammar.length:
-            raise UsageError(
-                f"a grid of {rows}×{columns} has {rows * columns} cells; "
-                f"the grammar's words have {grammar.length}"
-            )
+        check_grid(grid, grammar.length)
         if len(glyphs.images) != grammar.symbols:
             raise UsageError(
                 f"there are glyphs for {len(glyphs.images)} symbols "

@@ -24,6 +24,10 @@ class InUseError(DiffprobeError):
     """Another process is writing there; the message says which."""
 
 
+class NotFoundError(UsageError, CheckpointError):
+    """What was named is not there, or is no run and no checkpoint: a mistake of who named it."""
+
+
 class NonFiniteLossError(DiffprobeError):
     """Training met a loss or weights that are not finite; `step` says where."""
 
@@ -63,3 +67,9 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UsageError:
     else:
         offer = "choose from " + ", ".join(names)
     return UsageError(f"unknown {kind} {name!r}: {offer}")
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else repr(error)

@@ -20,14 +20,12 @@ import json
 import math
 import types
 import typing
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffprobe.foundations.atomic import atomic_file, write_text
-from diffprobe.foundations.errors import CheckpointError, UsageError
+from diffprobe.foundations.errors import CheckpointError, UsageError, first_line
 from diffprobe.foundations.estimates import in_words
 
 if TYPE_CHECKING:
@@ -36,16 +34,6 @@ if TYPE_CHECKING:
 SCHEMA = "diffprobe-record/1"
 _ARRAY = "__array__"  # marks the place of an array that lies beside the JSON
 _NO_COMMENT = b"\0\0"  # how a zip file ends that has none: the length of the comment
-# A damaged .npz fails in many ways, depending on where the damage is.
-_DAMAGE = (
-    OSError,
-    ValueError,
-    KeyError,
-    EOFError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def write_record(path: Path, content: Any, *, schema: str = SCHEMA) -> None:
@@ -92,8 +80,9 @@ def read_record(path: Path, kind: Any = None, *, schema: str = SCHEMA) -> Any:
         raise UsageError(f"no record at {path}")
     try:
         content = _read_archive(path) if path.suffix == ".npz" else json.loads(path.read_bytes())
-    except _DAMAGE as error:
-        raise CheckpointError(f"the record {path} is damaged: {error}") from error
+    # Where the damage is decides who stumbles over it: zip, zlib, numpy, JSON, the stack.
+    except Exception as error:
+        raise CheckpointError(f"the record {path} is damaged: {first_line(error)}") from error
     if not isinstance(content, dict) or "schema" not in content:
         raise CheckpointError(f"{path} is no record of diffprobe: it names no schema")
     found = content.pop("schema")
@@ -155,7 +144,7 @@ def restore(kind: Any, packed: Any) -> Any:
     """
     try:
         return _restore(kind, packed)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         name = getattr(kind, "__name__", str(kind))
         raise CheckpointError(f"this is no {name}: {error}") from error
 

@@ -6,6 +6,7 @@ A field whose metadata names a `role` holds a kind of that role, chosen by the k
 
 import dataclasses
 import functools
+import math
 import sys
 import typing
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,8 @@ from diffprobe.foundations.kinds import Kind
 
 Settings = dict[str, Any]
 ConfigClass = TypeVar("ConfigClass")
+
+MOST = 2**31 - 1  # a number of things beyond this is a slip of the pen
 
 
 def chosen(role: str, default: str) -> Any:
@@ -51,7 +54,14 @@ def build(cls: type[ConfigClass], settings: Mapping[str, Any], where: str = "") 
         if key not in fields:
             raise unknown_name("key", where + str(key), [where + f for f in fields])
     values = {key: _field(cls, fields[key], v, where + key) for key, v in settings.items()}
-    return cls(**values)
+    try:
+        return cls(**values)
+    except UsageError as error:
+        section = where.rstrip(".")
+        # A kind's own checks do not know in which section it stands.
+        if section.partition(".")[0] in str(error):
+            raise
+        raise UsageError(f"{section}: {error}") from error
 
 
 def build_kind(role: str, value: Any, where: str, default: str | None = None) -> Kind:
@@ -72,7 +82,7 @@ def build_kind(role: str, value: Any, where: str, default: str | None = None) ->
         raise UsageError(f"{where} needs a name: choose from {', '.join(kinds.names(role))}")
     rest = {key: each for key, each in section.items() if key != "name"}
     if not isinstance(name, str):
-        raise UsageError(f"{where}.name must be of type str, not {name!r}")
+        raise UsageError(f"{where}.name must be of type str, not {shown(name)}")
     return build(kinds.find(role, name), rest, where + ".")
 
 
@@ -143,8 +153,8 @@ def differences(ours: Any, theirs: Any, prefix: str = "") -> list[str]:
     return found
 
 
-def check_positive(**numbers: int) -> None:
-    """Raise UsageError unless each is a positive integer.
+def check_positive(most: int = MOST, **numbers: int) -> None:
+    """Raise UsageError unless each is a positive integer, and at most `most`.
 
     >>> check_positive(length=0)
     Traceback (most recent call last):
@@ -154,6 +164,14 @@ def check_positive(**numbers: int) -> None:
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise UsageError(f"{name} must be a positive integer, not {value!r}")
+        if value > most:
+            raise UsageError(f"{name} must be at most {most:,}, not {value:,}")
+
+
+def check_seed(seed: int) -> None:
+    """Raise UsageError unless a seed is an integer of 64 bits."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not -(2**63) <= seed < 2**63:
+        raise UsageError(f"a seed must be an integer from -2^63 to 2^63 - 1, not {seed!r}")
 
 
 def check_at_least(least: float, where: str, **numbers: float) -> None:
@@ -165,8 +183,10 @@ def check_at_least(least: float, where: str, **numbers: float) -> None:
     diffprobe.foundations.errors.UsageError: probes.locality.images must be at least 2, not 1
     """
     for name, value in numbers.items():
-        if not value >= least:
+        if not least <= value < float("inf"):
             raise UsageError(f"{where}.{name} must be at least {least:g}, not {value!r}")
+        if isinstance(value, int) and value > MOST:
+            raise UsageError(f"{where}.{name} must be at most {MOST:,}, not {value:,}")
 
 
 def check_share(**numbers: float) -> None:
@@ -174,6 +194,15 @@ def check_share(**numbers: float) -> None:
     for name, value in numbers.items():
         if not 0 <= value <= 1:
             raise UsageError(f"{name} must lie in [0, 1], not {value!r}")
+
+
+def shown(value: Any) -> str:
+    """Return what a value looks like in a message, cut where it is long."""
+    # Of an integer by its size: Python spells none of more than 4,300 digits.
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"one of {value.bit_length():,} bits"
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"
 
 
 def with_text(kind: Any, key: str) -> str:
@@ -189,7 +218,7 @@ def with_text(kind: Any, key: str) -> str:
         raise UsageError(f"give {kind.role}.file or {kind.role}.{key}, not both")
     try:
         return Path(file).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # not there, or not of text in UTF-8
         raise UsageError(f"cannot read {kind.role}.file={file}: {error}") from error
 
 
@@ -235,22 +264,28 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         if value not in arguments:
-            raise unknown_name(f"value of {where}", str(value), map(str, arguments))
+            raise unknown_name(f"value of {where}", shown(value).strip("'"), map(str, arguments))
         return value
     if origin is tuple:
         return _convert_tuple(arguments, value, where)
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        raise UsageError(f"{where} must be an integer of 64 bits, not {shown(value)}")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if hint is str and isinstance(value, int) and not isinstance(value, bool):
         return str(value)  # `--set images.symbols=01` reads as a number
     if type(value) is not hint:
-        raise UsageError(f"{where} must be of type {hint.__name__}, not {value!r}")
+        raise UsageError(f"{where} must be of type {hint.__name__}, not {shown(value)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{where} must be a finite number, not {value}")
+    if isinstance(value, str) and "\0" in value:
+        raise UsageError(f"{where} must not hold a NUL character: {value!r}")
     return value
 
 
 def _convert_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
-        raise UsageError(f"{where} must be a list, not {value!r}")
+        raise UsageError(f"{where} must be a list, not {shown(value)}")
     if arguments[-1] is Ellipsis:
         arguments = (arguments[0],) * len(value)
     elif len(value) != len(arguments):
@@ -260,5 +295,5 @@ def _convert_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[
 
 def _section(value: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise UsageError(f"{where} must be a section of keys, not {value!r}")
+        raise UsageError(f"{where} must be a section of keys, not {shown(value)}")
     return value

@@ -1,6 +1,6 @@
-from .checkpoint import find_checkpoint as find_checkpoint
-from .checkpoint import list_checkpoints as list_checkpoints
 from .checkpoint import load_denoiser as load_denoiser
+from .checkpoint_folder import find_checkpoint as find_checkpoint
+from .checkpoint_folder import list_checkpoints as list_checkpoints
 from .denoiser import Denoiser as Denoiser
 from .denoiser import FunctionDenoiser as FunctionDenoiser
 from .denoiser import NetworkDenoiser as NetworkDenoiser

@@ -14,38 +14,32 @@ downloaded but what is asked for as `hub:owner/name`.
 """
 
 import json
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
-from diffusers import DDPMPipeline, DDPMScheduler, ModelMixin, UNet2DModel
+from diffusers import DDPMScheduler, ModelMixin
 
 from diffprobe.foundations import kinds
 from diffprobe.foundations.atomic import atomic_folder
 from diffprobe.foundations.checksums import check_checksums, write_checksums
-from diffprobe.foundations.errors import CheckpointError, UsageError, unknown_name
-from diffprobe.models.components import first_line, load_model, load_scheduler, read_config
-from diffprobe.models.denoiser import NetworkDenoiser
+from diffprobe.foundations.errors import (
+    CheckpointError,
+    DiffprobeError,
+    UsageError,
+    first_line,
+    unknown_name,
+)
+from diffprobe.models.checkpoint_folder import NETWORK_FOLDERS, find_checkpoint, read_config
+from diffprobe.models.components import load_model, load_scheduler
+from diffprobe.models.denoiser import Denoiser, NetworkDenoiser
 from diffprobe.models.foreign import FOREIGN_NETWORKS, PIPELINES, Condition, condition_network
 from diffprobe.models.latents import LatentSpace
 from diffprobe.models.networks import NetworkKind
 
-NETWORK_FOLDERS = ("unet", "transformer")
 WEIGHTS = "weights.json"
-# Of a repository on the Hub: what can be read without unpickling, in full precision.
-DOWNLOADED = ["*.json", "*.txt", "diffusion_pytorch_model*.safetensors", "*/*.safetensors"]
-LEFT_OUT = ["*.fp16.*", "*.bf16.*", "*non_ema*", "safety_checker/*", "*onnx*", "*openvino*"]
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A checkpoint folder and the training step it was written at, if known."""
-
-    path: Path
-    step: int | None
 
 
 def save_checkpoint(
@@ -60,7 +54,9 @@ def save_checkpoint(
     """
     (main, network), *others = networks.items()
     with atomic_folder(path) as folder:
-        if isinstance(network, UNet2DModel):
+        if type(network).__name__ == "UNet2DModel":
+            from diffusers import DDPMPipeline
+
             DDPMPipeline(unet=network, scheduler=scheduler).save_pretrained(folder)
         else:
             network.save_pretrained(folder / "unet")
@@ -70,11 +66,6 @@ def save_checkpoint(
         places = {main: "unet", **{name: name for name, _ in others}}
         (folder / WEIGHTS).write_text(json.dumps(places) + "\n", "utf-8")
         write_checksums(folder)
-
-
-def our_networks() -> dict[str, Any]:
-    """Return the classes of all network kinds by their names."""
-    return {model.__name__: model for kind in _network_kinds() for model in kind.models()}
 
 
 def kind_of_network(class_name: str) -> str | None:
@@ -90,55 +81,6 @@ def kind_of_network(class_name: str) -> str | None:
 def _network_kinds() -> list[type[NetworkKind]]:
     loaded = [announced.load() for announced in kinds.announced("network").values()]
     return [kind for kind in loaded if issubclass(kind, NetworkKind)]
-
-
-def list_checkpoints(run: Path) -> list[Checkpoint]:
-    """Return a run's checkpoints in order of step.
-
-    Raises:
-        CheckpointError: If `run` is not a run folder, or has no checkpoint yet.
-    """
-    if not run.exists():
-        raise CheckpointError(f"no checkpoint or run folder at {run}")
-    found = [
-        Checkpoint(path, int(match[1]))
-        for path in (run / "checkpoints").glob("step-*")
-        if (match := re.fullmatch(r"step-(\d+)", path.name))
-    ]
-    if not found:
-        raise CheckpointError(
-            f"{run} holds no checkpoints: it is not a run folder, or has not got that far"
-        )
-    return sorted(found, key=lambda c: c.step or 0)
-
-
-def find_checkpoint(checkpoint: str | Path) -> Checkpoint:
-    """Return the checkpoint at a path, or the Hub's pipeline `hub:owner/name`, downloaded.
-
-    Args:
-        checkpoint: A run folder (its latest checkpoint), a checkpoint folder, a folder of a
-            diffusers pipeline, or one of a single network.
-
-    Raises:
-        CheckpointError: If there is none.
-    """
-    if str(checkpoint).startswith("hub:"):
-        return Checkpoint(_download(str(checkpoint)), None)
-    path = Path(checkpoint)
-    if not path.exists():
-        raise CheckpointError(f"no checkpoint or run folder at {path}")
-    if any((path / name).is_dir() for name in NETWORK_FOLDERS):
-        match = re.fullmatch(r"step-(\d+)", path.name)
-        return Checkpoint(path, int(match[1]) if match else None)
-    if (path / "checkpoints").is_dir():
-        return list_checkpoints(path)[-1]
-    single = (path / "config.json").exists() and "_class_name" in read_config(path, "config.json")
-    if single or (path / "model_index.json").exists():
-        return Checkpoint(path, None)
-    raise CheckpointError(
-        f"{path} is neither a run folder (with checkpoints/) nor a checkpoint "
-        "(a diffusers folder with unet/ or transformer/, and scheduler/)"
-    )
 
 
 def load_denoiser(
@@ -174,7 +116,7 @@ def load_denoiser(
     if weights:
         network_folder = path / _place(path, weights)
     check_checksums(path, (network_folder.name, "scheduler", WEIGHTS))
-    network = load_model(network_folder, our_networks() | FOREIGN_NETWORKS)
+    network = load_model(network_folder, _network_class(network_folder))
     root = path if inside or _holds_scheduler(path) else path.parent
     latents = LatentSpace(root / "vae") if (root / "vae").is_dir() else None
     if scheduler is None:
@@ -188,7 +130,39 @@ def load_denoiser(
         raise UsageError(f"{name} takes neither a prompt nor a class label")
     else:
         denoiser = NetworkDenoiser(network, scheduler, image_shape=image_shape)
-    return denoiser.requires_grad_(False).eval().to(device)
+    denoiser = denoiser.requires_grad_(False).eval().to(device)
+    if image_shape is not None:
+        _call_once(denoiser, image_shape, network_folder)
+    return denoiser
+
+
+def _call_once(denoiser: Denoiser, image_shape: tuple[int, int, int], folder: Path) -> None:
+    """Find out now what a network made of a damaged configuration fails at only when called."""
+    x_t = torch.zeros(1, *image_shape, device=denoiser.device)
+    try:
+        with torch.no_grad():
+            denoiser(x_t, torch.zeros(1, dtype=torch.long, device=denoiser.device))
+    except (DiffprobeError, MemoryError, torch.OutOfMemoryError):
+        raise
+    # It may fail anywhere in diffusers.
+    except Exception as error:
+        reason = first_line(error)
+        raise CheckpointError(f"the network in {folder} cannot be called: {reason}") from error
+
+
+def _network_class(folder: Path) -> Any:
+    """The class that a network's folder names; only the module of that one need be imported."""
+    name = read_config(folder, "config.json").get("_class_name", "model of unknown class")
+    if name in FOREIGN_NETWORKS:
+        return getattr(diffusers, name)
+    # One kind after another: the module of a U-Net takes seconds.
+    models = (model for kind in _network_kinds() for model in kind.models())
+    found = next((model for model in models if model.__name__ == name), None)
+    if found is None:
+        ours = [model.__name__ for kind in _network_kinds() for model in kind.models()]
+        known = dict.fromkeys([*ours, *FOREIGN_NETWORKS])
+        raise CheckpointError(f"{folder} holds a {name}; diffprobe loads {', '.join(known)}")
+    return found
 
 
 def _place(path: Path, weights: str) -> str:
@@ -242,21 +216,11 @@ def _image_shape(
     sample_size = 128 if packed else config.sample_size
     if sample_size is None:
         return None
-    height, width = (sample_size,) * 2 if isinstance(sample_size, int) else sample_size
-    return channels, height, width
+    sides = [sample_size] * 2 if isinstance(sample_size, int) else sample_size
+    if not isinstance(sides, list | tuple) or len(sides) != 2 or not all(map(_is_side, sides)):
+        raise CheckpointError(f"the network's sample_size is no size of images: {sample_size!r}")
+    return channels, sides[0], sides[1]
 
 
-def _download(name: str) -> Path:
-    if not re.fullmatch(r"hub:[\w.-]+/[\w.-]+", name):
-        raise UsageError(f"{name!r} names no repository; write hub:owner/name")
-    import huggingface_hub
-
-    repository = name.removeprefix("hub:")
-    try:
-        folder = huggingface_hub.snapshot_download(
-            repository, allow_patterns=DOWNLOADED, ignore_patterns=LEFT_OUT
-        )
-    # Every failure on the way, from the name to the connection, has a class of its own.
-    except Exception as error:
-        raise CheckpointError(f"{name} cannot be downloaded: {first_line(error)}") from error
-    return Path(folder)
+def _is_side(value: Any) -> bool:
+    return isinstance(value, int) and value > 0

@@ -4,53 +4,59 @@ Nothing is unpickled, nothing is downloaded, and a weight that is missing or lef
 """
 
 import inspect
-import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers import DDPMScheduler
 from diffusers.utils import logging
 from safetensors import SafetensorError
 
-from diffprobe.foundations.errors import CheckpointError
+from diffprobe.foundations.errors import CheckpointError, first_line
+from diffprobe.foundations.settings import shown
+from diffprobe.models.checkpoint_folder import read_config
+from diffprobe.models.noise_settings import MOST_TIMESTEPS
 
 # What from_pretrained raises at files that are absent, damaged, or of another model.
 LOADING_ERRORS = (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError)
 
 
-def load_model(folder: Path, classes: Mapping[str, Any]) -> Any:
-    """Load the model whose class the folder names.
+def load_model(folder: Path, cls: Any) -> Any:
+    """Load the model in a folder.
 
     Args:
         folder: Holds `config.json` and safetensors weights.
-        classes: The classes that may be loaded, by name.
+        cls: The class that `config.json` names.
 
     Raises:
-        CheckpointError: If it is of another class, or its weights do not fit key by key.
+        CheckpointError: If it is quantised, or its weights do not fit key by key.
     """
-    name = str(read_config(folder, "config.json").get("_class_name", "model of unknown class"))
-    if name not in classes:
-        raise CheckpointError(f"{folder} holds a {name}; diffprobe loads {', '.join(classes)}")
+    if "quantization_config" in read_config(folder, "config.json"):
+        raise CheckpointError(
+            f"the weights in {folder} are quantised; diffprobe loads plain ones: save the model "
+            "again without quantization_config"
+        )
     verbosity = logging.get_verbosity()
     try:
         # diffusers fills missing keys with random weights and only warns, at length: look at the
         # report instead.
         logging.set_verbosity_error()
-        model, report = classes[name].from_pretrained(
+        model, report = cls.from_pretrained(
             folder,
             output_loading_info=True,
             use_safetensors=True,
             local_files_only=True,
             low_cpu_mem_usage=False,
         )
-    except LOADING_ERRORS as error:
+    # A damaged config.json reaches any line of the model's constructor.
+    except Exception as error:
         raise CheckpointError(
             f"the weights in {folder} cannot be loaded: {first_line(error)}"
         ) from error
     finally:
         logging.set_verbosity(verbosity)
-    check_report(folder, name, report)
+    check_report(folder, cls.__name__, report)
     return model
 
 
@@ -91,36 +97,40 @@ def load_scheduler(folder: Path, *, clip: bool) -> Any:
             f"the schedule in {folder} is a {name}; diffprobe takes diffusion schedules given by "
             "betas, and FlowMatchEulerDiscreteScheduler"
         )
-    cls = FlowMatchEulerDiscreteScheduler if flow else DDPMScheduler
+    cls: Any = DDPMScheduler
+    if flow:
+        from diffusers import FlowMatchEulerDiscreteScheduler
+
+        cls = FlowMatchEulerDiscreteScheduler
     known = inspect.signature(cls.__init__).parameters
     config = {key: value for key, value in config.items() if key in known}
+    for key, value in config.items():
+        _check_setting(folder, key, value, known[key].default)
     if not flow and not clip:
         config |= {"clip_sample": False, "thresholding": False}
     try:
-        return cls.from_config(config)
-    except (TypeError, ValueError, NotImplementedError) as error:
-        raise CheckpointError(f"the schedule in {folder} cannot be used: {error}") from error
+        made = cls(**config)
+    # A damaged configuration reaches any line of the scheduler's constructor.
+    except Exception as error:
+        reason = first_line(error)
+        raise CheckpointError(f"the schedule in {folder} cannot be used: {reason}") from error
+    levels = made.sigmas if flow else made.alphas_cumprod
+    if levels.ndim != 1 or not len(levels) or not bool(((levels >= 0) & (levels <= 1)).all()):
+        raise CheckpointError(f"the schedule in {folder} has noise levels outside [0, 1]")
+    return made
 
 
-def read_config(folder: Path, name: str) -> dict[str, Any]:
-    """Return the settings in a JSON file of a diffusers folder.
-
-    Raises:
-        CheckpointError: If it is missing or damaged.
-    """
-    path = folder / name
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{folder} is not a diffusers folder: there is no {name}") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} is damaged: it holds no settings")
-    return content
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of what an error says."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else repr(error)
+def _check_setting(folder: Path, key: str, value: Any, default: Any) -> None:
+    """Refuse a value of another type than the default's; schedulers fail at it only when used."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    fits = {
+        bool: isinstance(value, bool),
+        int: number and float(value).is_integer() and 0 <= value <= MOST_TIMESTEPS,
+        float: number and math.isfinite(value),
+        str: isinstance(value, str),
+    }
+    if not fits.get(type(default), True):
+        raise CheckpointError(
+            f"the schedule in {folder} cannot be used: {key}={shown(value)}, and it is {default!r} "
+            "by default"
+        )

@@ -16,15 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import (
-    DiTTransformer2DModel,
-    FlowMatchEulerDiscreteScheduler,
-    FluxTransformer2DModel,
-    SD3Transformer2DModel,
-    Transformer2DModel,
-    UNet2DConditionModel,
-    UNet2DModel,
-)
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -33,17 +24,15 @@ from diffprobe.models.denoiser import NetworkDenoiser
 from diffprobe.models.latents import LatentSpace
 from diffprobe.models.prompts import encode_prompt, read_embeddings
 
-FOREIGN_NETWORKS = {
-    c.__name__: c
-    for c in (
-        UNet2DModel,
-        UNet2DConditionModel,
-        DiTTransformer2DModel,
-        Transformer2DModel,
-        SD3Transformer2DModel,
-        FluxTransformer2DModel,
-    )
-}
+# By name, so that only the class that is loaded need be imported.
+FOREIGN_NETWORKS = (
+    "UNet2DModel",
+    "UNet2DConditionModel",
+    "DiTTransformer2DModel",
+    "Transformer2DModel",
+    "SD3Transformer2DModel",
+    "FluxTransformer2DModel",
+)
 PIPELINES = (
     "DDPMPipeline",
     "DDIMPipeline",
@@ -202,9 +191,9 @@ def condition_network(
         raise UsageError(f"{_name(network)} has no condition to be guided by")
     if network.config.get("guidance_embeds"):
         arguments["guidance"] = torch.tensor([condition.guidance])
-    if image_shape is not None and isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+    if image_shape is not None and _name(scheduler) == "FlowMatchEulerDiscreteScheduler":
         scheduler = _shift_for_size(scheduler, image_shape, network)
-    cls = FluxDenoiser if isinstance(network, FluxTransformer2DModel) else ConditionedDenoiser
+    cls = FluxDenoiser if _name(network) == "FluxTransformer2DModel" else ConditionedDenoiser
     return cls(
         network,
         scheduler,
@@ -284,9 +273,9 @@ _ARGUMENT_OF = {
 def _embedding_widths(network: Any) -> dict[str, int]:
     """The embeddings of a prompt that a network takes; none if it takes no prompt."""
     config = network.config
-    if isinstance(network, UNet2DConditionModel):
+    if _name(network) == "UNet2DConditionModel":
         return {"prompt_embeds": config.cross_attention_dim}
-    if isinstance(network, SD3Transformer2DModel | FluxTransformer2DModel):
+    if _name(network) in ("SD3Transformer2DModel", "FluxTransformer2DModel"):
         return {
             "prompt_embeds": config.joint_attention_dim,
             "pooled_prompt_embeds": config.pooled_projection_dim,
@@ -296,7 +285,7 @@ def _embedding_widths(network: Any) -> dict[str, int]:
 
 def _classes(network: Any) -> tuple[int, int | None]:
     """Number of classes, and the index that stands for none of them."""
-    if isinstance(network, DiTTransformer2DModel):
+    if _name(network) == "DiTTransformer2DModel":
         return network.config.num_embeds_ada_norm, network.config.num_embeds_ada_norm
     return network.config.num_class_embeds or 0, None
 
@@ -308,9 +297,9 @@ def _check_kind(network: Any) -> None:
         for name in ("addition_embed_type", "encoder_hid_dim_type", "class_embed_type")
         if config.get(name) is not None
     ]
-    if isinstance(network, UNet2DConditionModel) and config.num_class_embeds is not None:
+    if _name(network) == "UNet2DConditionModel" and config.num_class_embeds is not None:
         options.append("num_class_embeds")
-    if options or type(network).__name__ not in FOREIGN_NETWORKS:
+    if options or _name(network) not in FOREIGN_NETWORKS:
         detail = f" with {options[0]}={config[options[0]]!r}" if options else ""
         raise CheckpointError(
             f"a {_name(network)}{detail} is not supported; diffprobe loads the networks of "
@@ -332,7 +321,7 @@ def _shift_for_size(scheduler: Any, image_shape: tuple[int, int, int], network: 
     config = scheduler.config
     if not config.use_dynamic_shifting:
         return scheduler
-    patch = 2 if isinstance(network, FluxTransformer2DModel) else network.config.patch_size
+    patch = 2 if _name(network) == "FluxTransformer2DModel" else network.config.patch_size
     tokens = (image_shape[1] // patch) * (image_shape[2] // patch)
     slope = (config.max_shift - config.base_shift) / (
         config.max_image_seq_len - config.base_image_seq_len

@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor
 
 from diffprobe.foundations.errors import CheckpointError, UsageError
-from diffprobe.models.components import load_model, read_config
+from diffprobe.models.checkpoint_folder import read_config
+from diffprobe.models.components import load_model
 
 # Images that the autoencoder sees at once.
 BATCH = 8
+MOST_BLOCKS = 16  # of which each but the last halves the image
 
 
 class LatentSpace:
@@ -32,8 +33,13 @@ class LatentSpace:
         config = read_config(folder, "config.json")
         if (name := config.get("_class_name")) != "AutoencoderKL":
             raise CheckpointError(f"{folder} holds a {name}; diffprobe encodes by AutoencoderKL")
+        blocks = config.get("block_out_channels", [0])
+        if not isinstance(blocks, list) or not 1 <= len(blocks) <= MOST_BLOCKS:
+            raise CheckpointError(
+                f"{folder} names no block_out_channels of an autoencoder: {blocks}"
+            )
         self.folder = folder
-        self.pixel_scale = 2 ** (len(config.get("block_out_channels", (0,))) - 1)
+        self.pixel_scale = 2 ** (len(blocks) - 1)
 
     @torch.no_grad()
     def encode(self, images: Tensor, device: torch.device) -> Tensor:
@@ -71,5 +77,7 @@ class LatentSpace:
 
     @cached_property
     def _autoencoder(self) -> Any:
-        model = load_model(self.folder, {"AutoencoderKL": AutoencoderKL})
+        from diffusers import AutoencoderKL
+
+        model = load_model(self.folder, AutoencoderKL)
         return model.requires_grad_(False).eval()

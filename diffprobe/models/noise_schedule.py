@@ -18,7 +18,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
 from diffprobe.datasets.cell_grid import CellGrid
@@ -212,7 +211,8 @@ def _diffusion(alphas_cumprod: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _flow(scheduler: Any) -> tuple[Tensor, Tensor]:
-    if not isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+    # By name: importing the class brings scipy.stats with it.
+    if type(scheduler).__name__ != "FlowMatchEulerDiscreteScheduler":
         raise UsageError(
             f"{type(scheduler).__name__} has no alphas_cumprod and is not for flow matching; "
             "a denoiser needs x_t = alpha x_0 + sigma eps"

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.settings import check_positive
+
+MOST_TIMESTEPS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -17,4 +20,9 @@ class NoiseConfig:
     prediction_type: Literal["epsilon", "sample", "v_prediction"] = "epsilon"
 
     def __post_init__(self) -> None:
-        check_positive(timesteps=self.timesteps)
+        check_positive(most=MOST_TIMESTEPS, **{"noise.timesteps": self.timesteps})
+        if not 0 < self.beta_start <= self.beta_end < 1:
+            raise UsageError(
+                "noise.beta_start and noise.beta_end must rise within (0, 1), "
+                f"not {self.beta_start:g} and {self.beta_end:g}"
+            )

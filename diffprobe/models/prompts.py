@@ -12,8 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from diffprobe.foundations.errors import CheckpointError, UsageError
-from diffprobe.models.components import LOADING_ERRORS, check_report, first_line, read_config
+from diffprobe.foundations.errors import CheckpointError, UsageError, first_line
+from diffprobe.models.checkpoint_folder import read_config
+from diffprobe.models.components import LOADING_ERRORS, check_report
 
 ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel")
 TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast")

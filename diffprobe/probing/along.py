@@ -15,7 +15,8 @@ from diffprobe.foundations.progress import silent
 from diffprobe.foundations.records import interval, write_record
 from diffprobe.foundations.settings import to_settings
 from diffprobe.foundations.statistics import Rate
-from diffprobe.models.checkpoint import Checkpoint, list_checkpoints, load_denoiser
+from diffprobe.models.checkpoint import load_denoiser
+from diffprobe.models.checkpoint_folder import Checkpoint, list_checkpoints
 from diffprobe.probing.contract import ProbeKind
 from diffprobe.probing.measuring import keep_of, keep_of_probe, measured, numbers
 from diffprobe.probing.naming import CHOOSES_LEVEL, differing, tag

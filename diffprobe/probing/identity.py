@@ -16,7 +16,7 @@ from diffusers import ConfigMixin
 from diffprobe.datasets import ImageSet, SymbolImages
 from diffprobe.foundations.seeding import generator
 from diffprobe.foundations.settings import to_settings
-from diffprobe.models.checkpoint import list_checkpoints
+from diffprobe.models.checkpoint_folder import list_checkpoints
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.probing.cache import fingerprint
 from diffprobe.probing.code import source_of

@@ -4,20 +4,18 @@ They need not tile the image: what they leave is the *rest*, on whose pixels an 
 all the same. They must not overlap, or a pixel would count twice.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from diffprobe.datasets import ImageSet, SymbolImages
 from diffprobe.foundations.errors import UsageError
-
-Box = tuple[int, int, int, int]  # top, left, height, width
+from diffprobe.probing.region_spec import Box, RegionSpec, check_box, check_grid
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -110,10 +108,7 @@ class Regions:
             UsageError: If a block would be empty.
         """
         _, height, width = image_shape
-        if not (1 <= rows <= height and 1 <= columns <= width):
-            raise UsageError(
-                f"a grid of {rows}×{columns} regions does not fit an image of {height}×{width}"
-            )
+        check_grid((rows, columns), height, width)
         tops = [round(i * height / rows) for i in range(rows + 1)]
         lefts = [round(i * width / columns) for i in range(columns + 1)]
         boxes = [
@@ -137,14 +132,8 @@ class Regions:
             raise UsageError("there must be at least one region")
         masks = torch.zeros(len(boxes), channels, height, width, dtype=torch.bool)
         for mask, box in zip(masks, boxes, strict=True):
+            check_box(box, height, width)
             top, left, tall, wide = box
-            if tall < 1 or wide < 1:
-                raise UsageError(f"the region {top},{left},{tall},{wide} is empty")
-            if top < 0 or left < 0 or top + tall > height or left + wide > width:
-                raise UsageError(
-                    f"the region {top},{left},{tall},{wide} (top, left, height, width) leaves the "
-                    f"image of {height}×{width}"
-                )
             mask[:, top : top + tall, left : left + wide] = True
         return cls(masks, tuple(f"{name} {i}" for i in range(len(boxes))), tuple(boxes))
 
@@ -166,7 +155,8 @@ class Regions:
                 levels = np.asarray(picture.convert("L"))
         except FileNotFoundError as error:
             raise UsageError(f"no mask image at {path}") from error
-        except (OSError, UnidentifiedImageError) as error:
+        # A damaged picture reaches any line of its format's reader; a huge one is refused.
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise UsageError(f"{path} cannot be read as an image: {error}") from error
         if levels.shape != (height * scale, width * scale):
             raise UsageError(
@@ -198,17 +188,12 @@ def parse_regions(text: str, image_shape: tuple[int, int, int], scale: int = 1) 
     Raises:
         UsageError: If it names none.
     """
-    if match := re.fullmatch(r"(\d+)\s*[x×]\s*(\d+)", text.strip()):
-        return Regions.grid(image_shape, int(match[1]), int(match[2]))
-    if re.fullmatch(r"[\d\s,;-]+", text):
-        boxes = []
-        for part in filter(None, (p.strip() for p in text.split(";"))):
-            numbers = [int(n) for n in part.split(",") if re.fullmatch(r"\s*-?\d+\s*", n)]
-            if len(numbers) != 4 or part.count(",") != 3:
-                raise UsageError(f"a region is top,left,height,width in pixels, not {part!r}")
-            boxes.append(_in_latents((numbers[0], numbers[1], numbers[2], numbers[3]), scale))
-        return Regions.of_boxes(image_shape, boxes)
-    return Regions.of_picture(image_shape, Path(text), scale)
+    spec = RegionSpec.parse(text)
+    if spec.grid is not None:
+        return Regions.grid(image_shape, *spec.grid)
+    if spec.picture is not None:
+        return Regions.of_picture(image_shape, spec.picture, scale)
+    return Regions.of_boxes(image_shape, [_in_latents(box, scale) for box in spec.boxes])
 
 
 def _in_latents(box: Box, scale: int) -> Box:

@@ -14,7 +14,8 @@ from diffprobe.datasets.batches import as_batch
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.kinds import Kind
 from diffprobe.foundations.progress import Progress, as_progress, silent
-from diffprobe.models.checkpoint import find_checkpoint, kind_of_network, load_denoiser
+from diffprobe.models.checkpoint import kind_of_network, load_denoiser
+from diffprobe.models.checkpoint_folder import find_checkpoint
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.models.foreign import Condition
 from diffprobe.probing.cache import Keep, fingerprint

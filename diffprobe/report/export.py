@@ -13,6 +13,9 @@ from diffprobe.evaluation.validator import Checked
 from diffprobe.evaluation.verdicts import Verdicts
 from diffprobe.foundations.atomic import write_text
 
+# What a spreadsheet's formula begins with, in full width too; and what undoes the escape.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'")
+
 COLUMNS = (
     "sample",
     "verdict",
@@ -34,6 +37,7 @@ def write_verdicts(
     """Write one line per sample.
 
     Lists within a column are separated by spaces, kinds by "; ". Cells count from 0, row by row.
+    A text that a spreadsheet would take for a formula has an apostrophe before it: `plain_text`.
 
     Args:
         path: A CSV file.
@@ -63,22 +67,36 @@ def write_verdicts(
     for sample, row in enumerate(zip(*columns, strict=True)):
         verdict, word, nearest, distance, wrong, unreadable, found, confidence, fault = row
         legible = verdict != "illegible"
-        writer.writerow(
-            (
-                sample,
-                verdict,
-                spell(word),
-                spell(nearest) if legible else "",
-                distance if legible else "",
-                " ".join(map(str, wrong)),
-                " ".join(map(str, unreadable)),
-                " ".join(names[word[cell]] for cell in unreadable),
-                "; ".join(found),
-                " ".join(f"{c:.3f}" for c in confidence),
-                "; ".join(fault),
-            )
+        row_of_text = (
+            sample,
+            verdict,
+            spell(word),
+            spell(nearest) if legible else "",
+            distance if legible else "",
+            " ".join(map(str, wrong)),
+            " ".join(map(str, unreadable)),
+            " ".join(names[word[cell]] for cell in unreadable),
+            "; ".join(found),
+            " ".join(f"{c:.3f}" for c in confidence),
+            "; ".join(fault),
         )
+        writer.writerow([plain_text(str(value)) for value in row_of_text])
     write_text(path, file.getvalue())
+
+
+def plain_text(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula.
+
+    One that begins with =, +, -, @, a tab or a line break gets an apostrophe before it, and so does
+    one that begins with an apostrophe: whoever takes one away has the text again.
+
+    Reference:
+        OWASP, "CSV injection".
+
+    >>> plain_text("=+"), plain_text("01"), plain_text("'a")
+    ("'=+", '01', "''a")
+    """
+    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def _kinds(violations: Mapping[str, Tensor], n: int) -> list[list[str]]:

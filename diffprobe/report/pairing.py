@@ -53,7 +53,7 @@ def probes_beside(run: Path, step: int | None, weights: str | None) -> Beside:
     elif step != chosen:
         notes.append(
             f"The samples are of step {step:,} and the figures of step {chosen:,}: to have those "
-            f"of step {step:,}, diffprobe probe --checkpoint {run}/checkpoints/step-{step:06d}."
+            f"of step {step:,}, diffprobe probe {run}/checkpoints/step-{step:06d}."
         )
     if weights and theirs and weights != theirs:
         notes.append(f"The samples are of the weights {weights} and the figures of {theirs}.")

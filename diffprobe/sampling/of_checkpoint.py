@@ -7,7 +7,8 @@ import torch
 
 from diffprobe.config import Config, SamplingConfig
 from diffprobe.foundations.progress import Progress
-from diffprobe.models.checkpoint import find_checkpoint, load_denoiser
+from diffprobe.models.checkpoint import load_denoiser
+from diffprobe.models.checkpoint_folder import find_checkpoint
 from diffprobe.sampling.sampler import sample
 from diffprobe.sampling.samples import Samples, load_samples
 

@@ -5,18 +5,22 @@ and networks and oracles are sampled by the same code. A flow follows its veloci
 (x_t - x0_hat) / sigma.
 """
 
+import contextlib
 import inspect
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import diffusers
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers.utils import logging
 from torch import Tensor
 
-from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.errors import UsageError, first_line
 from diffprobe.models.noise_schedule import NoiseSchedule
+from diffprobe.sampling.samplers import FLOW
 
 
 class NoisePath(ABC):
@@ -83,35 +87,38 @@ class SchedulerPath(NoisePath):
         if schedule.is_flow:
             raise UsageError(
                 f"sampler {sampler} is not for flow matching; choose from ddim, euler, sequential, "
-                f"{FlowPath.scheduler_name}"
+                f"{FLOW}"
             )
-        config = schedule.scheduler.config
-        try:
-            made = getattr(diffusers, scheduler).from_config(
-                config,
-                timestep_spacing="trailing",
-                prediction_type="sample",
-                **_fixed_variance(config),
-                **settings,
-            )
-        except (TypeError, ValueError, NotImplementedError, ImportError) as error:
-            raise UsageError(f"sampler {sampler} cannot be used here: {error}") from error
-        if not hasattr(made, "init_noise_sigma") or not hasattr(made, "scale_model_input"):
-            raise UsageError(
-                f"sampler {sampler} cannot be used here: it is not for a variance-preserving "
-                "process"
-            )
-        arguments = inspect.signature(made.step).parameters
-        needed = [name for name, a in arguments.items() if a.default is a.empty]
-        if len(needed) > 3:
-            raise UsageError(
-                f"sampler {sampler} cannot be used here: its step takes {', '.join(needed)}"
-            )
-        made.set_timesteps(steps, device=schedule.device)
-        self.scheduler = made
-        self.levels = made.timesteps.long()
-        self._options = dict(step_options or {})
-        self._takes_generator = "generator" in arguments
+        options = dict(step_options or {})
+        cls = getattr(diffusers, scheduler)
+
+        def make(prediction: str) -> Any:
+            config = {"prediction_type": prediction, **_settings(cls, schedule), **settings}
+            made = cls(**config)
+            made.set_timesteps(steps, device=schedule.device)
+            return made
+
+        reason: Exception | None = None
+        with _quiet():
+            for prediction in ("sample", "epsilon"):
+                try:
+                    _walk(make(prediction), options)
+                # What does not fit fails anywhere in the library, each class in its own way.
+                except Exception as error:
+                    reason = reason or error
+                    continue
+                break
+            else:
+                raise UsageError(
+                    f"sampler {sampler} cannot be used here in {steps} steps: "
+                    f"{first_line(reason) if reason else ''}"
+                ) from reason
+            self.scheduler = make(prediction)
+        self.schedule = schedule
+        self.levels = self.scheduler.timesteps.long()
+        self._takes_epsilon = prediction == "epsilon"
+        self._options = options
+        self._takes_generator = "generator" in inspect.signature(cls.step).parameters
 
     def start(self, noise: Tensor) -> Tensor:
         """Scale the noise as the scheduler has it."""
@@ -129,9 +136,16 @@ class SchedulerPath(NoisePath):
         """Take the scheduler's step; see `NoisePath.advance`."""
         random = {"generator": generator} if self._takes_generator else {}
         timestep = self.scheduler.timesteps[step]
-        after = self.scheduler.step(x0_hat, timestep, x, **random, **self._options)
+        output = self._epsilon(x_t, x0_hat, step) if self._takes_epsilon else x0_hat
+        with _quiet():
+            after = self.scheduler.step(output, timestep, x, **random, **self._options)
         result: Tensor = after.prev_sample
         return result
+
+    def _epsilon(self, x_t: Tensor, x0_hat: Tensor, step: int) -> Tensor:
+        """The noise that x0_hat means, for schedulers that take nothing else."""
+        alpha, sigma = self.schedule.alpha_sigma(self.levels[step][None], x_t.dtype)
+        return (x_t - alpha * x0_hat) / sigma
 
     def description(self) -> dict[str, Any]:
         """Describe the scheduler; see `NoisePath.description`."""
@@ -140,8 +154,6 @@ class SchedulerPath(NoisePath):
 
 class FlowPath(NoisePath):
     """Euler's method along the velocity of a flow, evenly spaced before the schedule's shift."""
-
-    scheduler_name = "FlowMatchEulerDiscreteScheduler"
 
     def __init__(self, schedule: NoiseSchedule, steps: int) -> None:
         # The shift is in the schedule's sigmas already.
@@ -177,10 +189,44 @@ def trailing_levels(timesteps: int, steps: int) -> Tensor:
     return spaced[:steps].round().long() - 1
 
 
-def _fixed_variance(config: Mapping[str, Any]) -> dict[str, str]:
+def _settings(cls: Any, schedule: NoiseSchedule) -> dict[str, Any]:
+    """Those of the denoiser's own scheduler that a class knows."""
+    known = inspect.signature(cls.__init__).parameters
+    # Runge-Kutta steps at a vanishing alpha divide by it; without them PNDM is PLMS.
+    config = {
+        **schedule.scheduler.config,
+        "timestep_spacing": "trailing",
+        "skip_prk_steps": True,
+        # Consistency samplers choose among so many levels; by default 50.
+        "original_inference_steps": schedule.timesteps,
+    }
     # A denoiser gives x0_hat alone, even where its network learned a variance.
-    learned = str(config.get("variance_type")).startswith("learned")
-    return {"variance_type": "fixed_small"} if learned else {}
+    if str(config.get("variance_type")).startswith("learned"):
+        config["variance_type"] = "fixed_small"
+    return {k: v for k, v in config.items() if k in known and k != "prediction_type"}
+
+
+def _walk(scheduler: Any, options: Mapping[str, Any]) -> None:
+    """Take all steps with one pixel, so that what fails does so before any work is done."""
+    x = torch.zeros(1, 1, 1, 1, device=scheduler.timesteps.device) * scheduler.init_noise_sigma
+    for timestep in scheduler.timesteps:
+        scheduler.scale_model_input(x, timestep)
+        x = scheduler.step(torch.zeros_like(x), timestep, x, **options).prev_sample
+    if not bool(x.isfinite().all()):
+        raise ValueError("where it ends is not finite")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence diffusers and numpy: what they say of a scheduler's settings is not the user's."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def _described(scheduler: Any) -> dict[str, Any]:

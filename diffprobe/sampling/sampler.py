@@ -93,9 +93,6 @@ def sample(
 
 
 def _check(sampling: SamplingConfig, timesteps: int) -> None:
-    for name in ("steps", "n", "batch_size"):
-        if getattr(sampling, name) < 1:
-            raise UsageError(f"sampling.{name} must be at least 1, not {getattr(sampling, name)}")
     if sampling.steps > timesteps:
         raise UsageError(
             f"sampling.steps={sampling.steps} exceeds the {timesteps} noise levels of the schedule"

@@ -71,11 +71,9 @@ def train(
             finite; the last checkpoint stays.
         InterruptedRunError: After Ctrl-C or SIGTERM; the same call continues.
     """
-    accelerator = _accelerator(device, config.training.mixed_precision)
-    trainer = Trainer(config, accelerator)
     run = RunFolder(Path(out))
-    if branch is not None:
-        _check_branch(branch, config, run)
+    trainer = prepare(config, device, branch, begun=run.state_path.exists())
+    accelerator = trainer.accelerator
     if run.is_finished(config, branch):
         return run
     with run.written() if accelerator.is_main_process else nullcontext():
@@ -87,6 +85,25 @@ def train(
         if not run.is_finished(config, branch):
             trainer.fit(run, as_progress(progress), branch)
     return run
+
+
+def prepare(
+    config: Config, device: str = "auto", branch: Branch | None = None, *, begun: bool = False
+) -> "Trainer":
+    """Return what is to be trained, all of it made and checked; nothing is written.
+
+    Args:
+        config, device, branch: As `train` takes them.
+        begun: Whether the run has a state of its own: a branch then needs the other run no more.
+
+    Raises:
+        UsageError: If the configuration does not fit together, or the branch does not fit it.
+        CheckpointError: If there is no state to branch off from.
+    """
+    trainer = Trainer(config, _accelerator(device, config.training.mixed_precision))
+    if branch is not None:
+        _check_branch(branch, config, begun)
+    return trainer
 
 
 class Trainer:
@@ -115,8 +132,8 @@ class Trainer:
         network = config.network.build(self.dataset.image_shape, settings.seed, self.dataset.grid)
         if self.objective.schedule.cells is not None and not config.network.levels_by_cell:
             raise UsageError(
-                "objective.by_cell draws a noise level for each cell; the network takes one an "
-                "image: set network.levels_by_cell = true"
+                "the objective draws a noise level for each cell; the network takes one an image: "
+                "set network.levels_by_cell = true"
             )
         network = network.to(self.device)
         optimizer = config.optimizer.build(network.parameters())
@@ -314,14 +331,14 @@ class Trainer:
                 )
 
 
-def _check_branch(branch: Branch, config: Config, run: RunFolder) -> None:
+def _check_branch(branch: Branch, config: Config, begun: bool) -> None:
     if config.training.steps <= branch.step:
         raise UsageError(
             f"the branch begins at step {branch.step:,}, and training.steps="
             f"{config.training.steps:,} counts from the first step of {branch.run}: ask for more"
         )
     # Once it has a state of its own, a branch goes on without the other run.
-    if not run.state_path.exists():
+    if not begun:
         branch.state_path  # noqa: B018
 
 

@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 
 from diffprobe.config import Config, from_settings
 from diffprobe.foundations.atomic import PARTIAL, append, atomic_file, remove_partials, write_text
-from diffprobe.foundations.errors import CheckpointError, UsageError
+from diffprobe.foundations.errors import CheckpointError, NotFoundError, UsageError
 from diffprobe.foundations.lock import one_writer
 from diffprobe.foundations.settings import differences, to_settings
 from diffprobe.foundations.tables import SHOWN, Table, html_table
@@ -74,7 +74,7 @@ class Branch:
         if self.step in kept:
             return kept[self.step]
         known = ", ".join(f"{step:,}" for step in sorted(kept)) or "none"
-        raise CheckpointError(
+        raise NotFoundError(
             f"{self.run} keeps no state of step {self.step:,} (it has: {known}); "
             "train it with training.keep_states to have more"
         )
@@ -180,7 +180,11 @@ class RunFolder(Table):
         Raises:
             CheckpointError: If there is none, or it is damaged.
         """
-        return from_settings(self.description()["config"])
+        settings = self.description()["config"]
+        try:
+            return from_settings(settings)
+        except UsageError as error:
+            raise CheckpointError(f"{self.path / 'config.json'} is damaged: {error}") from error
 
     def description(self) -> dict[str, Any]:
         """Return what config.json holds: the settings, versions, device, threads and seed."""
@@ -188,10 +192,10 @@ class RunFolder(Table):
         try:
             content = json.loads(path.read_text("utf-8"))
         except FileNotFoundError as error:
-            raise CheckpointError(f"{self.path} is not a run folder: no config.json") from error
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise NotFoundError(f"{self.path} is not a run folder: no config.json") from error
+        except (OSError, ValueError, RecursionError) as error:
             raise CheckpointError(f"{path} is damaged: {error}") from error
-        if not isinstance(content, dict) or "config" not in content:
+        if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
             raise CheckpointError(f"{path} is not the configuration of a diffprobe run")
         return content
 

@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from diffprobe.datasets.inference.grammar import Grammar
 
 
+# Cells of a word. An automaton takes time in proportion to them, context-free rules to their cube.
+LONGEST = 4096
+LONGEST_CONTEXT_FREE = 512
+
+
 class GrammarKind(Kind, ABC):
     """Settings of a grammar.
 

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from diffprobe.datasets.grammars import GrammarKind
+from diffprobe.datasets.grammars import LONGEST, GrammarKind
 from diffprobe.foundations.settings import check_positive
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class PairsKind(GrammarKind):
     symbols: int = 2
 
     def __post_init__(self) -> None:
-        check_positive(length=self.length, symbols=self.symbols)
+        check_positive(most=LONGEST, length=self.length, symbols=self.symbols)
 
     @property
     @abstractmethod

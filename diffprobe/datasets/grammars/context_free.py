@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from diffprobe.datasets.grammars import GrammarKind
+from diffprobe.datasets.grammars import LONGEST_CONTEXT_FREE, GrammarKind
 from diffprobe.foundations.settings import check_positive, with_text
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class ContextFreeConfig(GrammarKind):
     symbols: str = ""
 
     def __post_init__(self) -> None:
-        check_positive(length=self.length)
+        check_positive(most=LONGEST_CONTEXT_FREE, length=self.length)
 
     def resolved(self) -> "ContextFreeConfig":
         """Return the same rules with the file's text in `rules`."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from diffprobe.datasets.grammars import GrammarKind
+from diffprobe.datasets.grammars import LONGEST_CONTEXT_FREE, GrammarKind
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.settings import check_positive
 
@@ -28,7 +28,7 @@ class DyckConfig(GrammarKind):
     kinds: int = 1
 
     def __post_init__(self) -> None:
-        check_positive(length=self.length, kinds=self.kinds)
+        check_positive(most=LONGEST_CONTEXT_FREE, length=self.length, kinds=self.kinds)
         if self.length % 2:
             raise UsageError(f"brackets need an even length, not {self.length}")
         if self.kinds > len(BRACKETS):

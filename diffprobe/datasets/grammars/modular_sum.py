@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from diffprobe.datasets.grammars import GrammarKind
+from diffprobe.datasets.grammars import LONGEST, GrammarKind
 from diffprobe.foundations.settings import check_positive
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class ModularSumConfig(GrammarKind):
     modulus: int = 10
 
     def __post_init__(self) -> None:
-        check_positive(length=self.length, base=self.base, modulus=self.modulus)
+        check_positive(most=LONGEST, length=self.length, base=self.base, modulus=self.modulus)
 
     def language(self) -> "Grammar":
         """Return an automaton that remembers the sum modulo `modulus`."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from diffprobe.datasets.grammars import GrammarKind
+from diffprobe.datasets.grammars import LONGEST, GrammarKind
 from diffprobe.foundations.settings import check_positive
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class ParityConfig(GrammarKind):
     length: int = 6
 
     def __post_init__(self) -> None:
-        check_positive(length=self.length)
+        check_positive(most=LONGEST, length=self.length)
 
     def language(self) -> "Grammar":
         """Return an automaton that remembers the parity."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from diffprobe.datasets.font_files import check_symbols
 from diffprobe.datasets.images import ImagesKind
 from diffprobe.foundations.errors import UsageError
 
@@ -30,6 +31,11 @@ class ColouredImagesConfig(ImagesKind):
             raise UsageError(
                 f"images.colours must be distinct and at least one: {list(self.colours)}"
             )
+
+    def check(self, length: int) -> None:
+        """Check the font and the shapes too; see `ImagesKind.check`."""
+        super().check(length)
+        check_symbols(self.shapes, self.cell, 1, self.font or None)
 
     def glyphs(self) -> "Glyphs":
         """Draw the shapes in their colours."""

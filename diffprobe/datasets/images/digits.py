@@ -14,6 +14,7 @@ class DigitImagesConfig(ImagesKind):
     """Handwritten digits, 8×8 pixels each."""
 
     name: ClassVar[str] = "digits"
+    cell = (8, 8)
     grid: tuple[int, int] = (2, 2)
     split: Literal["train", "held-out"] = "train"
 

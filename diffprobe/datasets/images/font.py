@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from diffprobe.datasets.font_files import check_symbols
 from diffprobe.datasets.images import ImagesKind
 
 if TYPE_CHECKING:
@@ -19,6 +20,11 @@ class FontImagesConfig(ImagesKind):
     cell: tuple[int, int] = (8, 8)
     variants: int = 1
     font: str = ""
+
+    def check(self, length: int) -> None:
+        """Check the font and the symbols too; see `ImagesKind.check`."""
+        super().check(length)
+        check_symbols(self.symbols, self.cell, self.variants, self.font or None)
 
     def glyphs(self) -> "Glyphs":
         """Draw the symbols."""

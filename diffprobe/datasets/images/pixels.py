@@ -14,6 +14,7 @@ class PixelImagesConfig(ImagesKind):
     """One pixel a cell, -1 or +1: the hypercube."""
 
     name: ClassVar[str] = "pixels"
+    cell = (1, 1)
     grid: tuple[int, int] = (1, 8)
 
     def glyphs(self) -> "Glyphs":

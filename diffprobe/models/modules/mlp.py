@@ -5,7 +5,7 @@ import math
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
-from diffusers.models.unets.unet_2d import UNet2DOutput
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from torch import Tensor, nn
 
 from diffprobe.models.modules.levels import cells_of, embed, timesteps_of
@@ -41,12 +41,12 @@ class MLP(ModelMixin, ConfigMixin):
 
     def forward(
         self, sample: Tensor, timestep: Tensor, return_dict: bool = True
-    ) -> UNet2DOutput | tuple[Tensor]:
+    ) -> Transformer2DModelOutput | tuple[Tensor]:
         """Map `sample (B, C, H, W)` and `timestep`, (B,) or (B, cells), to `.sample`."""
         time = embed(timesteps_of(timestep, len(sample), self.grid), self.time_width).flatten(1)
         x = torch.cat([sample.flatten(1), time.to(sample)], dim=1)
         result = self.output(torch.relu(self.hidden(x))).reshape(sample.shape)
-        return UNet2DOutput(sample=result) if return_dict else (result,)
+        return Transformer2DModelOutput(sample=result) if return_dict else (result,)
 
 
 class ResidualMLP(ModelMixin, ConfigMixin):
@@ -79,7 +79,7 @@ class ResidualMLP(ModelMixin, ConfigMixin):
 
     def forward(
         self, sample: Tensor, timestep: Tensor, return_dict: bool = True
-    ) -> UNet2DOutput | tuple[Tensor]:
+    ) -> Transformer2DModelOutput | tuple[Tensor]:
         """Map `sample (B, C, H, W)` and `timestep`, (B,) or (B, cells), to `.sample`."""
         embedding = embed(timesteps_of(timestep, len(sample), self.grid), self.width).flatten(1)
         time = self.time(embedding.to(sample))
@@ -87,7 +87,7 @@ class ResidualMLP(ModelMixin, ConfigMixin):
         for block in self.blocks:
             x = block(x, time)
         result = self.output(self.norm(x)).reshape(sample.shape)
-        return UNet2DOutput(sample=result) if return_dict else (result,)
+        return Transformer2DModelOutput(sample=result) if return_dict else (result,)
 
 
 class ResidualBlock(nn.Module):

@@ -7,13 +7,14 @@ and its patch is a cell or a fraction of one.
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
-from diffusers.models.unets.unet_2d import UNet2DOutput
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from diffprobe.datasets.cell_grid import CellGrid
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models.modules.levels import embed, timesteps_of
+from diffprobe.models.networks.transformer import check_heads, check_patch
 
 
 class StripTransformer(ModelMixin, ConfigMixin):
@@ -48,13 +49,8 @@ class StripTransformer(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         channels, height, image_width = image_shape
-        if height % patch[0] or image_width % patch[1]:
-            raise UsageError(
-                f"a patch of {patch[0]}×{patch[1]} pixels does not divide "
-                f"an image of {height}×{image_width}"
-            )
-        if width % heads:
-            raise UsageError(f"{heads} heads do not divide a width of {width}")
+        check_patch(patch, height, image_width)
+        check_heads(heads, width)
         self.patch = tuple(patch)
         self.grid = grid
         # Tokens to a cell, down and across.
@@ -75,7 +71,7 @@ class StripTransformer(ModelMixin, ConfigMixin):
 
     def forward(
         self, sample: Tensor, timestep: Tensor, return_dict: bool = True
-    ) -> UNet2DOutput | tuple[Tensor]:
+    ) -> Transformer2DModelOutput | tuple[Tensor]:
         """Map `sample (B, C, H, W)` and `timestep`, (B,) or (B, cells), to `.sample`."""
         h, w = self.patch
         tokens = rearrange(sample, "b c (r h) (k w) -> b (r k) (c h w)", h=h, w=w)
@@ -91,7 +87,7 @@ class StripTransformer(ModelMixin, ConfigMixin):
         result = rearrange(
             x, "b (r k) (c h w) -> b c (r h) (k w)", r=self.rows, k=self.columns, h=h, w=w
         )
-        return UNet2DOutput(sample=result) if return_dict else (result,)
+        return Transformer2DModelOutput(sample=result) if return_dict else (result,)
 
     def _by_token(self, by_cell: Tensor, grid: tuple[int, int]) -> Tensor:
         """Give each token what its cell has: (B, cells, width) -> (B, N, width)."""

@@ -3,7 +3,7 @@
 import torch
 from diffusers import ConfigMixin, ModelMixin, UNet2DModel
 from diffusers.configuration_utils import register_to_config
-from diffusers.models.unets.unet_2d import UNet2DOutput
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from torch import Tensor
 
 from diffprobe.datasets.cell_grid import CellGrid
@@ -39,11 +39,11 @@ class LevelMapUNet(ModelMixin, ConfigMixin):
 
     def forward(
         self, sample: Tensor, timestep: Tensor, return_dict: bool = True
-    ) -> UNet2DOutput | tuple[Tensor]:
+    ) -> Transformer2DModelOutput | tuple[Tensor]:
         """Map `sample (B, C, H, W)` and `timestep`, (B,) or (B, cells), to `.sample`."""
         levels = timesteps_of(timestep, len(sample), self.grid).to(sample)
         shown = self.cells.spread(2 * levels / LARGEST_TIMESTEP - 1)
-        result: UNet2DOutput | tuple[Tensor] = self.unet(
+        result: Transformer2DModelOutput | tuple[Tensor] = self.unet(
             torch.cat([sample, shown], 1), levels.mean(1), return_dict=return_dict
         )
         return result

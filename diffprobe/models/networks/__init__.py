@@ -41,6 +41,13 @@ class NetworkKind(Kind, ABC):
             torch.manual_seed(seed)
             return self.network(image_shape, grid if self.levels_by_cell else None)
 
+    def check(self, height: int, width: int) -> None:
+        """Check that the architecture fits images of `height` × `width` pixels; by default it does.
+
+        Raises:
+            UsageError: If it does not.
+        """
+
     @abstractmethod
     def network(
         self, image_shape: tuple[int, int, int], grid: tuple[int, int] | None

@@ -30,8 +30,11 @@ class TransformerConfig(NetworkKind):
             depth=self.depth,
             heads=self.heads,
         )
-        if self.width % self.heads:
-            raise UsageError(f"{self.heads} heads do not divide a width of {self.width}")
+        check_heads(self.heads, self.width)
+
+    def check(self, height: int, width: int) -> None:
+        """Raise UsageError unless patches tile the image."""
+        check_patch(self.patch, height, width)
 
     def network(
         self, image_shape: tuple[int, int, int], grid: tuple[int, int] | None
@@ -46,3 +49,17 @@ class TransformerConfig(NetworkKind):
         from diffprobe.models.modules.transformer import StripTransformer
 
         return (StripTransformer,)
+
+
+def check_patch(patch: tuple[int, int], height: int, width: int) -> None:
+    """Raise UsageError unless patches of (height, width) pixels tile an image."""
+    if min(patch) < 1 or height % patch[0] or width % patch[1]:
+        raise UsageError(
+            f"a patch of {patch[0]}×{patch[1]} pixels does not divide an image of {height}×{width}"
+        )
+
+
+def check_heads(heads: int, width: int) -> None:
+    """Raise UsageError unless a token of `width` numbers is parted evenly among the heads."""
+    if heads < 1 or width % heads:
+        raise UsageError(f"{heads} heads do not divide a width of {width}")

@@ -41,15 +41,8 @@ class UNetConfig(NetworkKind):
                 f"network.norm_groups={self.norm_groups} does not divide {bad[0]} channels"
             )
 
-    def network(
-        self, image_shape: tuple[int, int, int], grid: tuple[int, int] | None
-    ) -> "ModelMixin":
-        """Return the network; see `NetworkKind.network`.
-
-        Raises:
-            UsageError: If the image cannot be halved as often as the levels ask.
-        """
-        channels, height, width = image_shape
+    def check(self, height: int, width: int) -> None:
+        """Raise UsageError if the image cannot be halved as often as the levels ask."""
         levels = len(self.channels)
         factor = 2 ** (levels - 1)
         if height % factor or width % factor:
@@ -58,6 +51,13 @@ class UNetConfig(NetworkKind):
                 f"width must be divisible by {factor}, and the image is {height}×{width}; "
                 "take fewer levels in network.channels, another cell or another grid"
             )
+
+    def network(
+        self, image_shape: tuple[int, int, int], grid: tuple[int, int] | None
+    ) -> "ModelMixin":
+        """Return the network; see `NetworkKind.network`."""
+        channels, height, width = image_shape
+        self.check(height, width)
         down = ["AttnDownBlock2D" if a else "DownBlock2D" for a in self.attention]
         up = ["AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(self.attention)]
         settings = {

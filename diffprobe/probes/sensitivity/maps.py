@@ -27,7 +27,8 @@ from diffprobe.probing.jacobian import batches, pixel_energies
 from diffprobe.probing.noise_levels import check_images, input_sources, noisy_inputs
 from diffprobe.probing.output_space import in_space
 from diffprobe.probing.ratio import NO_DEPENDENCE, jackknife, share_among
-from diffprobe.probing.regions import Box, Regions, default_regions
+from diffprobe.probing.region_spec import Box
+from diffprobe.probing.regions import Regions, default_regions
 
 
 @dataclass(frozen=True, repr=False)

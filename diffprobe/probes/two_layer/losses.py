@@ -29,7 +29,8 @@ from diffprobe.foundations import intervals
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.intervals import Interval
 from diffprobe.foundations.progress import Progress, silent
-from diffprobe.models.checkpoint import list_checkpoints, load_denoiser
+from diffprobe.models.checkpoint import load_denoiser
+from diffprobe.models.checkpoint_folder import list_checkpoints
 from diffprobe.models.denoiser import Denoiser, NetworkDenoiser
 from diffprobe.models.modules.mlp import MLP
 from diffprobe.probes.two_layer import TwoLayerConfig

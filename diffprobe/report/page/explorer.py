@@ -10,6 +10,7 @@ is no finer, and a run of many steps stays small. A row may have one column more
 regions, the rest of the image; it counts in the sum and is not drawn.
 """
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ import torch
 from diffprobe.foundations.errors import CheckpointError, UsageError
 from diffprobe.foundations.figures import LABELS
 from diffprobe.foundations.records import read_record
+
+logger = logging.getLogger(__name__)
 
 WHOLE = 10_000  # a share of 100 %
 SHARES = 600_000  # stored at most, about 2 MB; beyond it steps are left out, then levels
@@ -35,8 +38,16 @@ def explorer_data(probes: Path) -> dict[str, Any] | None:
 
     Returns:
         None where the probe of locality has not been run, or was by an older version, or where its
-        regions are no boxes.
+        regions are no boxes; and, with a warning, where its records are damaged.
     """
+    try:
+        return _assembled(probes)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        logger.warning("the records in %s are damaged, and left out (%r)", probes, error)
+        return None
+
+
+def _assembled(probes: Path) -> dict[str, Any] | None:
     files = _by_step(probes)
     found = {_step(file): each for file in files if (each := _read(file)) is not None}
     # The summary tells no more of what was measured of another network.

@@ -13,12 +13,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.kinds import Kind
 from diffprobe.foundations.settings import check_share
 
 if TYPE_CHECKING:
     from diffprobe.models.noise_schedule import NoiseSchedule
     from diffprobe.sampling.paths import NoisePath
+
+
+FLOW = "FlowMatchEulerDiscreteScheduler"  # the one of diffusers' schedulers that is for flows
 
 
 class SamplerKind(Kind, ABC):
@@ -66,11 +70,20 @@ def _short(value: Any) -> str:
 class _Lent(SamplerKind):
     """A scheduler of diffusers."""
 
+    def __post_init__(self) -> None:
+        if (reason := _unfit(self.name)) is not None:
+            raise UsageError(f"sampler {self.name} cannot be used here: {reason}")
+
     def path(self, schedule: "NoiseSchedule", steps: int) -> "NoisePath":
         """Return its path; see `SamplerKind.path`."""
         from diffprobe.sampling.paths import FlowPath, SchedulerPath
 
-        if schedule.is_flow and self.name == FlowPath.scheduler_name:
+        if self.name == FLOW:
+            if not schedule.is_flow:
+                raise UsageError(
+                    f"sampler {FLOW} cannot be used here: it is for flow matching, and this is a "
+                    "diffusion"
+                )
             return FlowPath(schedule, steps)
         eta = {key: value for key, value in vars(self).items() if key == "eta"}
         return SchedulerPath(self.name, schedule, steps, scheduler=self.name, step_options=eta)
@@ -78,6 +91,7 @@ class _Lent(SamplerKind):
 
 class _LentWithEta(_Lent):
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_share(eta=self.eta)  # type: ignore[attr-defined]
 
 
@@ -91,7 +105,7 @@ def lent(name: str) -> type[Kind] | None:
     """Return the kind of the diffusers scheduler of that name; None if there is none."""
     if name not in _files():
         return None
-    has_eta = _has_eta(_files()[name], name)
+    has_eta = "eta" in [argument.arg for argument in _arguments(_step(name))]
     return dataclasses.make_dataclass(
         f"{name}Config",
         [("eta", float, dataclasses.field(default=0.0))] if has_eta else [],
@@ -113,19 +127,56 @@ def _files() -> Mapping[str, Path]:
         r'_import_structure\["(\w+)"\] = \[([^\]]*)\]', (folder / "__init__.py").read_text("utf-8")
     )
     return {
-        name: folder / f"{module}.py"
+        name: folder / f"{module}.py" if module != "deprecated" else folder / module
         for module, classes in listed
         for name in re.findall(r'"(\w+Scheduler)"', classes)
         if name in public
     }
 
 
-def _has_eta(file: Path, name: str) -> bool:
-    """Whether the class's `step` takes an eta; a package instead of a file holds none that does."""
-    if not file.exists():
-        return False
-    for node in ast.parse(file.read_text("utf-8")).body:
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            steps = [f for f in node.body if isinstance(f, ast.FunctionDef) and f.name == "step"]
-            return any(a.arg == "eta" for f in steps for a in [*f.args.args, *f.args.kwonlyargs])
-    return False
+@functools.cache
+def _source(name: str) -> ast.ClassDef | None:
+    """The source of a scheduler's class."""
+    place = _files()[name]
+    files = sorted(place.glob("*.py")) if place.is_dir() else [place]
+    for file in files if place.exists() else []:
+        for node in ast.parse(file.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef) and node.name == name:
+                return node
+    return None
+
+
+def _step(name: str) -> ast.FunctionDef | None:
+    """The source of a scheduler's `step`."""
+    source = _source(name)
+    parts = [] if source is None else source.body
+    found = [f for f in parts if isinstance(f, ast.FunctionDef) and f.name == "step"]
+    return found[0] if found else None
+
+
+def _arguments(step: ast.FunctionDef | None) -> list[ast.arg]:
+    return [] if step is None else [*step.args.args, *step.args.kwonlyargs]
+
+
+def _unfit(name: str) -> str | None:
+    """Why a scheduler cannot follow a denoiser's noise levels; None where it can.
+
+    Told by its source, so that nothing need be imported to say so, and a later version of
+    diffusers needs no list.
+    """
+    if name == FLOW:
+        return None
+    if "Inverse" in name:
+        return "it goes from images to noise"
+    source, step = _source(name), _step(name)
+    if step is None or source is None:
+        return "it has no step that takes x0_hat"
+    needed = [argument.arg for argument in step.args.args[1:]]
+    needed = needed[: len(needed) - len(step.args.defaults)]
+    if needed[:1] != ["model_output"] or len(needed) > 3:
+        return f"its step takes {', '.join(needed)}"
+    named = {node.attr for node in ast.walk(source) if isinstance(node, ast.Attribute)}
+    named |= {node.arg for node in ast.walk(source) if isinstance(node, ast.arg)}
+    if "alphas_cumprod" not in named or "snr_shift_scale" in named:
+        return "it has noise levels of its own, and not those of the denoiser's diffusion"
+    return None

@@ -41,6 +41,11 @@ class _Lent(OptimizerKind):
 
     optimizer: ClassVar[Any]
 
+    def __post_init__(self) -> None:
+        import torch
+
+        self.build([torch.nn.Parameter(torch.zeros(1))])
+
     def build(self, parameters: "Iterable[nn.Parameter]") -> "Optimizer":
         """Return the optimizer; see `OptimizerKind.build`."""
         settings = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
-from diffusers.models.unets.unet_2d import UNet2DOutput
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from torch import Tensor, nn
 
 from diffprobe.models.networks import NetworkKind
@@ -24,11 +24,11 @@ class LocalConv(ModelMixin, ConfigMixin):
             layers += [nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)]
         self.layers = nn.Sequential(*layers, nn.SiLU(), nn.Conv2d(width, channels, 1))
 
-    def forward(self, sample: Tensor, timestep: Tensor) -> UNet2DOutput:
+    def forward(self, sample: Tensor, timestep: Tensor) -> Transformer2DModelOutput:
         """Map `sample (B, C, H, W)` and `timestep (B,)` to `.sample (B, C, H, W)`."""
         time = (timestep.expand(len(sample)) / 1000).to(sample)[:, None, None, None]
         seen = torch.cat([sample, time.expand(-1, 1, *sample.shape[2:])], 1)
-        return UNet2DOutput(sample=self.layers(seen))
+        return Transformer2DModelOutput(sample=self.layers(seen))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,110 @@
+"""Where checkpoints lie, told without torch.
+
+A checkpoint is a run folder (its latest checkpoint), a checkpoint folder, a folder of a diffusers
+pipeline, or one of a single network. What is in it is loaded by `diffprobe.models.checkpoint`.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffprobe.foundations.errors import CheckpointError, NotFoundError, UsageError, first_line
+
+NETWORK_FOLDERS = ("unet", "transformer")
+# Of a repository on the Hub: what can be read without unpickling, in full precision.
+DOWNLOADED = ["*.json", "*.txt", "diffusion_pytorch_model*.safetensors", "*/*.safetensors"]
+LEFT_OUT = ["*.fp16.*", "*.bf16.*", "*non_ema*", "safety_checker/*", "*onnx*", "*openvino*"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint folder and the training step it was written at, if known."""
+
+    path: Path
+    step: int | None
+
+
+def list_checkpoints(run: Path) -> list[Checkpoint]:
+    """Return a run's checkpoints in order of step.
+
+    Raises:
+        NotFoundError: If `run` is not a run folder, or has no checkpoint yet.
+    """
+    if not run.exists():
+        raise NotFoundError(f"no checkpoint or run folder at {run}")
+    found = [
+        Checkpoint(path, int(match[1]))
+        for path in (run / "checkpoints").glob("step-*")
+        if (match := re.fullmatch(r"step-(\d+)", path.name))
+    ]
+    if not found:
+        raise NotFoundError(
+            f"{run} holds no checkpoints: it is not a run folder, or has not got that far"
+        )
+    return sorted(found, key=lambda c: c.step or 0)
+
+
+def find_checkpoint(checkpoint: str | Path) -> Checkpoint:
+    """Return the checkpoint at a path, or the Hub's pipeline `hub:owner/name`, downloaded.
+
+    Args:
+        checkpoint: A run folder (its latest checkpoint), a checkpoint folder, a folder of a
+            diffusers pipeline, or one of a single network.
+
+    Raises:
+        NotFoundError: If there is none.
+        CheckpointError: If it cannot be downloaded.
+    """
+    if str(checkpoint).startswith("hub:"):
+        return Checkpoint(_download(str(checkpoint)), None)
+    path = Path(checkpoint)
+    if not path.exists():
+        raise NotFoundError(f"no checkpoint or run folder at {path}")
+    if any((path / name).is_dir() for name in NETWORK_FOLDERS):
+        match = re.fullmatch(r"step-(\d+)", path.name)
+        return Checkpoint(path, int(match[1]) if match else None)
+    if (path / "checkpoints").is_dir():
+        return list_checkpoints(path)[-1]
+    single = (path / "config.json").exists() and "_class_name" in read_config(path, "config.json")
+    if single or (path / "model_index.json").exists():
+        return Checkpoint(path, None)
+    raise NotFoundError(
+        f"{path} is neither a run folder (with checkpoints/) nor a checkpoint "
+        "(a diffusers folder with unet/ or transformer/, and scheduler/)"
+    )
+
+
+def read_config(folder: Path, name: str) -> dict[str, Any]:
+    """Return the settings in a JSON file of a diffusers folder.
+
+    Raises:
+        CheckpointError: If it is missing or damaged.
+    """
+    path = folder / name
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder} is not a diffusers folder: there is no {name}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} is damaged: it holds no settings")
+    return content
+
+
+def _download(name: str) -> Path:
+    if not re.fullmatch(r"hub:[\w.-]+/[\w.-]+", name):
+        raise UsageError(f"{name!r} names no repository; write hub:owner/name")
+    import huggingface_hub
+
+    repository = name.removeprefix("hub:")
+    try:
+        folder = huggingface_hub.snapshot_download(
+            repository, allow_patterns=DOWNLOADED, ignore_patterns=LEFT_OUT
+        )
+    # Every failure on the way, from the name to the connection, has a class of its own.
+    except Exception as error:
+        raise CheckpointError(f"{name} cannot be downloaded: {first_line(error)}") from error
+    return Path(folder)
