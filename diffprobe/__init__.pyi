@@ -14,8 +14,8 @@ from .models.denoiser import FunctionDenoiser as FunctionDenoiser
 from .models.oracles import BayesDenoiser as BayesDenoiser
 from .models.oracles import ProductDenoiser as ProductDenoiser
 from .probes import attribution as attribution
-from .probing.subject import open_subject as open_subject
-from .probing.subject import subject_of as subject_of
+from .probing.opening import open_subject as open_subject
+from .probing.opening import subject_of as subject_of
 from .probing.suite import run_probes as run_probes
 from .report.build import report_samples as report_samples
 from .report.checked import report_checked as report_checked

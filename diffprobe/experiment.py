@@ -17,7 +17,7 @@ from diffprobe.foundations.devices import resolve_device
 from diffprobe.foundations.errors import UsageError, unknown_name
 from diffprobe.foundations.progress import Progress
 from diffprobe.foundations.records import plain
-from diffprobe.probing.subject import open_subject
+from diffprobe.probing.opening import open_subject
 from diffprobe.probing.suite import ProbeResults, known_probes, run_probes
 from diffprobe.report.build import Report, write_report
 from diffprobe.report.losses import draw_losses

@@ -34,9 +34,9 @@ from diffprobe.probes.attribution.methods import (
 from diffprobe.probes.attribution.truth import Truth
 from diffprobe.probing.cache import Keep
 from diffprobe.probing.noise_levels import noisy_inputs
+from diffprobe.probing.opening import subject_of
 from diffprobe.probing.precision import FIRST, PRECISION
 from diffprobe.probing.regions import Regions
-from diffprobe.probing.subject import subject_of
 
 SCHEDULER = noise_scheduler(NoiseConfig())
 WORLD = SymbolImages(ParityConfig(4).build(), Glyphs.font("01", (4, 5)), (2, 2))

@@ -23,9 +23,9 @@ from diffprobe.probes.detectors import DetectorsConfig, figures, scores, words
 from diffprobe.probes.detectors.scores import KNOWS, Detectors
 from diffprobe.probing.cache import Keep
 from diffprobe.probing.jacobian import exact_energies
+from diffprobe.probing.opening import subject_of
 from diffprobe.probing.regions import Regions
 from diffprobe.probing.sampling_path import Running, Trajectories, symbol_entropy
-from diffprobe.probing.subject import subject_of
 from diffprobe.sampling import sample
 from diffprobe.sampling.samplers.ddim import DDIMConfig
 

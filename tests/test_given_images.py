@@ -17,8 +17,8 @@ from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.models.oracles import BayesDenoiser
 from diffprobe.probes.attribution import AttributionConfig, maps, measure
 from diffprobe.probing.noise_levels import noisy_inputs
+from diffprobe.probing.opening import subject_of
 from diffprobe.probing.regions import Regions
-from diffprobe.probing.subject import subject_of
 
 SCHEDULER = noise_scheduler(NoiseConfig())
 WORLD = SymbolImages(ParityConfig(4).build(), Glyphs.font("01", (4, 5)), (2, 2))

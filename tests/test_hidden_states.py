@@ -37,7 +37,7 @@ from diffprobe.probes.hidden_states.activations import activations, default_laye
 from diffprobe.probes.hidden_states.layer_probes import over_words
 from diffprobe.probes.hidden_states.questions import HiddenStates
 from diffprobe.probing.cache import Keep
-from diffprobe.probing.subject import subject_of
+from diffprobe.probing.opening import subject_of
 from diffprobe.probing.untrained import untrained
 
 SCHEDULER = noise_scheduler(NoiseConfig(prediction_type="sample"))

@@ -21,10 +21,10 @@ from diffprobe.probes.locality import LocalityConfig, beside, figures, ldr
 from diffprobe.probing.cache import Keep
 from diffprobe.probing.jacobian import exact_jacobian
 from diffprobe.probing.noise_levels import noisy_inputs
+from diffprobe.probing.opening import subject_of
 from diffprobe.probing.precision import FIRST, PRECISION, inputs_needed, stated
 from diffprobe.probing.ratio import jackknife, local_dependency_ratios
 from diffprobe.probing.regions import Regions
-from diffprobe.probing.subject import subject_of
 
 SCHEDULER = noise_scheduler(NoiseConfig())
 WORLD = hypercube(ParityConfig(4).build())

@@ -24,7 +24,8 @@ from diffprobe.probes.attribution import AttributionConfig
 from diffprobe.probes.attribution.one_sample import Account, apart, beliefs
 from diffprobe.probing.cache import Keep
 from diffprobe.probing.noise_levels import nearest_level
-from diffprobe.probing.subject import Subject, open_subject, subject_of
+from diffprobe.probing.opening import open_subject, subject_of
+from diffprobe.probing.subject import Subject
 from diffprobe.probing.suite import choose
 from diffprobe.sampling import load_samples, sample
 from diffprobe.sampling.samples import Samples

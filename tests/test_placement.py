@@ -22,7 +22,7 @@ from diffprobe.models import Denoiser, noise_scheduler
 from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser, training_oracle
 from diffprobe.probes.placement import PlacementConfig, draws, figures, place, words
-from diffprobe.probing.subject import subject_of
+from diffprobe.probing.opening import subject_of
 
 # Wide in log-SNR, so that the integrals have no tails outside.
 SCHEDULER = noise_scheduler(NoiseConfig())

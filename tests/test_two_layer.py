@@ -22,7 +22,7 @@ from diffprobe.models.modules.mlp import MLP
 from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.probes.two_layer import TwoLayerConfig, figures, losses, neurons
 from diffprobe.probing.cache import Keep
-from diffprobe.probing.subject import subject_of
+from diffprobe.probing.opening import subject_of
 from diffprobe.resolution import resolve
 from diffprobe.training import train
 from diffprobe.training.run_folder import RunFolder
