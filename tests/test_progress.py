@@ -39,7 +39,6 @@ def test_a_line_tells_part_share_and_time_left() -> None:
     bar.start_t = time.time() - 100
     bar.n = 100
     bar.set_postfix(loss="0.1234", refresh=False)
-    bar._ema_dt.last = 0  # no rate of the last steps: the mean of all
     assert bar.line() == "train: 100 of 200 steps (50%), 3:20 left, loss=0.1234"
     bar.close()
 
@@ -52,6 +51,9 @@ def test_a_line_before_the_first_step_and_without_a_total() -> None:
     endless.update(1500)
     assert endless.line() == "words: 1,500 words"
     endless.close()
+    batches = LogLines(total=3, desc="map", unit="batch")
+    assert batches.line() == "map: 0 of 3 batches (0%)"
+    batches.close()
 
 
 def test_what_ended_is_told_no_more() -> None:

@@ -76,16 +76,18 @@ class LogLines(tqdm):
         """Return what is going on, how much of it is done and how long the rest takes."""
         known = self.format_dict
         done, total, unit = known["n"], known["total"], known["unit"]
+        units = f"{unit}es" if unit.endswith("ch") else f"{unit}s"
         what = self.desc.removesuffix(": ") or "work"
         if not total:
-            return f"{what}: {done:,} {unit}s"
-        share = f"{what}: {done:,} of {total:,} {unit}s ({done / total:.0%})"
+            return f"{what}: {done:,} {units}"
+        share = f"{what}: {done:,} of {total:,} {units} ({done / total:.0%})"
         new = done - known["initial"]
         if new <= 0:
             return share
-        rate = known["rate"] or new / known["elapsed"]
+        # The mean of all, with what takes long just now: parts differ more than the machine does.
+        left = (total - done) * known["elapsed"] / new
         also = f", {known['postfix']}" if known["postfix"] else ""
-        return f"{share}, {clock((total - done) / rate)} left{also}"
+        return f"{share}, {clock(left)} left{also}"
 
 
 def _tell_now_and_then() -> None:
