@@ -352,7 +352,7 @@ def test_the_command_line_tells_once_and_json_is_all_there_is(
     command += ["--device", "cpu", "--n", "4"]
     assert run(command) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["sensitivity", "figures"]
+    assert [line.split()[0] for line in lines] == ["sensitivity", "figures", "next"]
     assert run([*command, "--region", "1", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["settings"]["sensitivity"]["differs"] == {"images": 4, "region": 1}

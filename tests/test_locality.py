@@ -451,8 +451,8 @@ def test_figures_of_locality_say_why_curves_stop_and_draw_no_empty_axes(
     ("change", "message"),
     [
         ({"images": 1}, "probe.images must be at least 2"),
-        ({"levels": 0}, "noise levels must be at least 1"),
-        ({"batch_size": 0}, "batch size must be at least 1"),
+        ({"levels": 0}, "probe.levels must be a positive integer, not 0"),
+        ({"batch_size": 0}, "probe.batch_size must be a positive integer, not 0"),
     ],
 )
 def test_bad_settings_are_refused(change: dict, message: str) -> None:

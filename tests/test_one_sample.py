@@ -263,11 +263,11 @@ def test_three_flags_say_why_a_sample_broke(
         ("--sample 1 --steps all", "a sample is of one checkpoint"),
         ("--sample 1 --weights raw", "no samples of step 30 with weights raw (the newest it has"),
         ("--sample 1 --cell 4", "probe.region=4 is outside 0 … 3"),
-        ("--cell -1", "probe.region=-1 is outside 0 … 3"),
+        ("--cell -1", "probe.region must be at least 0, not -1"),
         ("--level 3 --log-snr 0", "give --level or --log-snr, not both"),
         ("--log-snr 30", "log-SNR 30 is outside the schedule's -10.12 … 9.21"),
         ("--log-snr nan", "log-SNR nan is outside the schedule's"),
-        ("--level -7", "noise level t=-7 is outside 0 … 999"),
+        ("--level -7", "probe.level must be at least -1, not -7"),
     ],
 )
 def test_what_does_not_go_together_is_said(

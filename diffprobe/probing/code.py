@@ -16,7 +16,7 @@ import diffprobe
 ROOT = Path(diffprobe.__file__).parent
 ABOVE = ("cli", "report")
 # Names of files, or their last word, that hold no measuring.
-DRAWING = ("figures", "trends", "words")
+DRAWING = ("figures", "marks", "trends", "words")
 LIBRARIES = ("torch", "diffusers", "captum")
 
 
