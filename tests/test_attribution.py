@@ -549,7 +549,7 @@ def test_bad_settings_are_refused(change: dict, message: str) -> None:
 def test_bad_regions_levels_and_outputs_are_refused() -> None:
     with pytest.raises(UsageError, match=r"probe\.region=4 is outside 0 … 3"):
         maps.measure(Polynomial(), WORLD, SETTINGS, replace(COMMON, region=4), t=500)
-    with pytest.raises(UsageError, match="probe.batch_size must be a positive integer, not 0"):
+    with pytest.raises(UsageError, match=r"probe\.batch_size must be a positive integer, not 0"):
         maps.measure(Polynomial(), WORLD, SETTINGS, replace(COMMON, batch_size=0), t=500)
     with pytest.raises(UsageError, match=r"the regions are of images \(1, 4, 4\)"):
         maps.measure(

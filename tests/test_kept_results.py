@@ -23,8 +23,7 @@ from diffprobe.foundations.intervals import Interval
 from diffprobe.foundations.records import plain
 from diffprobe.models import FunctionDenoiser, NetworkDenoiser, noise_scheduler
 from diffprobe.probes.sensitivity import SensitivityConfig
-from diffprobe.probing import Keep, code, inputs, open_subject, run_probes, subject_of
-from diffprobe.probing import subject as subjects
+from diffprobe.probing import Keep, code, inputs, open_subject, opening, run_probes, subject_of
 from diffprobe.probing.identity import hash_of_denoiser, hash_of_images, hash_of_network
 from diffprobe.probing.naming import differing, tag
 from diffprobe.probing.subject import Subject
@@ -378,8 +377,8 @@ def test_what_is_known_before_a_probe_is_kept_too(
     def again(*arguments: Any, **options: Any) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(subjects, "symbols_form_at", again)
-    monkeypatch.setattr(subjects.GrammarWeight, "of", again)
+    monkeypatch.setattr(opening, "symbols_form_at", again)
+    monkeypatch.setattr(opening.GrammarWeight, "of", again)
     monkeypatch.setattr(inputs, "sample", again)
     second = opened()
     assert first[0].weight is not None

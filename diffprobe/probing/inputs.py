@@ -14,8 +14,11 @@ from diffprobe.foundations.settings import to_settings
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.probing.cache import Keep
 from diffprobe.probing.identity import hash_of_denoiser, hash_of_network
-from diffprobe.probing.precision import FIRST
 from diffprobe.sampling import sample
+
+# What a denoiser draws to be probed on need be plausible, not its best: the baselines, which are
+# made of these images, gain more from many than from fine ones.
+OWN_STEPS = 20
 
 
 def pictures(denoiser: Denoiser, folder: Path) -> ImageSet:
@@ -32,13 +35,9 @@ def pictures(denoiser: Denoiser, folder: Path) -> ImageSet:
 def own_samples(
     denoiser: Denoiser, config: Config, progress: Progress, cache: Path | None
 ) -> ImageSet:
-    """Let the denoiser make its inputs itself; what it made is kept in the folder `cache`."""
-    # Steps of a sampler cost more than most probes. Each picture is noised more than once: a
-    # quarter as many as inputs will do, unless a precision is asked for.
-    wanted = config.probe.images
-    if not config.probe.precision:
-        wanted = max(min(wanted, FIRST), wanted // 4)
-    sampling = replace(config.sampling, n=wanted)
+    """Let the denoiser make its inputs itself, in `OWN_STEPS` at most; `cache` keeps them."""
+    steps = min(config.sampling.steps, OWN_STEPS)
+    sampling = replace(config.sampling, n=config.probe.images, steps=steps)
     known = hash_of_denoiser(denoiser, hash_of_network(denoiser))
     settings = {
         "denoiser": known,
