@@ -179,3 +179,10 @@ def test_a_run_without_metrics_has_no_figure(tmp_path: Path, tiny_run: Path) -> 
     run.metrics_path.write_text("")
     assert draw_losses(run) is None
     assert not (run.path / "loss.png").exists()
+
+
+def test_somebodys_network_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "theirs" / "unet").mkdir(parents=True)
+    (tmp_path / "theirs" / "unet" / "config.json").write_text('{"_class_name": "UNet2DModel"}')
+    (tmp_path / "theirs" / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"")
+    assert list_runs(tmp_path) == []

@@ -86,8 +86,10 @@ def list_runs(folder: Path) -> list[RunSummary]:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is one that a training made."""
-    return (folder / "config.json").exists() and not (folder / "unet").exists()
+    """Whether a folder is one that a training made, and not a checkpoint or a single network."""
+    if not (folder / "config.json").exists() or (folder / "unet").exists():
+        return False
+    return not any(folder.glob("diffusion_pytorch_model*"))
 
 
 def _runs(folder: Path, deep: int) -> Iterator[Path]:
