@@ -106,6 +106,16 @@ def test_figures_of_probes_are_embedded(tmp_path: Path) -> None:
     assert "Here with precision 0.01." in both
 
 
+@pytest.mark.parametrize("damage", [b"", b"[[[[", b"\xff\xfe", b'<svg width="1pt"'])
+def test_a_damaged_figure_is_left_out(
+    damage: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "ldr.svg").write_bytes(damage)
+    page = report_samples(images(9, 1), WORLD, tmp_path / "report", probes=tmp_path).page
+    assert "Local dependency ratio over noise levels" not in page.read_text()
+    assert "ldr.svg is damaged and left out" in caplog.text
+
+
 def test_where_nothing_can_be_read_there_is_no_interval_of_nothing(tmp_path: Path) -> None:
     page = report_samples(images(0, 0, 10), WORLD, tmp_path / "report").page.read_text()
     assert ">0 % to 100.0 %" not in page

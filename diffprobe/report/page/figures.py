@@ -1,12 +1,15 @@
 """The figures on the page: as SVG, sharp at any size, in the colours of the reader's theme."""
 
 import base64
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from diffprobe.foundations.figures import DARK
+
+logger = logging.getLogger(__name__)
 
 # Figures of the page: name -> what is drawn, and what it shows.
 CAPTIONS: dict[str, tuple[str, str]] = {
@@ -95,6 +98,9 @@ class Figure:
             path: With the ending .svg.
             name: Which of those that have a caption it is.
             settings: In words, where they are not the run's own.
+
+        Raises:
+            ValueError: If it is damaged.
         """
         text = path.read_text("utf-8")
         width, height = (
@@ -109,17 +115,24 @@ class Figure:
 def figures_in(folder: Path, settings: Mapping[str, str] | None = None) -> list[Figure]:
     """Return the figures of a folder of probes that the page shows, in its order.
 
+    One that is damaged is left out with a warning.
+
     Args:
         folder: Of a checkpoint's probes.
         settings: Under which other settings than its own it was probed: what is put behind the
             names of their figures -> the settings in words.
     """
-    return [
-        Figure.of(path, name, words)
-        for behind, words in {"": "", **(settings or {})}.items()
-        for name in CAPTIONS
-        if (path := folder / f"{name}{behind}.svg").exists()
-    ]
+    found = []
+    for behind, words in {"": "", **(settings or {})}.items():
+        for name in CAPTIONS:
+            path = folder / f"{name}{behind}.svg"
+            if not path.exists():
+                continue
+            try:
+                found.append(Figure.of(path, name, words))
+            except ValueError:
+                logger.warning("%s is damaged and left out; diffprobe probe draws it again", path)
+    return found
 
 
 def themed(svg: str) -> str:
