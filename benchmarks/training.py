@@ -1,0 +1,258 @@
+"""A step of training beside a bare loop, and beside what else one would train with.
+
+    pip install --no-deps smalldiffusion denoising-diffusion-pytorch ema-pytorch   # the peers
+    python benchmarks/training.py [PRESET ...]
+
+All train a copy of the same network on the same images, batch and precision, in turns of some
+steps in one process; printed are medians over the turns and the range of the middle half. The bare
+loop is forward, backward and fused AdamW on tensors that are there. A step of diffprobe draws
+words, renders them, adds noise, clips, averages and, as often as the preset says, validates.
+"""
+
+import copy
+import importlib
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest.mock import MagicMock
+
+os.environ["TQDM_DISABLE"] = "1"  # before any peer makes a bar
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+from tqdm import tqdm
+
+from diffprobe.config import Config
+from diffprobe.foundations.seeding import generator
+from diffprobe.resolution import resolve
+from diffprobe.training.loop import Trainer
+
+PRESETS = (
+    "hypercube-mlp",
+    "hypercube-residual-mlp",
+    "parity-mlp",
+    "parity-transformer",
+    "parity-unet",
+)
+TURNS = 11
+SECONDS = 0.6  # of a turn
+IMAGES = 1024  # of a peer's training set
+
+Steps = Callable[[int], None]
+
+
+def bare(network: nn.Module, config: Config, images: Tensor) -> Steps:
+    """Forward, backward, fused AdamW; nothing else."""
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
+    x = images[: config.training.batch_size]
+    t, target = torch.randint(1000, (len(x),)), torch.randn_like(x)
+
+    def steps(n: int) -> None:
+        for _ in range(n):
+            loss = nn.functional.mse_loss(network(x, t).sample, target)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    return steps
+
+
+class Diffprobe:
+    """The trainer itself, metrics included."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.losses: list[Tensor] = []
+
+    def __call__(self, n: int) -> None:
+        """Train `n` steps more."""
+        state, every = self.trainer.state, self.trainer.config.training.log_every
+        for _ in range(n):
+            self.losses.append(self.trainer._step(state.step))
+            state.step += 1
+            if state.step % every == 0:
+                self.trainer._collect(self.losses)
+                self.trainer._metrics()
+                state.losses = []
+
+
+def loader_and_accelerate(network: nn.Module, config: Config, images: Tensor) -> Steps:
+    """The loop of diffusers' example of unconditional training."""
+    from diffusers import DDPMScheduler
+    from diffusers.optimization import get_scheduler
+    from diffusers.training_utils import EMAModel
+
+    accelerator, scheduler = Accelerator(cpu=True), DDPMScheduler()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, weight_decay=1e-6)
+    ema = EMAModel(network.parameters(), use_ema_warmup=True)
+    rates = get_scheduler("cosine", optimizer, num_warmup_steps=500, num_training_steps=10**6)
+    loader = DataLoader(TensorDataset(images), config.training.batch_size, shuffle=True)
+    model, optimizer, loader, rates = accelerator.prepare(network, optimizer, loader, rates)
+    bar = tqdm(disable=True)
+
+    def forever() -> Iterator[Tensor]:
+        while True:
+            for (clean,) in loader:
+                yield clean
+
+    batches = forever()
+
+    def steps(n: int) -> None:
+        for _ in range(n):
+            clean = next(batches)
+            noise = torch.randn_like(clean)
+            t = torch.randint(0, 1000, (len(clean),), device=clean.device).long()
+            noisy = scheduler.add_noise(clean, noise, t)
+            with accelerator.accumulate(model):
+                loss = nn.functional.mse_loss(model(noisy, t).sample.float(), noise.float())
+                accelerator.backward(loss)
+                if accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+                rates.step()
+                optimizer.zero_grad()
+            if accelerator.sync_gradients:
+                ema.step(model.parameters())
+                bar.update(1)
+            bar.set_postfix(loss=loss.detach().item(), lr=rates.get_last_lr()[0])
+
+    return steps
+
+
+def smalldiffusion(network: nn.Module, config: Config, images: Tensor) -> Steps:
+    """smalldiffusion's `training_loop`; it has no average and does not clip."""
+    peer = _peer("smalldiffusion")
+
+    class Model(nn.Module, peer.ModelMixin):  # type: ignore[name-defined, misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
+            return self.network(x, (1000 * sigma.flatten()).long().clamp(max=999)).sample  # type: ignore[no-any-return]
+
+    class Images(Dataset[Tensor]):
+        def __len__(self) -> int:
+            return len(images)
+
+        def __getitem__(self, index: int) -> Tensor:
+            return images[index]
+
+    loader = DataLoader(Images(), config.training.batch_size, shuffle=True)
+    schedule = peer.ScheduleDDPM(1000)
+    running = peer.training_loop(loader, Model(), schedule, Accelerator(cpu=True), epochs=10**9)
+
+    def steps(n: int) -> None:
+        for _ in range(n):
+            next(running)
+
+    return steps
+
+
+def denoising_diffusion_pytorch(network: nn.Module, config: Config, images: Tensor) -> Steps:
+    """The `Trainer` of denoising-diffusion-pytorch, on images that are in memory already."""
+    peer = importlib.import_module(
+        _peer("denoising_diffusion_pytorch").__name__ + ".denoising_diffusion_pytorch"
+    )
+    channels, height, width = images.shape[1:]
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+            self.channels = self.out_dim = channels
+            self.self_condition = False
+
+        def forward(self, x: Tensor, t: Tensor, _: Any = None) -> Tensor:
+            return self.network(x, t).sample  # type: ignore[no-any-return]
+
+    class Images(Dataset[Tensor]):
+        def __init__(self, *_: Any, **__: Any) -> None:
+            pass
+
+        def __len__(self) -> int:
+            return len(images)
+
+        def __getitem__(self, index: int) -> Tensor:
+            return (images[index] + 1) / 2
+
+    peer.Dataset = Images  # instead of a folder of pictures to decode
+    diffusion = peer.GaussianDiffusion(Model(), image_size=(height, width))
+    trainer = peer.Trainer(
+        diffusion,
+        ".",
+        train_batch_size=config.training.batch_size,
+        train_num_steps=0,
+        save_and_sample_every=10**9,
+        results_folder=tempfile.mkdtemp(),
+        calculate_fid=False,
+    )
+    trainer.accelerator.print = lambda *_: None
+
+    def steps(n: int) -> None:
+        trainer.train_num_steps += n
+        trainer.train()
+
+    return steps
+
+
+def _peer(name: str) -> Any:
+    """Import a peer; torchvision, which it reads pictures with, is not needed here."""
+    try:
+        importlib.import_module("torchvision")
+    except (ImportError, RuntimeError):
+        sys.modules["torchvision"] = MagicMock()
+    return importlib.import_module(name)
+
+
+CONTENDERS: dict[str, Callable[[nn.Module, Config, Tensor], Steps]] = {
+    "bare loop": bare,
+    "smalldiffusion": smalldiffusion,
+    "denoising-diffusion-pytorch": denoising_diffusion_pytorch,
+    "DataLoader and accelerate": loader_and_accelerate,
+}
+
+
+def compare(preset: str) -> None:
+    """Print the time of a step of each, and its ratio to diffprobe's."""
+    config = resolve(preset=preset, assignments=["training.steps=1000000"])
+    trainer = Trainer(config, Accelerator(cpu=True))
+    images = trainer.dataset.draw_images(IMAGES, generator(0, "benchmark"))
+    print(f"{preset}: batch {config.training.batch_size}, images {tuple(images.shape[1:])}")
+    running: dict[str, Steps] = {"diffprobe": Diffprobe(trainer)}
+    for name, make in CONTENDERS.items():
+        try:
+            running[name] = make(copy.deepcopy(trainer.state.network), config, images)
+        except ImportError as error:
+            print(f"  {name}: not installed ({error})")
+    for steps in running.values():
+        steps(3)
+    begun = time.perf_counter()
+    running["bare loop"](3)
+    n = max(1, round(SECONDS / (time.perf_counter() - begun) * 3))
+    times: dict[str, list[float]] = {name: [] for name in running}
+    for _ in range(TURNS):
+        for name, steps in running.items():
+            begun = time.perf_counter()
+            steps(n)
+            times[name].append((time.perf_counter() - begun) / n)
+    for name, each in times.items():
+        ratios = [t / ours for t, ours in zip(each, times["diffprobe"], strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        told = f"  {name:28} {statistics.median(each) * 1e3:8.2f} ms a step"
+        if name != "diffprobe":
+            told += f", {middle:.2f} of diffprobe's ({low:.2f} to {high:.2f})"
+        print(told)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    print(f"{torch.get_num_threads()} threads, medians of {TURNS} turns in one process")
+    for name in sys.argv[1:] or PRESETS:
+        compare(name)
