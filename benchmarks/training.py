@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -183,6 +184,8 @@ def denoising_diffusion_pytorch(network: nn.Module, config: Config, images: Tens
             return (images[index] + 1) / 2
 
     peer.Dataset = Images  # instead of a folder of pictures to decode
+    peer.cpu_count = lambda: 0  # workers that read ahead would do so in the others' turns
+    peer.tqdm = partial(tqdm, disable=True)
     diffusion = peer.GaussianDiffusion(Model(), image_size=(height, width))
     trainer = peer.Trainer(
         diffusion,
