@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import pytest
 from tqdm import tqdm
 
-from diffprobe.foundations import progress
 from diffprobe.foundations.progress import LogLines, as_progress, clock, shown, silent
 
 SLOW_WORK = """
@@ -92,7 +91,3 @@ def test_true_false_and_what_a_caller_brings() -> None:
 )
 def test_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text
-
-
-def test_half_a_minute() -> None:
-    assert progress.EVERY == 30
