@@ -144,10 +144,9 @@ class Trainer:
         self.averaged = copy.deepcopy(network).requires_grad_(False)
         self.weights = list(network.parameters())
         self.model = accelerator.prepare(network)
-        # Around an optimizer accelerate puts what a gradient scaler needs, and searches the disk
-        # for other optimizers at each step.
-        scaled = accelerator.scaler is not None
-        self.optimizer = accelerator.prepare(optimizer) if scaled else optimizer
+        # accelerate would wrap the optimizer for a gradient scaler, which bf16 does without, and
+        # search the disk for other optimizers at each step.
+        self.optimizer = optimizer
         self.validation = ValidationBatch(
             self.dataset, self.stream, settings, self.objective, self.device
         )
@@ -239,12 +238,11 @@ class Trainer:
         return loss.detach()
 
     def _clip(self, most: float) -> None:
-        if self.accelerator.scaler is not None or self.device.type != "cpu":
-            self.accelerator.clip_grad_norm_(self.weights, most)
-            return
-        # Where asking does not wait for a device, what need not shrink is not multiplied by one.
         norm = get_total_norm(w.grad for w in self.weights if w.grad is not None)
-        if not norm + 1e-6 <= most:
+        if self.optimizer.defaults.get("fused"):
+            # A fused step divides the gradient on its way, and nothing waits for the norm.
+            self.optimizer.grad_scale = ((norm + 1e-6) / most).clamp(min=1)
+        else:
             clip_grads_with_norm_(self.weights, most, norm)
 
     def _collect(self, losses: list[Tensor]) -> list[float]:

@@ -34,5 +34,10 @@ class AdamWConfig(OptimizerKind):
         from torch.optim import AdamW
 
         return AdamW(
-            parameters, lr=1.0, weight_decay=self.weight_decay, betas=self.betas, eps=self.eps
+            parameters,
+            lr=1.0,
+            weight_decay=self.weight_decay,
+            betas=self.betas,
+            eps=self.eps,
+            fused=True,
         )
