@@ -63,12 +63,12 @@ class NoiseSchedule(nn.Module):
         for name, values, given in (
             ("_alphas", exact[0].clamp(min=SMALLEST_ALPHA), 1),
             ("_sigmas", exact[1], 0),
-            ("_training_alphas", rounded[0], 1),
-            ("_training_sigmas", rounded[1], 0),
         ):
             # Level t is at index t + 1, and `GIVEN` at index 0.
             table = torch.cat([values.new_tensor([given]), values])
             self.register_buffer(name, table, persistent=False)
+        self.register_buffer("_training_alphas", rounded[0], persistent=False)
+        self.register_buffer("_training_sigmas", rounded[1], persistent=False)
         self._alphas: Tensor
         self._sigmas: Tensor
         self._training_alphas: Tensor
@@ -164,12 +164,11 @@ class NoiseSchedule(nn.Module):
     def training_alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Return what `alpha_sigma` does in the precision of the scheduler's table.
 
-        Training noises with these, as diffusers' `add_noise` does.
+        Training noises with these, as diffusers' `add_noise` does. It gives no cell away: t is
+        in range(timesteps).
         """
         self._check(t)
-        tables = self._training_alphas, self._training_sigmas
-        alpha, sigma = (self._spread(table[t + 1]) for table in tables)
-        return alpha, sigma
+        return self._spread(self._training_alphas[t]), self._spread(self._training_sigmas[t])
 
     def _check(self, t: Tensor) -> None:
         if t.ndim == 1:

@@ -50,6 +50,7 @@ class ExponentialAverage(Average):
         growth = {"use_ema_warmup": True, "power": power} if power else {"min_decay": decay}
         self.model = EMAModel(parameters, decay, foreach=True, **growth)
 
+    @torch.no_grad()
     def update(self, step: int, weights: Iterable[nn.Parameter]) -> None:
         """Move towards the raw weights; see `Average.update`.
 
@@ -58,7 +59,7 @@ class ExponentialAverage(Average):
         """
         self.model.optimization_step += 1
         decay = self.model.get_decay(self.model.optimization_step)
-        torch._foreach_lerp_([*self.weights()], [w.detach() for w in weights], 1 - decay)
+        torch._foreach_lerp_(self.model.shadow_params, [*weights], 1 - decay)
 
     def restart(self, weights: Iterable[nn.Parameter]) -> None:
         """Begin again; see `Average.restart`."""

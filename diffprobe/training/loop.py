@@ -17,7 +17,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import clip_grads_with_norm_
 
 from diffprobe.config import Config
 from diffprobe.foundations.devices import device_name, resolve_device
@@ -144,9 +144,10 @@ class Trainer:
         self.averaged = copy.deepcopy(network).requires_grad_(False)
         self.weights = list(network.parameters())
         self.model = accelerator.prepare(network)
-        # accelerate would wrap the optimizer for a gradient scaler, which bf16 does without, and
-        # search the disk for other optimizers at each step.
+        # What accelerate puts around optimizer and backward pass is for a gradient scaler, which
+        # bf16 does without; the one searches the disk for other optimizers at each step.
         self.optimizer = optimizer
+        self.autocast = nullcontext if settings.mixed_precision == "no" else accelerator.autocast
         self.validation = ValidationBatch(
             self.dataset, self.stream, settings, self.objective, self.device
         )
@@ -226,22 +227,24 @@ class Trainer:
         x_0, random = self.batches.draw(step)
         t = self.objective.draw_levels(len(x_0), random)
         eps = torch.randn(x_0.shape, generator=random, device=self.device)
-        with self.accelerator.autocast():
+        with self.autocast():
             loss = self.objective.loss(self.model, x_0, t, eps, random)
-        self.accelerator.backward(loss)
+        loss.backward()
         if settings.gradient_clip > 0:
             self._clip(settings.gradient_clip)
         self.optimizer.step()
-        self.optimizer.zero_grad()
+        for weight in self.weights:
+            weight.grad = None
         for average in self.state.averages.values():
             average.update(step + 1, self.weights)
         return loss.detach()
 
     def _clip(self, most: float) -> None:
-        norm = get_total_norm(w.grad for w in self.weights if w.grad is not None)
+        norms = torch._foreach_norm([w.grad for w in self.weights if w.grad is not None])
+        norm = torch.linalg.vector_norm(torch.stack(norms))
         if self.optimizer.defaults.get("fused"):
             # A fused step divides the gradient on its way, and nothing waits for the norm.
-            self.optimizer.grad_scale = ((norm + 1e-6) / most).clamp(min=1)
+            self.optimizer.grad_scale = norm.div_(most).clamp_(min=1)
         else:
             clip_grads_with_norm_(self.weights, most, norm)
 

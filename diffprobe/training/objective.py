@@ -79,7 +79,8 @@ class Objective:
         alpha, sigma = self.schedule.training_alpha_sigma(t)
         x_t = alpha * x_0 + sigma * eps
         twice = any(penalty.needs_gradient for penalty in self.penalties)
-        x_t.requires_grad_(twice)
+        if twice:
+            x_t.requires_grad_()
         # Of PyTorch's attention kernels only the plain one has a second derivative.
         with sdpa_kernel(SDPBackend.MATH) if twice else nullcontext():
             output = network(x_t, self.schedule.timestep(t)).sample.float()

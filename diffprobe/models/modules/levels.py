@@ -1,6 +1,9 @@
 """What a network is told of noise levels: one for an image, or one for each cell."""
 
-from diffusers.models.embeddings import get_timestep_embedding
+import math
+from functools import cache
+
+import torch
 from torch import Tensor
 
 from diffprobe.foundations.errors import UsageError
@@ -36,6 +39,18 @@ def timesteps_of(timestep: Tensor, batch: int, grid: Grid | None) -> Tensor:
 
 
 def embed(timesteps: Tensor, width: int) -> Tensor:
-    """Return the sinusoidal embedding of `timesteps`, (B,) or (B, cells): (…, width) float32."""
-    flat: Tensor = get_timestep_embedding(timesteps.flatten(), width)
-    return flat.reshape(*timesteps.shape, width)
+    """Return the sinusoidal embedding of `timesteps`, (B,) or (B, cells): (…, width) float32.
+
+    It is that of diffusers' `get_timestep_embedding`, bit for bit, without making its frequencies
+    anew at every call.
+    """
+    angles = timesteps[..., None].float() * _frequencies(width // 2, timesteps.device)
+    found = torch.cat([angles.sin(), angles.cos()], dim=-1)
+    return torch.nn.functional.pad(found, (0, 1)) if width % 2 else found
+
+
+@cache
+def _frequencies(n: int, device: torch.device) -> Tensor:
+    """From 1 to 1/10000, evenly in their logarithms: (n,)."""
+    exponents = -math.log(10000) * torch.arange(n, dtype=torch.float32, device=device)
+    return (exponents / (n - 1)).exp()

@@ -103,6 +103,6 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """Map `x (B, width)` and `time (B, width)` to (B, width)."""
         scale, shift = self.modulation(time).chunk(2, dim=-1)
-        inner = self.rise(self.norm(x)) * (1 + scale) + shift
+        inner = torch.addcmul(shift, self.rise(self.norm(x)), 1 + scale)
         result: Tensor = x + self.fall(nn.functional.silu(inner))
         return result

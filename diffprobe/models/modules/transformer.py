@@ -83,7 +83,7 @@ class StripTransformer(ModelMixin, ConfigMixin):
         for block in self.blocks:
             x = block(x, time)
         scale, shift = _by_image_or_token(self.modulation(time)).chunk(2, dim=-1)
-        x = self.output(self.norm(x) * (1 + scale) + shift)
+        x = self.output(torch.addcmul(shift, self.norm(x), 1 + scale))
         result = rearrange(
             x, "b (r k) (c h w) -> b c (r h) (k w)", r=self.rows, k=self.columns, h=h, w=w
         )
@@ -125,9 +125,9 @@ class TransformerBlock(nn.Module):
         """Map tokens `x (B, N, width)` and `time`, (B, width) or of tokens, to (B, N, width)."""
         modulation = _by_image_or_token(self.modulation(time))
         scale_a, shift_a, gate_a, scale_m, shift_m, gate_m = modulation.chunk(6, dim=-1)
-        x = x + gate_a * self.attend(self.norm(x) * (1 + scale_a) + shift_a)
-        result: Tensor = x + gate_m * self.mlp(self.norm(x) * (1 + scale_m) + shift_m)
-        return result
+        heard = self.attend(torch.addcmul(shift_a, self.norm(x), 1 + scale_a))
+        x = torch.addcmul(x, gate_a, heard)
+        return torch.addcmul(x, gate_m, self.mlp(torch.addcmul(shift_m, self.norm(x), 1 + scale_m)))
 
     def attend(self, x: Tensor) -> Tensor:
         """Let every token listen to every other: (B, N, width) -> (B, N, width)."""
