@@ -15,6 +15,7 @@ from diffprobe.evaluation.assessment import Assessment, assess
 from diffprobe.evaluation.verdicts import Verdicts
 from diffprobe.foundations.devices import resolve_device
 from diffprobe.foundations.errors import UsageError, unknown_name
+from diffprobe.foundations.launch import processes
 from diffprobe.foundations.progress import Progress
 from diffprobe.foundations.records import plain
 from diffprobe.probing.opening import open_subject
@@ -106,8 +107,13 @@ def run_experiment(
 
     Raises:
         UsageError: If the configuration does not fit together, `out` holds another training, or
-            there is no such measure.
+            there is no such measure, or torchrun started several processes.
     """
+    if processes() > 1:
+        raise UsageError(
+            f"an experiment works in one process, and {processes()} were started: train by "
+            "torchrun, and measure what was trained without it"
+        )
     known = [SAMPLES, USUAL, *known_probes(config)]
     for measure in measures:
         if measure not in known:

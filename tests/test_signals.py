@@ -21,7 +21,12 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "name"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
+    ("number", "code", "name"),
+    [
+        (signal.SIGINT, 130, "Ctrl-C"),
+        (signal.SIGTERM, 143, "SIGTERM"),
+        (signal.SIGUSR1, 138, "SIGUSR1"),
+    ],
 )
 def test_a_signal_stops_what_is_going_on(number: signal.Signals, code: int, name: str) -> None:
     before = [signal.getsignal(s) for s in (*signals.SIGNALS, signal.SIGALRM)]
@@ -67,6 +72,13 @@ def loop() -> None:
         assert arrived == [signal.SIGTERM]
         signal.raise_signal(signal.SIGINT)
         never_reached()
+
+
+def test_of_a_signal_that_is_passed_on_the_first_counts() -> None:
+    with stop_signals(again_ends=False) as arrived:
+        signal.raise_signal(signal.SIGUSR1)
+        signal.raise_signal(signal.SIGTERM)
+    assert arrived == [signal.SIGUSR1, signal.SIGTERM]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -13,6 +13,7 @@ import click
 
 from diffprobe import __version__
 from diffprobe.foundations.errors import DiffprobeError, UsageError
+from diffprobe.foundations.launch import processes, tells_errors
 from diffprobe.foundations.signals import exit_code, raised_signals
 
 COMMANDS = {
@@ -61,6 +62,11 @@ class LazyGroup(click.Group):
             from diffprobe.foundations.errors import unknown_name
 
             raise unknown_name("command", args[0], COMMANDS)
+        if args and args[0] != "train" and processes() > 1:
+            raise UsageError(
+                f"{args[0]} works in one process, and {processes()} were started: start it "
+                "without torchrun, which is for train"
+            )
         return super().resolve_command(ctx, args)
 
 
@@ -77,7 +83,7 @@ def cli() -> None:
 
     Exit codes: 0 done, 1 failed, 2 asked for something impossible or for a file or run that is
     not there, 3 more violations than report --fail-above allows, 130 stopped by Ctrl-C, 143 by
-    SIGTERM.
+    SIGTERM, 138 by SIGUSR1.
     """
 
 
@@ -94,11 +100,11 @@ def run(arguments: list[str] | None = None) -> int:
         with raised_signals():
             result: Any = cli.main(arguments, prog_name="diffprobe", standalone_mode=False)
     except DiffprobeError as error:
-        return _fail(str(error), error.exit_code)
+        return _fail(str(error), error.exit_code) if tells_errors() else error.exit_code
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        return _fail(error.format_message(), error.exit_code)
+        return _fail(error.format_message(), error.exit_code) if tells_errors() else error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted; nothing already written was lost", exit_code(signal.SIGINT))
     except MemoryError:

@@ -9,6 +9,7 @@ import click
 from diffprobe.cli import options as opt
 from diffprobe.config import Config, to_toml
 from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.launch import is_main
 from diffprobe.foundations.settings import to_settings
 
 if TYPE_CHECKING:
@@ -66,20 +67,24 @@ def command(
 
     branch = Branch.parse(branch_from) if branch_from is not None else None
     out = out or Path("runs") / (preset or str(file and file.stem))
-    opt.show_warnings()
+    if is_main():
+        opt.show_warnings()
     summary = _summary(config)
     if dry_run:
         from diffprobe.training.loop import prepare
 
         prepare(config, device, branch)
+        if not is_main():
+            return
         if as_json:
             opt.print_json({"run": str(out), "summary": summary, "config": to_settings(config)})
         else:
             click.echo(to_toml(config))
             click.echo("\n".join(f"# {line}" for line in [*summary.values(), f"run folder: {out}"]))
         return
-    for line in summary.values():
-        click.echo(line, err=True)
+    if is_main():
+        for line in summary.values():
+            click.echo(line, err=True)
 
     from diffprobe.foundations import progress
     from diffprobe.report import draw_losses
@@ -87,6 +92,8 @@ def command(
 
     was_finished = RunFolder(out).is_finished(config, branch)
     run = train(config, out, device, progress.shown, branch=branch)
+    if not is_main():
+        return
     figure = draw_losses(run)
     last = (run.metrics() or [{}])[-1]
     if as_json:

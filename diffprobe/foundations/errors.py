@@ -36,12 +36,20 @@ class NonFiniteLossError(DiffprobeError):
         self.step = step
 
 
+class ProcessError(DiffprobeError):
+    """Another process of the same training failed, ended, or has come to other weights."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class ValidatorError(DiffprobeError):
     """A checker of the user's own raised an error; the message says which, and where."""
 
 
 class StoppedError(DiffprobeError):
-    """Ctrl-C or SIGTERM ended what was going on."""
+    """Ctrl-C, SIGTERM or SIGUSR1 ended what was going on."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -49,7 +57,7 @@ class StoppedError(DiffprobeError):
 
 
 class InterruptedRunError(StoppedError):
-    """Ctrl-C or SIGTERM stopped a training that the same command continues."""
+    """Ctrl-C, SIGTERM or SIGUSR1 stopped a training that the same command continues."""
 
 
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UsageError:

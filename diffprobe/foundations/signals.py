@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: raised wherever they arrive, or looked at between steps."""
+"""Ctrl-C, SIGTERM, SIGUSR1: raised wherever they arrive, or looked at between steps."""
 
 import signal
 import threading
@@ -8,8 +8,10 @@ from types import FrameType
 
 from diffprobe.foundations.errors import StoppedError
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+if hasattr(signal, "SIGUSR1"):  # not on Windows; schedulers send it some time before the end
+    NAMES[signal.SIGUSR1] = "SIGUSR1"
+SIGNALS = tuple(NAMES)
 AGAIN = 1.0  # seconds after which a signal is raised again
 HAS_TIMER = hasattr(signal, "setitimer")  # not on Windows
 
@@ -19,15 +21,15 @@ Handler = Callable[[int, FrameType | None], None]
 def exit_code(number: int) -> int:
     """Return the exit code by which shells tell that a signal ended a program.
 
-    >>> exit_code(signal.SIGINT), exit_code(signal.SIGTERM)
-    (130, 143)
+    >>> exit_code(signal.SIGINT), exit_code(signal.SIGTERM), exit_code(signal.SIGUSR1)
+    (130, 143, 138)
     """
     return 128 + number
 
 
 @contextmanager
 def raised_signals() -> Iterator[None]:
-    """Raise KeyboardInterrupt in the block at Ctrl-C and SIGTERM, and StoppedError behind it.
+    """Raise KeyboardInterrupt in the block at one of the signals, and StoppedError behind it.
 
     It is raised again every second until the block is left, since an exception that meets a
     finalizer or a callback is printed by Python and forgotten, and one that meets a bare `except`
@@ -66,17 +68,20 @@ def raised_signals() -> Iterator[None]:
 
 
 @contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """Yield a list that Ctrl-C and SIGTERM put themselves on, for a loop to look at between steps.
+def stop_signals(*, again_ends: bool = True) -> Iterator[list[int]]:
+    """Yield a list that the signals put themselves on, for a loop to look at between steps.
 
-    A second signal is not waited with: it does what it would have done without.
+    Args:
+        again_ends: Whether a second signal is not waited with: it then does what it would have
+            done without.
     """
     arrived: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         arrived.append(number)
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        if again_ends:
+            for each, handler in before.items():
+                signal.signal(each, handler)
 
     with _handlers(dict.fromkeys(SIGNALS, stop)) as before:
         yield arrived

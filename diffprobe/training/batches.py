@@ -28,7 +28,6 @@ class Batches:
         dataset: Draws them.
         settings: Batch size, seed, and how many steps there are.
         device: Where images are made.
-        rank, processes: Which of several processes this is; each has images of its own.
     """
 
     def __init__(
@@ -37,15 +36,11 @@ class Batches:
         dataset: SymbolImages,
         settings: TrainingConfig,
         device: torch.device,
-        rank: int = 0,
-        processes: int = 1,
     ) -> None:
         self.stream = stream
         self.dataset = dataset
         self.settings = settings
         self.device = device
-        self.rank = rank
-        self.processes = processes
         elements = settings.batch_size * math.prod(dataset.image_shape)
         self.block = max(1, min(BLOCK_STEPS, BLOCK_ELEMENTS // elements))
         self._drawn: dict[int, tuple[Tensor, torch.Generator]] = {}
@@ -55,12 +50,7 @@ class Batches:
         if step not in self._drawn:
             first = step - step % self.block
             steps = range(first, min(first + self.block, self.settings.steps))
-            randoms = [
-                generator(self.settings.seed, f"training/{self.rank}", s, self.device)
-                for s in steps
-            ]
-            # Of a finite stream, each process takes a batch of its own.
-            places = [s * self.processes + self.rank for s in steps]
-            images = self.stream.draw_steps(self.dataset, places, self.settings.batch_size, randoms)
+            randoms = [generator(self.settings.seed, "training/0", s, self.device) for s in steps]
+            images = self.stream.draw_steps(self.dataset, steps, self.settings.batch_size, randoms)
             self._drawn = dict(zip(steps, zip(images, randoms, strict=True), strict=True))
         return self._drawn.pop(step)

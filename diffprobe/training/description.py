@@ -31,10 +31,11 @@ def origin(branch: "Branch") -> dict[str, Any]:
 
 
 def description(config: Config, device: "torch.device", branch: "Branch | None") -> dict[str, Any]:
-    """Return the settings, versions, device, threads and seed."""
+    """Return the settings, versions, device, threads, processes and seed."""
     import torch
 
     from diffprobe.foundations.devices import device_name
+    from diffprobe.foundations.launch import processes
 
     libraries = ("torch", "diffusers", "accelerate", "numpy")
     return {
@@ -47,5 +48,6 @@ def description(config: Config, device: "torch.device", branch: "Branch | None")
         },
         "device": device_name(device),
         "threads": torch.get_num_threads(),
+        "processes": processes(),
         "seed": config.training.seed,
     }

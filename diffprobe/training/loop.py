@@ -9,18 +9,17 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_
 
 from diffprobe.config import Config
-from diffprobe.foundations.devices import device_name, resolve_device
+from diffprobe.foundations.devices import device_name
 from diffprobe.foundations.errors import (
     CheckpointError,
     InterruptedRunError,
@@ -33,6 +32,7 @@ from diffprobe.models.checkpoint import save_checkpoint
 from diffprobe.models.denoiser import noise_scheduler
 from diffprobe.training.batches import Batches
 from diffprobe.training.horizon import check_extension, checkpoint_steps
+from diffprobe.training.processes import Processes, make_accelerator
 from diffprobe.training.run_folder import Branch, RunFolder
 from diffprobe.training.state import TrainingState
 from diffprobe.training.validation import ValidationBatch
@@ -69,22 +69,30 @@ def train(
         InUseError: If another process trains in `out`.
         NonFiniteLossError: At the first loss, or the first weights to be stored, that are not
             finite; the last checkpoint stays.
-        InterruptedRunError: After Ctrl-C or SIGTERM; the same call continues.
+        InterruptedRunError: After Ctrl-C, SIGTERM or SIGUSR1; the same call continues.
+        ProcessError: If another process of the same training failed.
     """
     run = RunFolder(Path(out))
     trainer = prepare(config, device, branch, begun=run.state_path.exists())
-    accelerator = trainer.accelerator
-    if run.is_finished(config, branch):
-        return run
-    with run.written() if accelerator.is_main_process else nullcontext():
-        RunFolder.open(run.path, config, accelerator.device, branch)
-        before = run.config()
-        if before.training.steps != config.training.steps:
-            check_extension(before, config, run.steps_done())
-        run.change_horizon(config)
-        if not run.is_finished(config, branch):
-            trainer.fit(run, as_progress(progress), branch)
+    processes = trainer.processes
+    with ExitStack() as lock, processes.connected():
+        if processes.as_main_says(run.is_finished(config, branch)):
+            return run
+        with processes.agreeing():
+            if processes.is_main:
+                lock.enter_context(run.written())
+                _open(run, config, trainer.device, branch)
+        if not processes.as_main_says(run.is_finished(config, branch)):
+            trainer.fit(run, as_progress(progress if processes.is_main else False), branch)
     return run
+
+
+def _open(run: RunFolder, config: Config, device: torch.device, branch: Branch | None) -> None:
+    RunFolder.open(run.path, config, device, branch)
+    before = run.config()
+    if before.training.steps != config.training.steps:
+        check_extension(before, config, run.steps_done())
+    run.change_horizon(config)
 
 
 def prepare(
@@ -100,7 +108,7 @@ def prepare(
         UsageError: If the configuration does not fit together, or the branch does not fit it.
         CheckpointError: If there is no state to branch off from.
     """
-    trainer = Trainer(config, _accelerator(device, config.training.mixed_precision))
+    trainer = Trainer(config, make_accelerator(device, config.training.mixed_precision))
     if branch is not None:
         _check_branch(branch, config, begun)
     return trainer
@@ -118,17 +126,15 @@ class Trainer:
         self.scheduler = noise_scheduler(config.noise)
         self.objective = config.objective.build(self.scheduler, self.dataset).to(self.device)
         settings = config.training
-        self.stream.check(settings.steps, settings.batch_size * accelerator.num_processes)
+        self.processes = Processes(accelerator, settings.batch_size)
+        if self.processes.count > 1 and self.objective.penalties:
+            raise UsageError(
+                "a penalty of the objective is not the mean of what it is on parts of a batch: "
+                "train in one process, or without objective.score_variance and from_product"
+            )
+        self.stream.check(settings.steps, settings.batch_size)
         self.learning_rates = config.learning_rate.array(settings.steps).tolist()
-
-        self.batches = Batches(
-            self.stream,
-            self.dataset,
-            settings,
-            self.device,
-            accelerator.process_index,
-            accelerator.num_processes,
-        )
+        self.batches = Batches(self.stream, self.dataset, settings, self.device)
         network = config.network.build(self.dataset.image_shape, settings.seed, self.dataset.grid)
         if self.objective.schedule.cells is not None and not config.network.levels_by_cell:
             raise UsageError(
@@ -154,19 +160,21 @@ class Trainer:
 
     def fit(self, run: RunFolder, progress: Progress, branch: Branch | None = None) -> None:
         """Train from the run's latest state to its last step."""
-        settings, state = self.config.training, self.state
-        if states := run.states():
-            self._go_on(states)
-            self._warn_of_changes(run)
-        elif branch is not None:
-            state.load(branch.state_path, branch=True)
-        writes = self.accelerator.is_main_process
-        if writes:
-            run.forget_after(state.step)
+        settings, state, processes = self.config.training, self.state, self.processes
+        with processes.agreeing():
+            if states := run.states():
+                self._go_on(states)
+                self._warn_of_changes(run)
+            elif branch is not None:
+                state.load(branch.state_path, branch=True)
+            if processes.is_main:
+                run.forget_after(state.step)
+        processes.check_equal(state.weights(), state.step)
         saved = checkpoint_steps(settings.steps, settings.checkpoints)
         losses: list[Tensor] = []
         started = time.monotonic() - state.seconds
-        with stop_signals() as arrived:
+        # torchrun passes on what all of a terminal's processes have got already.
+        with stop_signals(again_ends=processes.count == 1) as arrived:
             bar = progress(
                 range(state.step, settings.steps),
                 desc="train",
@@ -181,32 +189,35 @@ class Trainer:
                 logs = state.step % settings.log_every == 0 or last
                 keeps = state.step in settings.keep_states
                 saves = state.step % settings.save_every == 0 or state.step in saved or keeps
-                if not (logs or saves or arrived):
+                stopped = processes.most(arrived[0] if arrived else 0)
+                if not (logs or saves or stopped):
                     continue
                 # Losses stay on the device between these points: reading one waits for the GPU.
                 values = self._collect(losses)
+                processes.check_equal(state.weights(), state.step)
                 self._check_weights()
                 state.seconds = time.monotonic() - started
                 line = self._metrics() if logs else None
                 if line is not None:
                     state.losses = []
                     bar.set_postfix(loss=f"{line['loss']:.4f}", refresh=False)
-                if writes:
-                    run.append_losses(values)
-                    if line is not None:
-                        run.append_metrics(line)
-                    if state.step in saved:
-                        self._save_checkpoint(run)
-                    if keeps:
-                        state.save(run.kept_state_path(state.step))
-                    # The state last: from it a training goes on, and nothing before it is redone.
-                    state.save(run.state_path)
-                if arrived and not last:
+                with processes.agreeing():
+                    if processes.is_main:
+                        run.append_losses(values)
+                        if line is not None:
+                            run.append_metrics(line)
+                        if state.step in saved:
+                            self._save_checkpoint(run)
+                        if keeps:
+                            state.save(run.kept_state_path(state.step))
+                        # The state last: from it a training goes on, and nothing is redone.
+                        state.save(run.state_path)
+                if stopped and not last:
                     bar.close()
                     raise InterruptedRunError(
                         f"stopped at step {state.step:,} of {settings.steps:,}; "
                         f"{run.path} is saved, and the same command continues it",
-                        exit_code(arrived[0]),
+                        exit_code(stopped),
                     )
 
     def _go_on(self, states: list[Path]) -> None:
@@ -227,6 +238,7 @@ class Trainer:
         x_0, random = self.batches.draw(step)
         t = self.objective.draw_levels(len(x_0), random)
         eps = torch.randn(x_0.shape, generator=random, device=self.device)
+        x_0, t, eps = (self.processes.part(drawn) for drawn in (x_0, t, eps))
         with self.autocast():
             loss = self.objective.loss(self.model, x_0, t, eps, random)
         loss.backward()
@@ -250,7 +262,7 @@ class Trainer:
 
     def _collect(self, losses: list[Tensor]) -> list[float]:
         """Move pending losses into the state, and return them; raise at the first not finite."""
-        values = torch.stack(losses).float().tolist()
+        values = self.processes.mean(torch.stack(losses).float()).tolist()
         first = self.state.step - len(values) + 1
         losses.clear()
         for offset, value in enumerate(values):
@@ -320,6 +332,7 @@ class Trainer:
         for key, now in (
             ("device", device_name(self.device)),
             ("threads", torch.get_num_threads()),
+            ("processes", self.processes.count),
         ):
             if before.get(key) != now:
                 logger.warning(
@@ -341,14 +354,3 @@ def _check_branch(branch: Branch, config: Config, begun: bool) -> None:
     # Once it has a state of its own, a branch goes on without the other run.
     if not begun:
         branch.state_path  # noqa: B018
-
-
-def _accelerator(device: str, mixed_precision: str) -> Accelerator:
-    # accelerate keeps one state a process and refuses a second device or precision.
-    AcceleratorState._reset_state(reset_partial_state=True)
-    chosen = resolve_device(device)
-    accelerator = Accelerator(cpu=chosen.type == "cpu", mixed_precision=mixed_precision)
-    if chosen.index is not None and accelerator.num_processes == 1:
-        accelerator.state.device = chosen
-        torch.cuda.set_device(chosen)
-    return accelerator

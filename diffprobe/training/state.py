@@ -7,7 +7,7 @@ is stored.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,11 +100,14 @@ class TrainingState:
         if not branch:
             self.losses, self.seconds = scalars["losses"], scalars["seconds"]
 
+    def weights(self) -> list[Tensor]:
+        """Return all weights, raw and averaged."""
+        averaged = (weight for average in self.averages.values() for weight in average.weights())
+        return [*self.network.parameters(), *averaged]
+
     def all_finite(self) -> bool:
         """Whether every weight, raw or averaged, is a number."""
-        return _finite(self.network.parameters()) and all(
-            _finite(average.weights()) for average in self.averages.values()
-        )
+        return all(bool(w.isfinite().all()) for w in self.weights())
 
     @property
     def _optimizer_name(self) -> str:
@@ -146,7 +149,3 @@ def _checksum(tensors: Mapping[str, Tensor], scalars: str) -> str:
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _finite(weights: Iterable[Tensor]) -> bool:
-    return all(bool(w.isfinite().all()) for w in weights)
