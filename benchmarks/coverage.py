@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 import torch
 from coverage_parts import (
     attribution,
+    conditional_information,
     hidden_states,
     locality,
     placement,
@@ -60,6 +61,11 @@ def _attribution(scale: float) -> Iterator[Row]:
         yield from attribution.rows(world, max(500, int(2000 * scale)), _repeats(scale))
 
 
+def _conditional_information(scale: float) -> Iterator[Row]:
+    for name in ("parity 6", "brackets"):
+        yield from conditional_information.rows(worlds.world(name, scale), _repeats(scale))
+
+
 def _hidden_states(scale: float) -> Iterator[Row]:
     yield from hidden_states.rows(int(REPEATS * scale / 4))
 
@@ -76,6 +82,7 @@ PARTS: dict[str, Callable[[float], Iterator[Row]]] = {
     "probes": _probes,
     "placement": _placement,
     "attribution": _attribution,
+    "conditional-information": _conditional_information,
     "hidden-states": _hidden_states,
     "two-layer": lambda scale: two_layer.rows(_repeats(scale)),
     "samples": samples.rows,

@@ -6,6 +6,7 @@ from .denoiser import FunctionDenoiser as FunctionDenoiser
 from .denoiser import NetworkDenoiser as NetworkDenoiser
 from .denoiser import noise_scheduler as noise_scheduler
 from .foreign import Condition as Condition
+from .local_oracle import LocalDenoiser as LocalDenoiser
 from .modules.mlp import MLP as MLP
 from .modules.mlp import ResidualMLP as ResidualMLP
 from .modules.transformer import StripTransformer as StripTransformer

@@ -37,7 +37,7 @@ CHUNK_ELEMENTS = 2**25
 SAME_PICTURE = 1e-3
 
 
-class _SymbolDenoiser(Denoiser):
+class SymbolDenoiser(Denoiser):
     """Mean glyphs of each cell, weighted by a posterior over its symbols."""
 
     def __init__(self, dataset: SymbolImages, scheduler: Any) -> None:
@@ -82,7 +82,7 @@ class _SymbolDenoiser(Denoiser):
         """Posterior symbol probabilities from `scores (B, L, V)`: (B, L, V)."""
 
 
-class BayesDenoiser(_SymbolDenoiser):
+class BayesDenoiser(SymbolDenoiser):
     """The exact optimum `E[x_0 | x_t]` of a grammar's images.
 
     Args:
@@ -94,7 +94,7 @@ class BayesDenoiser(_SymbolDenoiser):
         return self.dataset.grammar.marginals(scores)
 
 
-class ProductDenoiser(_SymbolDenoiser):
+class ProductDenoiser(SymbolDenoiser):
     """The optimum if cells were independent: what a perfectly local network would converge to.
 
     It draws perfect symbols and knows no grammar.

@@ -39,6 +39,12 @@ CAPTIONS: dict[str, tuple[str, str]] = {
         "How much of the grammar the network uses (gamma: 0 local, 1 optimal), over the noise "
         "levels where the grammar is worth something (shaded).",
     ),
+    "conditional-information": (
+        "What far cells tell",
+        "Above, the information on a cell that only cells beyond a radius have, by the exact "
+        "recursion of the grammar. Below, how far the network is from the best denoiser of each "
+        "radius and from the Bayes optimum. Bands are 95 % intervals.",
+    ),
     "dependence": (
         "Who listens to whom",
         "Which input cell (column) each output cell (row) listens to, network above and Bayes "
