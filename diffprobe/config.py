@@ -108,8 +108,8 @@ class SamplingConfig:
 class ProbeConfig:
     """What probes have in common; what is one probe's own is in `probes`, under its name.
 
-    `images` inputs are taken at each of `levels` noise levels, `batch_size` at once. With a
-    `precision` they are a first block, which tells how many make the standard error of the headline
+    `images` inputs are taken at each of `levels` noise levels, `batch_size` at once; -1 levels are
+    as many as `probing.precision` starts with. With a `precision` they are a first block, which tells how many make the standard error of the headline
     number so small, `precision_images` at most. Without one, and without a grammar, a few of the
     `images` are taken, and more where 0.01 needs them; see `probing.precision`. `level` is the
     timestep of the probes that look at one; -1 chooses the one where the grammar is worth most, or
@@ -121,7 +121,7 @@ class ProbeConfig:
     """
 
     images: int = 128
-    levels: int = 15
+    levels: int = -1
     precision: float = 0.0
     precision_images: int = 4096
     level: int = -1
@@ -138,8 +138,10 @@ class ProbeConfig:
     def __post_init__(self) -> None:
         check_at_least(0, "probe", precision=self.precision)
         check_at_least(1, "probe", precision_images=self.precision_images)
-        names = ("levels", "grammar_levels", "along_samples", "batch_size")
+        names = ("grammar_levels", "along_samples", "batch_size")
         check_positive(**{f"probe.{name}": getattr(self, name) for name in names})
+        if self.levels != -1:
+            check_positive(**{"probe.levels": self.levels})
         check_at_least(2, "probe", images=self.images, grammar_images=self.grammar_images)
         check_at_least(-1, "probe", level=self.level)
         check_at_least(0, "probe", region=self.region)
