@@ -108,16 +108,17 @@ class SamplingConfig:
 class ProbeConfig:
     """What probes have in common; what is one probe's own is in `probes`, under its name.
 
-    `images` inputs are taken at each of `levels` noise levels, `batch_size` at once; -1 levels are
-    as many as `probing.precision` starts with. With a `precision` they are a first block, which tells how many make the standard error of the headline
-    number so small, `precision_images` at most. Without one, and without a grammar, a few of the
-    `images` are taken, and more where 0.01 needs them; see `probing.precision`. `level` is the
-    timestep of the probes that look at one; -1 chooses the one where the grammar is worth most, or
-    log-SNR 0 where no grammar is known. What it is worth is told at `grammar_levels` levels by
-    `grammar_images` draws. `region` is the one whose `output` is looked into. `baseline_images`
-    training images make the Wiener and local-patch denoisers; 0 leaves them out. Along training
-    `along_samples` images are drawn from each checkpoint and judged. `sample` is the place of the
-    run's stored sample that is looked into, in place of images that are drawn; -1 is none.
+    `images` inputs are taken at each of `levels` noise levels, `batch_size` at once; -1 leaves the
+    levels to what is known (15, or 8 without a grammar). With a `precision` the images are a first
+    block, which tells how many make the standard error of the headline number so small,
+    `precision_images` at most. Without one, and without a grammar, a few of the `images` are taken,
+    and more where 0.01 needs them; see `probing.precision`. `level` is the timestep of the probes
+    that look at one; -1 chooses the one where the grammar is worth most, or log-SNR 0 where no
+    grammar is known. What it is worth is told at `grammar_levels` levels by `grammar_images` draws.
+    `region` is the one whose `output` is looked into. `baseline_images` training images make the
+    Wiener and local-patch denoisers; 0 leaves them out. Along training `along_samples` images are
+    drawn from each checkpoint and judged. `sample` is the place of the run's stored sample that is
+    looked into, in place of images that are drawn; -1 is none.
     """
 
     images: int = 128

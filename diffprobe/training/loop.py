@@ -33,6 +33,7 @@ from diffprobe.models.checkpoint import save_checkpoint
 from diffprobe.models.denoiser import noise_scheduler
 from diffprobe.training.batches import Batches
 from diffprobe.training.horizon import check_extension, checkpoint_steps
+from diffprobe.training.losses import seal
 from diffprobe.training.run_folder import Branch, RunFolder
 from diffprobe.training.state import TrainingState
 from diffprobe.training.validation import ValidationBatch
@@ -286,6 +287,7 @@ class Trainer:
             **line,
             "validation_loss_by_level": by_level,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "losses": seal(self.state.losses),
             "seconds": round(self.state.seconds, 3),
         }
 

@@ -76,8 +76,8 @@ class AttributionConfig(ProbeKind):
     shapley_samples: int = field(
         default=-1,
         metadata={
-            "help": "Random orders of cells, where all coalitions would cost more, half of them the "
-            "others reversed; -1 for 64, or 16 without a grammar."
+            "help": "Random orders of cells, where all coalitions would cost more, half of them "
+            "the others reversed; -1 for 64, or 16 without a grammar."
         },
     )
     redraws: int = field(

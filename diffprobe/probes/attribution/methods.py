@@ -13,10 +13,10 @@ of x. Integrated gradients and Shapley values are complete: their maps add up to
 integrated gradients but for the error of the integral, the convergence delta. Shapley values are
 exact, from all coalitions of cells, where these cost no more than `shapley_samples` random orders
 (nine cells for 64 orders), and else the mean over these, half of them the others reversed: what two
-cells do together is then divided between them in every pair, without chance. What a method gives to a cell as a whole
-is spread evenly over its pixels, so that any map can be summed over cells. "feature-ablation" and
-"shapley" take `baseline`, or the one that is named behind them. Shapley values apart, the maps are
-captum's.
+cells do together is then divided between them in every pair, without chance. What a method gives
+to a cell as a whole is spread evenly over its pixels, so that any map can be summed over cells.
+"feature-ablation" and "shapley" take `baseline`, or the one that is named behind them. Shapley
+values apart, the maps are captum's.
 
 Reference (orders and their reverses):
     Mitchell et al., "Sampling permutations for Shapley value estimation", arXiv:2104.12199.
