@@ -108,20 +108,21 @@ class SamplingConfig:
 class ProbeConfig:
     """What probes have in common; what is one probe's own is in `probes`, under its name.
 
-    `images` inputs are taken at each of `levels` noise levels, `batch_size` at once. With a
-    `precision` they are a first block, which tells how many make the standard error of the headline
-    number so small, `precision_images` at most. Without one, and without a grammar, a few of the
-    `images` are taken, and more where 0.01 needs them; see `probing.precision`. `level` is the
-    timestep of the probes that look at one; -1 chooses the one where the grammar is worth most, or
-    log-SNR 0 where no grammar is known. What it is worth is told at `grammar_levels` levels by
-    `grammar_images` draws. `region` is the one whose `output` is looked into. `baseline_images`
-    training images make the Wiener and local-patch denoisers; 0 leaves them out. Along training
-    `along_samples` images are drawn from each checkpoint and judged. `sample` is the place of the
-    run's stored sample that is looked into, in place of images that are drawn; -1 is none.
+    `images` inputs are taken at each of `levels` noise levels, `batch_size` at once; -1 leaves the
+    levels to what is known (15, or 8 without a grammar). With a `precision` the images are a first
+    block, which tells how many make the standard error of the headline number so small,
+    `precision_images` at most. Without one, and without a grammar, a few of the `images` are taken,
+    and more where 0.01 needs them; see `probing.precision`. `level` is the timestep of the probes
+    that look at one; -1 chooses the one where the grammar is worth most, or log-SNR 0 where no
+    grammar is known. What it is worth is told at `grammar_levels` levels by `grammar_images` draws.
+    `region` is the one whose `output` is looked into. `baseline_images` training images make the
+    Wiener and local-patch denoisers; 0 leaves them out. Along training `along_samples` images are
+    drawn from each checkpoint and judged. `sample` is the place of the run's stored sample that is
+    looked into, in place of images that are drawn; -1 is none.
     """
 
     images: int = 128
-    levels: int = 15
+    levels: int = -1
     precision: float = 0.0
     precision_images: int = 4096
     level: int = -1
@@ -138,8 +139,10 @@ class ProbeConfig:
     def __post_init__(self) -> None:
         check_at_least(0, "probe", precision=self.precision)
         check_at_least(1, "probe", precision_images=self.precision_images)
-        names = ("levels", "grammar_levels", "along_samples", "batch_size")
+        names = ("grammar_levels", "along_samples", "batch_size")
         check_positive(**{f"probe.{name}": getattr(self, name) for name in names})
+        if self.levels != -1:
+            check_positive(**{"probe.levels": self.levels})
         check_at_least(2, "probe", images=self.images, grammar_images=self.grammar_images)
         check_at_least(-1, "probe", level=self.level)
         check_at_least(0, "probe", region=self.region)

@@ -29,7 +29,7 @@ SHORT = {
         "probes.placement.images=8",
         "probes.placement.levels=5",
         "probes.attribution.integration_steps=4",
-        "probes.attribution.shapley_samples=2",
+        "probes.attribution.shapley_samples=4",
         "probes.attribution.redraws=2",
         "probes.attribution.metric_images=2",
     ],

@@ -37,7 +37,7 @@ class Linear(Denoiser):
 
 
 def test_given_images_are_attributed_as_drawn_ones_are() -> None:
-    settings = AttributionConfig(images=3, integration_steps=4, shapley_samples=2, metric_images=0)
+    settings = AttributionConfig(images=3, integration_steps=4, shapley_samples=4, metric_images=0)
     drawn = maps.measure(BAYES, WORLD, settings, ProbeConfig(region=1), t=400)
     given = measure(BAYES, drawn.x_t, t=400, region=1, dataset=WORLD, settings=settings)
     for name in ("methods", "cells", "region", "t"):

@@ -472,6 +472,13 @@ def test_settings_out_of_range_are_refused(change: dict, message: str) -> None:
         LocalityConfig(**change)
 
 
+def test_without_a_grammar_there_are_fewer_levels_unless_they_are_asked_for() -> None:
+    pictures = ImageSet(torch.rand(5, *WORLD.image_shape), "pictures")
+    for images, levels, expected in ((WORLD, -1, 15), (pictures, -1, 8), (pictures, 3, 3)):
+        common = ProbeConfig(images=2, levels=levels)
+        assert len(ldr.measure(Linear(MATRIX), images, SETTINGS, common).t) == expected
+
+
 def test_without_a_grammar_a_few_inputs_start_and_more_come_where_they_are_needed() -> None:
     """A ratio that hardly varies takes the first block; one that does takes what 0.01 needs."""
 

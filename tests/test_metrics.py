@@ -1,13 +1,15 @@
 """Lines of metrics, whole and damaged."""
 
 import logging
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from diffprobe.config import Config
@@ -79,6 +81,29 @@ def test_training_goes_on_beside_damaged_metrics_and_losses(
     assert "losses.f32 lacks the losses of the last 2 of 20 steps" in caplog.text
     assert [m["step"] for m in run.metrics()] == [10, 20, 30]
     assert run.metrics()[-1]["loss"] == RunFolder(tiny_run).metrics()[-1]["loss"]
+
+
+@given(place=st.integers(0, 30 * 4 - 1), bit=st.integers(0, 7))
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_flipped_bit_of_a_loss_is_found(
+    place: int, bit: int, tiny_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = RunFolder(Path(shutil.copytree(tiny_run, tmp_path / "run", dirs_exist_ok=True)))
+    before, content = run.losses(), bytearray(run.losses_path.read_bytes())
+    content[place] ^= 1 << bit
+    run.losses_path.write_bytes(content)
+    caplog.clear()
+    first = place // 40 * 10
+    left_out = [first + i for i in range(10)]
+    for _ in range(2):  # as it is found, and as a training that goes on leaves it
+        found = run.losses()
+        assert np.isnan(found).nonzero()[0].tolist() == left_out
+        assert np.array_equal(np.delete(found, left_out), np.delete(before, left_out))
+        run.forget_after(30)
+    (message, *_) = caplog.messages
+    told = f"the losses of steps {first + 1} to {first + 10} are left out"
+    assert message == f"{run.losses_path} is damaged: {told}"
+    assert len(caplog.messages) == 2  # what is not a number is known by then
 
 
 def break_average(trainer: loop.Trainer) -> None:

@@ -165,7 +165,7 @@ def why(network: type[BayesDenoiser | ProductDenoiser], word: list[int], cell: i
     cells[:, 2] = 0.55 * (one if word[2] else zero) + 0.45 * (zero if word[2] else one)
     alpha, _ = denoiser.alpha_sigma(torch.tensor([t]))
     config = Config(probe=ProbeConfig(level=t, region=cell)).with_probe(
-        "attribution", integration_steps=8, shapley_samples=2
+        "attribution", integration_steps=8, shapley_samples=4
     )
     subject = subject_of(denoiser, WORLD, config)
     x_t = alpha * WORLD.image(cells)

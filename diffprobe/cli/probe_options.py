@@ -15,7 +15,12 @@ COMMON = (
         help="One checkpoint, or also along all of the run.",
     ),
     click.option("--n", type=int, metavar="N", help="Noisy images per noise level."),
-    click.option("--levels", type=int, metavar="N", help="Noise levels."),
+    click.option(
+        "--levels",
+        type=int,
+        metavar="N",
+        help="Noise levels.  [default: 15; without a grammar 8]",
+    ),
     click.option(
         "--precision",
         type=float,

@@ -23,6 +23,8 @@ from diffprobe.foundations import intervals
 # Without a grammar: the standard error that is enough if none is asked for, and the first block.
 PRECISION = 0.01
 FIRST = 12
+# Noise levels if none are asked for: curves beside an optimum, and a network's alone.
+LEVELS, FEW_LEVELS = 15, 8
 
 
 def stated(common: ProbeConfig, *, grammar_known: bool) -> ProbeConfig:
@@ -38,6 +40,17 @@ def stated(common: ProbeConfig, *, grammar_known: bool) -> ProbeConfig:
         return common
     first = min(FIRST, common.images)
     return replace(common, images=first, precision=PRECISION, precision_images=common.images)
+
+
+def levels_wanted(common: ProbeConfig, *, grammar_known: bool) -> int:
+    """Return how many noise levels to visit: `levels`, or where that is -1 fewer without a grammar.
+
+    >>> levels_wanted(ProbeConfig(), grammar_known=False)
+    8
+    """
+    if common.levels != -1:
+        return common.levels
+    return LEVELS if grammar_known else FEW_LEVELS
 
 
 def inputs_needed(values: Tensor, common: ProbeConfig) -> int:

@@ -37,7 +37,7 @@ def draw_losses(run: RunFolder) -> Path | None:
 
 def plot_losses(run: RunFolder, metrics: Sequence[dict[str, Any]], ax: Axes) -> Axes:
     """Draw the loss of training and of validation, and mark the checkpoints."""
-    first, losses = run.first_step(), run.losses().astype(float)
+    first, losses = run.first_step(), run.losses(metrics).astype(float)
     if len(losses):
         steps, means = _in_blocks(first + 1 + np.arange(len(losses)), losses)
         ax.plot(steps, means, color="#bbbbbb", lw=0.8, label="training")

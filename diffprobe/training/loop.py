@@ -32,6 +32,7 @@ from diffprobe.models.checkpoint import save_checkpoint
 from diffprobe.models.denoiser import noise_scheduler
 from diffprobe.training.batches import Batches
 from diffprobe.training.horizon import check_extension, checkpoint_steps
+from diffprobe.training.losses import seal
 from diffprobe.training.processes import Processes, make_accelerator
 from diffprobe.training.run_folder import Branch, RunFolder
 from diffprobe.training.state import TrainingState
@@ -299,6 +300,7 @@ class Trainer:
             **line,
             "validation_loss_by_level": by_level,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "losses": seal(self.state.losses),
             "seconds": round(self.state.seconds, 3),
         }
 

@@ -1,8 +1,13 @@
-"""The loss of every step: float32, little-endian, one after another."""
+"""The loss of every step: float32, little-endian, one after another.
+
+Each line of metrics has the number and a checksum of the losses since the line before.
+"""
 
 import logging
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +30,41 @@ def read(path: Path) -> NDArray[np.float32]:
     return np.frombuffer(content[: len(content) // LOSS.itemsize * LOSS.itemsize], LOSS)
 
 
-def cut(path: Path, n: int) -> None:
-    """Keep the first `n` losses of a file; those that are not there are not numbers."""
+def seal(losses: Sequence[float]) -> dict[str, Any]:
+    """Return what a line of metrics says of the losses since the line before.
+
+    >>> seal([1.0, 0.5])
+    {'n': 2, 'crc32': 'ee85c9db'}
+    """
+    return {"n": len(losses), "crc32": f"{zlib.crc32(encode(losses)):08x}"}
+
+
+def damaged(
+    losses: NDArray[np.float32], lines: Sequence[Mapping[str, Any]], first: int
+) -> list[slice]:
+    """Return where losses are not as they were written.
+
+    Args:
+        losses: (N,); those that are known to be missing are not numbers, and no damage.
+        lines: Of metrics.
+        first: The step at which training began.
+    """
+    found = []
+    for line in lines:
+        end = line["step"] - first
+        n = line.get("losses", {}).get("n", 0)  # of a run from before there were any
+        block = slice(max(0, end - n), end)
+        there = losses[block]
+        whole = len(there) == n and not np.isnan(there).any()
+        if n and whole and seal(there.tolist()) != line["losses"]:
+            found.append(block)
+    return found
+
+
+def keep(path: Path, known: NDArray[np.float32], n: int) -> None:
+    """Write the first `n` losses of those `known`; what is not there is not a number."""
     losses = np.full(n, np.nan, LOSS)
-    there = read(path)[:n]
+    there = known[:n]
     losses[: len(there)] = there
     if missing := n - len(there):
         # After a crash of the machine some may never have reached the disk.

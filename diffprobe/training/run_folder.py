@@ -11,6 +11,7 @@ samples/ probes/ report/ loss.png   what the other commands add
 """
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     import torch
 
 LOCK = "lock"
+
+logger = logging.getLogger("diffprobe")
 
 
 @dataclass(frozen=True)
@@ -214,10 +217,12 @@ class RunFolder(Table):
 
     def forget_after(self, step: int) -> None:
         """Drop the metrics and losses of steps that will be trained again."""
-        kept = b"".join(metrics.encode(m) for m in self.metrics() if m["step"] <= step)
+        lines = self.metrics()
+        known = self.losses(lines)
+        kept = [line for line in lines if line["step"] <= step]
         with atomic_file(self.metrics_path) as partial:
-            partial.write_bytes(kept)
-        losses.cut(self.losses_path, max(0, step - self.first_step()))
+            partial.write_bytes(b"".join(map(metrics.encode, kept)))
+        losses.keep(self.losses_path, known, max(0, step - self.first_step()))
 
     @property
     def losses_path(self) -> Path:
@@ -228,9 +233,25 @@ class RunFolder(Table):
         """Add the losses of the steps that were done since the last call."""
         append(self.losses_path, losses.encode(values))
 
-    def losses(self) -> NDArray[np.float32]:
-        """Return the loss of every step, of a branch from the step on at which it began."""
-        return losses.read(self.losses_path)
+    def losses(self, lines: Sequence[Mapping[str, Any]] | None = None) -> NDArray[np.float32]:
+        """Return the loss of every step, of a branch from the step on at which it began.
+
+        Those that are not as they were written are not numbers, with a warning.
+
+        Args:
+            lines: Of metrics, where they are read already.
+        """
+        found = losses.read(self.losses_path).copy()
+        first = self.first_step()
+        for block in losses.damaged(found, self.metrics() if lines is None else lines, first):
+            found[block] = np.nan
+            logger.warning(
+                "%s is damaged: the losses of steps %s to %s are left out",
+                self.losses_path,
+                f"{first + block.start + 1:,}",
+                f"{first + block.stop:,}",
+            )
+        return found
 
     def checkpoint_path(self, step: int) -> Path:
         """Return the folder of the checkpoint at `step`."""

@@ -74,8 +74,11 @@ class AttributionConfig(ProbeKind):
         default=32, metadata={"help": "Steps of the integral of integrated gradients."}
     )
     shapley_samples: int = field(
-        default=64,
-        metadata={"help": "Random orders of cells, where all coalitions would cost more."},
+        default=-1,
+        metadata={
+            "help": "Random orders of cells, where all coalitions would cost more, half of them "
+            "the others reversed; -1 for 64, or 16 without a grammar."
+        },
     )
     redraws: int = field(
         default=64, metadata={"help": "Of each cell, of which true effects are a mean."}
@@ -94,11 +97,15 @@ class AttributionConfig(ProbeKind):
         for least, name in (
             (2, "images"),
             (1, "integration_steps"),
-            (2, "shapley_samples"),
             (1, "redraws"),
             (-1, "metric_images"),
         ):
             check_at_least(least, "probes.attribution", **{name: getattr(self, name)})
+        if self.shapley_samples != -1 and (self.shapley_samples < 4 or self.shapley_samples % 2):
+            raise UsageError(
+                "probes.attribution.shapley_samples must be 4, 6, … (an order and its reverse are "
+                f"one draw, and two tell the error), or -1; not {self.shapley_samples}"
+            )
 
     def measure(self, subject: "Subject", keep: "Keep") -> "dict[str, Measured]":
         """Attribute the network's output, beside it the optimum's, and judge the methods by it."""

@@ -15,7 +15,7 @@ region's own cell alone, ahead of all others in both, have 3 / (K + 1) on averag
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -40,6 +40,9 @@ from diffprobe.probing.regions import Regions, default_regions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+# Of Shapley values: beside an optimum, and of a network's own maps.
+ORDERS, FEW_ORDERS = 64, 16
 
 
 @dataclass(frozen=True, repr=False)
@@ -204,7 +207,9 @@ def measure(
             of another shape, a number is too small, the output is not finite, or "contrast" is
             asked for where the region is no cell with glyphs.
     """
-    settings, common = settings or AttributionConfig(), common or ProbeConfig()
+    known = isinstance(dataset, SymbolImages)
+    settings = _as_many_as_fit(settings or AttributionConfig(), grammar_known=known)
+    common = common or ProbeConfig()
     chosen = tuple(dict.fromkeys(settings.methods if methods is None else methods))
     for method in chosen:
         if method not in METHODS:
@@ -254,14 +259,11 @@ def measure(
         )
         for x, w, *absent in zip(*(batches(v, common.batch_size) for v in inputs), strict=True)
     ]
-    with_metrics = settings.metric_images
-    if with_metrics == -1:
-        with_metrics = metrics.IMAGES if isinstance(dataset, SymbolImages) else 0
     answers, measured = [], []
     for method in progress(chosen, desc=description, unit="method"):
         by_batch = [METHODS[method](question) for question in questions]
         answers.append([torch.cat(part).cpu() for part in zip(*by_batch, strict=True)])
-        measured.append(_metrics(questions, method, answers[-1][0], with_metrics))
+        measured.append(_metrics(questions, method, answers[-1][0], settings.metric_images))
     maps, delta, cell_error = (torch.stack(part) for part in zip(*answers, strict=True))
     return Attribution(
         methods=chosen,
@@ -292,6 +294,16 @@ def measure(
         },
         sources=sources,
     )
+
+
+def _as_many_as_fit(settings: AttributionConfig, *, grammar_known: bool) -> AttributionConfig:
+    """Return settings with a number where -1 leaves it to what is known."""
+    found = settings
+    if settings.shapley_samples == -1:
+        found = replace(found, shapley_samples=ORDERS if grammar_known else FEW_ORDERS)
+    if settings.metric_images == -1:
+        found = replace(found, metric_images=metrics.IMAGES if grammar_known else 0)
+    return found
 
 
 def agreement_between(network: Attribution, oracle: Attribution) -> Interval:

@@ -12,10 +12,14 @@ The baseline b is zeros, the prior mean alpha_t E[x_0], or another noisy image, 
 of x. Integrated gradients and Shapley values are complete: their maps add up to F(x) - F(b),
 integrated gradients but for the error of the integral, the convergence delta. Shapley values are
 exact, from all coalitions of cells, where these cost no more than `shapley_samples` random orders
-(nine cells for 64 orders), and else the mean over these. What a method gives to a cell as a whole
-is spread evenly over its pixels, so that any map can be summed over cells. "feature-ablation" and
-"shapley" take `baseline`, or the one that is named behind them. Shapley values apart, the maps are
-captum's.
+(nine cells for 64 orders), and else the mean over these, half of them the others reversed: what two
+cells do together is then divided between them in every pair, without chance. What a method gives
+to a cell as a whole is spread evenly over its pixels, so that any map can be summed over cells.
+"feature-ablation" and "shapley" take `baseline`, or the one that is named behind them. Shapley
+values apart, the maps are captum's.
+
+Reference (orders and their reverses):
+    Mitchell et al., "Sampling permutations for Shapley value estimation", arXiv:2104.12199.
 
 DeepLift, guided backpropagation and layer-wise relevance propagation are left out: their rules are
 not exact for (or equal the gradient in) networks of SiLU, attention and normalisation.
@@ -189,18 +193,26 @@ def _of_all_coalitions(q: Question, absent: Tensor, cells: int) -> tuple[Tensor,
 def _of_random_orders(q: Question, absent: Tensor, cells: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return what each cell adds (N, K), a mean over orders, its error, and F(x) - F(b)."""
     random = generator(q.common.seed, "shapley orders")
+    none = torch.zeros(1, cells, dtype=torch.bool, device=q.x.device)
+    empty, full = _worth(q, absent, torch.cat([none, ~none])).split(1, 1)
     draws = []
-    # One order at a time: their spread is the error.
-    for _ in range(q.settings.shapley_samples):
+    # One order and its reverse at a time: the spread of their means is the error.
+    for _ in range(q.settings.shapley_samples // 2):
         order = torch.randperm(cells, generator=random).to(q.x.device)
-        place = order.argsort()
-        # Row k: the first k cells of the order.
-        present = place < torch.arange(cells + 1, device=q.x.device)[:, None]
-        worth = _worth(q, absent, present)
-        draws.append(worth.diff(dim=1)[:, place])
-    by_order = torch.stack(draws).float()
-    error = by_order.std(0) / len(draws) ** 0.5
-    return by_order.mean(0), error, (worth[:, -1] - worth[:, 0]).float()
+        both = [order.argsort(), order.flip(0).argsort()]
+        # Row k: the first k cells of an order, of which none and all are known.
+        k = torch.arange(1, cells, device=q.x.device)[:, None]
+        between = _worth(q, absent, torch.cat([place < k for place in both])).chunk(2, 1)
+        draws.append(
+            sum(
+                torch.cat([empty, worth, full], 1).diff(dim=1)[:, place]
+                for place, worth in zip(both, between, strict=True)
+            )
+            / 2
+        )
+    by_pair = torch.stack(draws).float()
+    error = by_pair.std(0) / len(draws) ** 0.5
+    return by_pair.mean(0), error, (full - empty)[:, 0].float()
 
 
 def _worth(q: Question, absent: Tensor, present: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ from diffprobe.probing.noise_levels import (
     spread_levels,
 )
 from diffprobe.probing.output_space import in_space
-from diffprobe.probing.precision import inputs_needed, stated
+from diffprobe.probing.precision import inputs_needed, levels_wanted, stated
 from diffprobe.probing.ratio import (
     decay_with_distance,
     energy_shares,
@@ -156,7 +156,9 @@ def measure(
     settings, common = settings or LocalityConfig(), common or ProbeConfig()
     check_images(common.images)
     regions = regions or default_regions(images)
-    levels = spread_levels(denoiser, common.levels) if levels is None else levels
+    if levels is None:
+        known = isinstance(images, SymbolImages)
+        levels = spread_levels(denoiser, levels_wanted(common, grammar_known=known))
     if include:
         levels = torch.tensor(sorted({*levels.tolist(), *include}, reverse=True))
     distances, pairs = region_distances(regions)
