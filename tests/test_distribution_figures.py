@@ -15,6 +15,8 @@ from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.figures import DARK
 from diffprobe.report import distribution_figures as figures
 
+pytestmark = pytest.mark.drawn
+
 CUBE = hypercube(ParityConfig(4).build())
 COPY = SymbolImages(CopyConfig(4, 3).build(), Glyphs.font("abc"), (1, 4))
 

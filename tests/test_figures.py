@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 from diffprobe.foundations.figures import COLORS, DARK, ON_MAP, figure
 from diffprobe.foundations.marks import explain_gaps, mark_beyond, mark_coincident
 
+pytestmark = pytest.mark.drawn
+
 X = np.arange(5.0)
 
 

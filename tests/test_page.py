@@ -31,6 +31,8 @@ from diffprobe.report import Report, report_samples
 from diffprobe.report.page import Gallery, explorer, explorer_data, figures_in, gallery, render
 from diffprobe.report.page.glossary import GLOSSARY
 
+pytestmark = pytest.mark.drawn
+
 # Symbols, kinds and names that would be markup if they were not escaped.
 SYMBOLS = '<>&"'
 WORLD = SymbolImages(ModularSumConfig(4, 4, 4).build(), Glyphs.font(SYMBOLS), (2, 2))

@@ -12,6 +12,8 @@ from diffprobe.evaluation import Comparison, Verdicts, compare, judge
 from diffprobe.foundations.figures import COLORS
 from diffprobe.report import comparison
 
+pytestmark = pytest.mark.drawn
+
 CUBE = hypercube(ParityConfig(4).build())
 
 

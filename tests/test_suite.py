@@ -53,9 +53,6 @@ def test_every_number_and_figure_is_written(results: ProbeResults) -> None:
     assert {f"{f}.{e}" for f in figures for e in ("png", "svg")} <= names
     records = {"locality", "placement", "attribution", "dynamics", "summary"}
     assert {f"{r}.json" for r in records} <= names
-    for figure in figures:
-        image = Image.open(results.folder / f"{figure}.png")
-        assert len(image.convert("L").getcolors() or []) > 10  # not an empty page
 
 
 def test_numbers_on_disk_are_the_results(results: ProbeResults) -> None:

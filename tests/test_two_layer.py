@@ -203,6 +203,7 @@ def config() -> Config:
     return resolve(preset="hypercube-mlp", assignments=[*small, *few, *probe])
 
 
+@pytest.mark.drawn
 def test_a_run_is_probed_up_to_its_checkpoint(config: Config, tmp_path: Path) -> None:
     run = train(config, tmp_path / "run", "cpu").path
     checkpoints = list_checkpoints(run)

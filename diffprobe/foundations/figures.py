@@ -104,13 +104,22 @@ def figure(path: Path, width: float = 6.0, height: float = 3.5) -> "Iterator[Fig
 
     with mpl.rc_context(_STYLE):
         # Not pyplot: no global state, no window, whatever backend a notebook has.
-        canvas = Figure(figsize=(width, height), layout="constrained")
+        canvas = Figure(figsize=(width, height), dpi=200, layout="constrained")
         FigureCanvasAgg(canvas)
         yield canvas
-        for ending in ("png", "svg"):
-            metadata = {"Date": None} if ending == "svg" else {}
-            with atomic_file(path.with_name(f"{path.name}.{ending}")) as partial:
-                canvas.savefig(partial, format=ending, dpi=200, metadata=metadata)
+        _store(canvas, path)
+
+
+def _store(canvas: "Figure", path: Path) -> None:
+    # One layout for both files: to find it takes longer than to draw.
+    engine = canvas.get_layout_engine()
+    if engine is not None:
+        engine.execute(canvas)
+    canvas.set_layout_engine(None)
+    for ending in ("png", "svg"):
+        metadata = {"Date": None} if ending == "svg" else {}
+        with atomic_file(path.with_name(f"{path.name}.{ending}")) as partial:
+            canvas.savefig(partial, format=ending, metadata=metadata)
 
 
 def at_level(log_snr: Any) -> str:
