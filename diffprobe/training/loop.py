@@ -257,7 +257,7 @@ class Trainer:
         norm = torch.linalg.vector_norm(torch.stack(norms))
         if self.optimizer.defaults.get("fused"):
             # A fused step divides the gradient on its way, and nothing waits for the norm.
-            self.optimizer.grad_scale = norm.div_(most).clamp_(min=1)
+            self.optimizer.grad_scale = norm.div_(most).clamp_(min=1)  # type: ignore[attr-defined]
         else:
             clip_grads_with_norm_(self.weights, most, norm)
 

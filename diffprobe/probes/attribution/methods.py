@@ -203,13 +203,11 @@ def _of_random_orders(q: Question, absent: Tensor, cells: int) -> tuple[Tensor, 
         # Row k: the first k cells of an order, of which none and all are known.
         k = torch.arange(1, cells, device=q.x.device)[:, None]
         between = _worth(q, absent, torch.cat([place < k for place in both])).chunk(2, 1)
-        draws.append(
-            sum(
-                torch.cat([empty, worth, full], 1).diff(dim=1)[:, place]
-                for place, worth in zip(both, between, strict=True)
-            )
-            / 2
-        )
+        each = [
+            torch.cat([empty, worth, full], 1).diff(dim=1)[:, place]
+            for place, worth in zip(both, between, strict=True)
+        ]
+        draws.append(torch.stack(each).mean(0))
     by_pair = torch.stack(draws).float()
     error = by_pair.std(0) / len(draws) ** 0.5
     return by_pair.mean(0), error, (full - empty)[:, 0].float()
