@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: setup browser demo test fuzz check bench coverage clean
+.PHONY: setup browser demo test fuzz soak check bench coverage clean
 
 setup: $(VENV)/installed
 
@@ -25,6 +25,10 @@ test: setup
 # Hostile input of every kind; the tests run a sample of it.
 fuzz: setup
 	$(BIN)/python tests/fuzz.py 2000
+
+# Kills, full disks and long trainings; the tests run a sample of it.
+soak: setup
+	$(BIN)/python tests/soak.py 50 200000
 
 check: setup
 	$(BIN)/ruff check .

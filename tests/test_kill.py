@@ -56,8 +56,12 @@ CALLS = Calls()
 
 @pytest.fixture
 def config(tiny_config: Config) -> Config:
+    return four_steps(tiny_config)
+
+
+def four_steps(config: Config) -> Config:
     training = replace(
-        tiny_config.training,
+        config.training,
         steps=4,
         save_every=2,
         log_every=2,
@@ -67,7 +71,7 @@ def config(tiny_config: Config) -> Config:
         keep_states=(3,),
     )
     return replace(
-        tiny_config,
+        config,
         network=MLPConfig(width=8),
         learning_rate=ConstantConfig(),
         training=training,
@@ -76,7 +80,11 @@ def config(tiny_config: Config) -> Config:
 
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> Calls:
-    """Counts safetensors' writing too, which Python does not see: before and behind it."""
+    return watching(monkeypatch)
+
+
+def watching(patch: pytest.MonkeyPatch) -> Calls:
+    """Count safetensors' writing too, which Python does not see: before and behind it."""
 
     def save_file(tensors: Any, path: Path, metadata: Any) -> None:
         sys.audit("open", str(path), "w", 0)
@@ -86,7 +94,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Calls:
         path.write_bytes(whole)
 
     original = state.save_file
-    monkeypatch.setattr(state, "save_file", save_file)
+    patch.setattr(state, "save_file", save_file)
     return CALLS
 
 
@@ -134,18 +142,28 @@ def test_whichever_call_is_the_last_nothing_is_lost(
     watched: Calls,
     tmp_path: Path,
 ) -> None:
-    whole = train(config, tmp_path / "whole", "cpu")
-    halfway(config, tmp_path / "half")
-    assert RunFolder(tmp_path / "half").steps_done() == 3
-    shutil.copytree(tmp_path / "half", tmp_path / "counted")
-    calls = go_on(config, tmp_path / "counted", watched)
-    assert calls > 30
-    watched.fail = fail
-    for last in range(calls):
-        folder = tmp_path / f"run{last}"
-        shutil.copytree(tmp_path / "half", folder)
+    assert end_at_every_call(config, fail, expected, watched, tmp_path) > 30
+
+
+def end_at_every_call(
+    config: Config,
+    fail: Callable[[str], None],
+    expected: type[BaseException],
+    calls: Calls,
+    place: Path,
+) -> int:
+    """Let a training end at each of its calls in turn, and return how many there are."""
+    whole = train(config, place / "whole", "cpu")
+    halfway(config, place / "half")
+    assert RunFolder(place / "half").steps_done() == 3
+    shutil.copytree(place / "half", place / "counted")
+    count = go_on(config, place / "counted", calls)
+    calls.fail = fail
+    for last in range(count):
+        folder = place / f"run{last}"
+        shutil.copytree(place / "half", folder)
         try:
-            go_on(config, folder, watched, last)
+            go_on(config, folder, calls, last)
         except expected:
             pass
         else:
@@ -155,11 +173,12 @@ def test_whichever_call_is_the_last_nothing_is_lost(
         again = train(config, folder, "cpu")
         assert_same(again, whole)
         shutil.rmtree(folder)
+    return count
 
 
 def assert_same(one: RunFolder, other: RunFolder) -> None:
     files = [p.relative_to(other.path) for p in other.path.glob("checkpoints/*/*/*.safetensors")]
-    assert len(files) == 4
+    assert len(files) == 2 * other.config().training.checkpoints
     for file in files:
         a, b = load_file(one.path / file), load_file(other.path / file)
         assert a.keys() == b.keys()

@@ -59,7 +59,7 @@ def met(place: Path) -> dict[str, list[Any]]:
         dict(map(json.loads, (place / f"met-{rank}.jsonl").read_text().splitlines()))
         for rank in range(2)
     ]
-    return {name: [each.get(name) for each in told] for name in told[0]}
+    return {name: [each.get(name) for each in told] for name in told[0] | told[1]}
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -101,11 +101,16 @@ def test_one_process_speaks(met: Any) -> None:
 
 def test_what_works_in_one_process_is_refused(met: Any) -> None:
     first, second = met["sample"]
-    assert first["code"] == second["code"] == 2
+    assert first["code"] == 2
     assert "sample works in one process, and 2 were started" in first["err"]
-    assert second["err"] == ""
+    assert second == {"code": -signal.SIGTERM, "out": "", "err": ""}
     for each in met["experiment"]:
         assert "an experiment works in one process" in each["message"]
+
+
+def test_who_fails_and_is_left_alone_with_it_says_so(met: Any) -> None:
+    _, second = met["alone"]
+    assert "sample works in one process" in second["err"]
 
 
 def test_two_go_on_where_one_stopped(met: Any, place: Path, tiny_run: Path) -> None:
@@ -168,7 +173,7 @@ def test_what_cannot_be_divided_is_refused(met: Any) -> None:
         assert "a penalty of the objective is not the mean" in each["message"]
 
 
-def test_who_is_left_alone_says_so(met: Any, place: Path) -> None:
+def test_who_loses_the_other_says_so(met: Any, place: Path) -> None:
     left, gone = met["gone"]
     assert gone is None
     assert left["error"] == "ProcessError"

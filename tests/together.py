@@ -26,6 +26,14 @@ from diffprobe.training import loop, train
 RANK = int(os.environ["RANK"])
 
 
+class EndedError(BaseException):
+    """Stands for the signal by which torchrun ends the others when one fails."""
+
+
+def ended(seconds: float) -> None:
+    raise EndedError
+
+
 def config(*changes: str) -> Config:
     return resolve(assignments=[*TINY, *changes])
 
@@ -34,7 +42,10 @@ def command(*arguments: str) -> dict[str, object]:
     """Run a command line, and return what it said."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = run([*arguments])
+        try:
+            code = run([*arguments])
+        except EndedError:
+            code = -signal.SIGTERM
     return {"code": code, "out": out.getvalue(), "err": err.getvalue()}
 
 
@@ -88,7 +99,13 @@ def main(folder: Path) -> Iterator[tuple[str, dict[str, object]]]:
     torch.distributed.init_process_group("gloo")
     torch.distributed.barrier()
     yield "train", command("train", "--config", str(file), "--out", str(folder / "two"))
-    yield "sample", command("sample", str(folder / "two"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("diffprobe.cli.time.sleep", ended)
+        yield "sample", command("sample", str(folder / "two"))
+    if RANK == 1:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("diffprobe.cli.PATIENCE", 0.0)
+            yield "alone", command("sample", str(folder / "two"))
     yield "experiment", error_of(lambda: run_experiment(config(), out=folder / "experiment"))
     yield "resumed", error_of(lambda: train(config(), folder / "resumed", "cpu", False))
     bf16 = config("training.mixed_precision='bf16'", "training.steps=10")

@@ -7,12 +7,13 @@ not.
 import importlib
 import signal
 import sys
+import time
 from typing import Any
 
 import click
 
 from diffprobe import __version__
-from diffprobe.foundations.errors import DiffprobeError, UsageError
+from diffprobe.foundations.errors import DiffprobeError, StoppedError, UsageError
 from diffprobe.foundations.launch import processes, tells_errors
 from diffprobe.foundations.signals import exit_code, raised_signals
 
@@ -32,6 +33,8 @@ OUT_OF_MEMORY = (
     "out of memory: do less at once with --set probe.batch_size=… (probe; 128 by default), "
     "--batch-size (sample) or --set training.batch_size=… (train)"
 )
+
+PATIENCE = 10.0  # seconds in which the first process of a host tells what fails
 
 
 class LazyGroup(click.Group):
@@ -99,12 +102,14 @@ def run(arguments: list[str] | None = None) -> int:
             raise UsageError("an argument holds a NUL character")
         with raised_signals():
             result: Any = cli.main(arguments, prog_name="diffprobe", standalone_mode=False)
-    except DiffprobeError as error:
+    except StoppedError as error:
         return _fail(str(error), error.exit_code) if tells_errors() else error.exit_code
+    except DiffprobeError as error:
+        return _fail_alike(str(error), error.exit_code)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        return _fail(error.format_message(), error.exit_code) if tells_errors() else error.exit_code
+        return _fail_alike(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted; nothing already written was lost", exit_code(signal.SIGINT))
     except MemoryError:
@@ -118,6 +123,14 @@ def run(arguments: list[str] | None = None) -> int:
         # A missing permission, a read-only folder, a closed pipe.
         return _fail(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), 1)
     return result if isinstance(result, int) else 0
+
+
+def _fail_alike(message: str, code: int) -> int:
+    """Tell what in all likelihood fails in every process that was started, once."""
+    if not tells_errors():
+        # Whoever starts processes ends the others when one fails. If not, it is ours alone.
+        time.sleep(PATIENCE)
+    return _fail(message, code)
 
 
 def _fail(message: str, code: int) -> int:
