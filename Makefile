@@ -24,7 +24,7 @@ test: setup
 
 # Hostile input of every kind; the tests run a sample of it.
 fuzz: setup
-	$(BIN)/python tests/fuzz.py 2000
+	$(BIN)/python tests/fuzz.py 2100
 
 # Kills, full disks and long trainings; the tests run a sample of it.
 soak: setup

@@ -420,6 +420,7 @@ def main(cases: int, *families: str) -> int:
         material = make_material(Path(place), tiny)
         chosen = families or tuple(SHARES)
         whole = sum(SHARES[family] for family in chosen)
+        done: Counter[str] = Counter()
         for family in chosen:
             told: Counter[str] = Counter()
             started = time.monotonic()
@@ -436,6 +437,8 @@ def main(cases: int, *families: str) -> int:
             counts = ", ".join(f"{count} {what}" for what, count in sorted(told.items()))
             seconds = time.monotonic() - started
             click.echo(f"{family:20} {told.total():5} cases, {counts}; {seconds:.0f} s; {outcome}")
+            done["damaged" if family.startswith("damaged") else "sound"] += told.total()
+        click.echo(f"{done.total():,} commands, {done['damaged']:,} of them on damaged input")
     return failed
 
 

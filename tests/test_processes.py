@@ -169,6 +169,8 @@ def test_what_fails_in_one_fails_in_all(met: Any, place: Path) -> None:
 def test_what_cannot_be_divided_is_refused(met: Any) -> None:
     for each in met["odd"]:
         assert "training.batch_size=15 is the batch of all processes" in each["message"]
+    for each in met["device"]:
+        assert "device 'cpu:0' is one, and 2 processes take one each" in each["message"]
     for each in met["penalty"]:
         assert "a penalty of the objective is not the mean" in each["message"]
 

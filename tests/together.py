@@ -123,6 +123,7 @@ def main(folder: Path) -> Iterator[tuple[str, dict[str, object]]]:
     yield "no place", error_of(lambda: train(config(), folder / "thesis", "cpu", False))
     odd = config("training.batch_size=15")
     yield "odd", error_of(lambda: train(odd, folder / "odd", "cpu", False))
+    yield "device", error_of(lambda: train(config(), folder / "device", "cpu:0", False))
     penalised = replace(config(), objective=replace(config().objective, from_product=0.1))
     yield "penalty", error_of(lambda: train(penalised, folder / "penalty", "cpu", False))
     with second_process(12, gone):

@@ -23,15 +23,21 @@ def make_accelerator(device: str, mixed_precision: str) -> Accelerator:
     """Return an accelerator for a training of its own.
 
     Raises:
-        UsageError: If there is no such device.
+        UsageError: If there is no such device, or it is one and several processes need more.
     """
     # accelerate keeps one state a process and refuses a second device or precision.
     AcceleratorState._reset_state(reset_partial_state=True)
     chosen = resolve_device(device)
     accelerator = Accelerator(cpu=chosen.type == "cpu", mixed_precision=mixed_precision)
-    if chosen.index is not None and accelerator.num_processes == 1:
+    if chosen.index is not None:
+        if accelerator.num_processes > 1:
+            raise UsageError(
+                f"device {device!r} is one, and {accelerator.num_processes} processes take one "
+                f"each: ask for {chosen.type!r}"
+            )
         accelerator.state.device = chosen
-        torch.cuda.set_device(chosen)
+        if chosen.type == "cuda":
+            torch.cuda.set_device(chosen)
     return accelerator
 
 
