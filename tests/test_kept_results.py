@@ -2,7 +2,9 @@
 
 import ast
 import json
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,16 @@ from diffprobe.foundations.intervals import Interval
 from diffprobe.foundations.records import plain
 from diffprobe.models import FunctionDenoiser, NetworkDenoiser, noise_scheduler
 from diffprobe.probes.sensitivity import SensitivityConfig
-from diffprobe.probing import Keep, code, inputs, open_subject, opening, run_probes, subject_of
+from diffprobe.probing import (
+    Keep,
+    code,
+    inputs,
+    open_subject,
+    opening,
+    run_probes,
+    subject_of,
+    summaries,
+)
 from diffprobe.probing.identity import hash_of_denoiser, hash_of_images, hash_of_network
 from diffprobe.probing.naming import differing, tag
 from diffprobe.probing.subject import Subject
@@ -217,6 +228,7 @@ def test_another_setting_leaves_the_first_alone(tiny_run: Path, tmp_path: Path) 
     first = run_probes(quick(subject), ["sensitivity"], out=tmp_path)
     before = contents(tmp_path)
     assert set(before) == {
+        "lock",
         "sensitivity.json",
         "sensitivity.png",
         "sensitivity.svg",
@@ -285,6 +297,37 @@ def test_a_damaged_summary_is_begun_anew(tiny_run: Path, tmp_path: Path) -> None
         summary = read_summary(tmp_path)
         assert summary is not None
         assert list(summary["probes"]) == ["sensitivity"]
+
+
+def test_two_commands_at_once_both_stand_in_the_summary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each reads what is there, and the second would write over what the first adds meanwhile."""
+    told = {
+        **dict.fromkeys(summaries.OPENED),
+        "differs": {},
+        "hash": "a",
+        "skipped": {},
+        "along": {},
+        "dynamics": None,
+    }
+
+    def slowly(folder: Path) -> Any:
+        found = read_summary(folder)
+        time.sleep(0.2)
+        return found
+
+    def write(name: str) -> None:
+        setting = Setting(name, {}, "a")
+        ours = {**told, "probes": {name: {}}, "settings": {name: setting}}
+        summaries.write_summary(tmp_path, ours)
+
+    monkeypatch.setattr(summaries, "read_summary", slowly)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(write, ("locality", "sensitivity")))
+    found = read_summary(tmp_path)
+    assert found is not None
+    assert sorted(found["probes"]) == sorted(found["settings"]) == ["locality", "sensitivity"]
 
 
 def test_figures_are_drawn_again_only_where_they_have_changed(
