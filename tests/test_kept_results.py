@@ -14,6 +14,7 @@ import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from PIL import Image
+from pipelines import unet
 
 import diffprobe
 from diffprobe.cli import run
@@ -48,17 +49,7 @@ SMALL = Config(
 
 def network(**options: Any) -> UNet2DModel:
     torch.manual_seed(0)
-    return UNet2DModel(
-        sample_size=8,
-        in_channels=1,
-        out_channels=1,
-        block_out_channels=(8, 8),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-        norm_num_groups=4,
-        **{"attention_head_dim": 4, **options},
-    )
+    return unet(in_channels=1, out_channels=1, **options)
 
 
 @pytest.fixture
