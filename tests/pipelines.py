@@ -40,13 +40,11 @@ class Kind:
 
 
 def unet(**options: Any) -> UNet2DModel:
+    usual = {"sample_size": 8, "in_channels": 3, "out_channels": 3, "attention_head_dim": 4}
     return UNet2DModel(
-        sample_size=8,
-        in_channels=3,
-        **{"out_channels": 3, **options},
+        **{**usual, **options},
         down_block_types=("DownBlock2D", "AttnDownBlock2D"),
         up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-        attention_head_dim=4,
         **BLOCKS,
     )
 

@@ -15,6 +15,7 @@ from diffprobe.foundations.atomic import (
     atomic_file,
     atomic_folder,
     remove_partials,
+    scratch_folder,
     write_text,
 )
 from diffprobe.foundations.errors import DiffprobeError
@@ -93,6 +94,24 @@ def test_leftovers_of_dead_processes_are_swept(tmp_path: Path, dead: int) -> Non
     remove_partials(tmp_path)
     assert names(tmp_path) == ["checkpoints"]
     assert names(tmp_path / "checkpoints") == ["step-000005"]
+
+
+def test_who_writes_next_cleans_up(tmp_path: Path, dead: int) -> None:
+    """As after a killed `sample` or `report` of a run that is finished and never trained again."""
+    ours = leftover("b", os.getpid())
+    for place in ("samples", "report", "probes"):
+        (tmp_path / place / leftover("a", dead)).mkdir(parents=True)
+        (tmp_path / place / ours).mkdir()
+    write_text(tmp_path / "samples" / "file", "whole")
+    with atomic_folder(tmp_path / "report" / "folder"):
+        pass
+    with scratch_folder(tmp_path / "probes") as drawn:
+        (drawn / "figure").write_text("drawn")
+        (drawn / "figure").rename(tmp_path / "probes" / "figure")
+        assert len(names(tmp_path / "probes")) == 3
+    assert names(tmp_path / "samples") == [ours, "file"]
+    assert names(tmp_path / "report") == [ours, "folder"]
+    assert names(tmp_path / "probes") == [ours, "figure"]
 
 
 def test_what_a_living_process_may_be_writing_stays(tmp_path: Path, dead: int) -> None:

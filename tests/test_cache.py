@@ -1,3 +1,4 @@
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from diffprobe.foundations.statistics import Rate, wilson
+from diffprobe.probing import cache
 from diffprobe.probing.cache import Keep, fingerprint
 
 
@@ -87,6 +89,31 @@ def test_a_damaged_file_is_measured_again(tmp_path: Path, damage: bytes | None) 
     assert compute.calls == 2
     keep("network", Outer, compute)
     assert compute.calls == 2
+
+
+def test_what_was_not_asked_for_longest_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute = Counted()
+    keeps = {n: Keep(tmp_path, "probe", {"images": n}) for n in (1, 2, 3)}
+    for age, keep in enumerate(keeps.values()):
+        keep("network", Outer, compute)
+        for path in tmp_path.iterdir():
+            os.utime(path, ns=(0, path.stat().st_mtime_ns - 10**10 * (3 - age)))
+    keeps[1]("network", Outer, compute)  # the oldest, asked for again
+    assert compute.calls == 3
+    size = max(path.stat().st_size for path in tmp_path.iterdir())
+    monkeypatch.setattr(cache, "LARGEST", 3 * size)
+    keeps[3]("bayes", Outer, compute)
+    assert len(list(tmp_path.iterdir())) == 3
+    for keep, calls in ((keeps[1], 4), (keeps[3], 4), (keeps[2], 5)):
+        keep("network", Outer, compute)
+        assert compute.calls == calls
+    # What alone is larger is kept all the same.
+    monkeypatch.setattr(cache, "LARGEST", 1)
+    keeps[2]("bayes", Outer, compute)
+    (only,) = tmp_path.iterdir()
+    assert only.name.startswith("probe-bayes-")
 
 
 def test_fingerprints_tell_values_shapes_and_texts_apart() -> None:

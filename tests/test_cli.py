@@ -471,7 +471,7 @@ USAGE, FAILED = 2, 1
             USAGE,
             "no module 'no_checks' is installed or lies in",
         ),
-        ("report {npz} {npz} --validator checks:x", USAGE, "--validator is for one source"),
+        ("report {npz} {npz} --validator checks", USAGE, "named MODULE:FUNCTION"),
         ("report {bad}/empty.npz --dataset demo", USAGE, "there are no samples to judge"),
         ("report {bad}/flat.npz --dataset demo", USAGE, "images have shape (8, 48)"),
     ],

@@ -2,7 +2,9 @@
 
 import ast
 import json
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from PIL import Image
+from pipelines import unet
 
 import diffprobe
 from diffprobe.cli import run
@@ -23,7 +26,16 @@ from diffprobe.foundations.intervals import Interval
 from diffprobe.foundations.records import plain
 from diffprobe.models import FunctionDenoiser, NetworkDenoiser, noise_scheduler
 from diffprobe.probes.sensitivity import SensitivityConfig
-from diffprobe.probing import Keep, code, inputs, open_subject, opening, run_probes, subject_of
+from diffprobe.probing import (
+    Keep,
+    code,
+    inputs,
+    open_subject,
+    opening,
+    run_probes,
+    subject_of,
+    summaries,
+)
 from diffprobe.probing.identity import hash_of_denoiser, hash_of_images, hash_of_network
 from diffprobe.probing.naming import differing, tag
 from diffprobe.probing.subject import Subject
@@ -37,17 +49,7 @@ SMALL = Config(
 
 def network(**options: Any) -> UNet2DModel:
     torch.manual_seed(0)
-    return UNet2DModel(
-        sample_size=8,
-        in_channels=1,
-        out_channels=1,
-        block_out_channels=(8, 8),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-        norm_num_groups=4,
-        **{"attention_head_dim": 4, **options},
-    )
+    return unet(in_channels=1, out_channels=1, **options)
 
 
 @pytest.fixture
@@ -217,6 +219,7 @@ def test_another_setting_leaves_the_first_alone(tiny_run: Path, tmp_path: Path) 
     first = run_probes(quick(subject), ["sensitivity"], out=tmp_path)
     before = contents(tmp_path)
     assert set(before) == {
+        "lock",
         "sensitivity.json",
         "sensitivity.png",
         "sensitivity.svg",
@@ -285,6 +288,37 @@ def test_a_damaged_summary_is_begun_anew(tiny_run: Path, tmp_path: Path) -> None
         summary = read_summary(tmp_path)
         assert summary is not None
         assert list(summary["probes"]) == ["sensitivity"]
+
+
+def test_two_commands_at_once_both_stand_in_the_summary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each reads what is there, and the second would write over what the first adds meanwhile."""
+    told = {
+        **dict.fromkeys(summaries.OPENED),
+        "differs": {},
+        "hash": "a",
+        "skipped": {},
+        "along": {},
+        "dynamics": None,
+    }
+
+    def slowly(folder: Path) -> Any:
+        found = read_summary(folder)
+        time.sleep(0.2)
+        return found
+
+    def write(name: str) -> None:
+        setting = Setting(name, {}, "a")
+        ours = {**told, "probes": {name: {}}, "settings": {name: setting}}
+        summaries.write_summary(tmp_path, ours)
+
+    monkeypatch.setattr(summaries, "read_summary", slowly)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(write, ("locality", "sensitivity")))
+    found = read_summary(tmp_path)
+    assert found is not None
+    assert sorted(found["probes"]) == sorted(found["settings"]) == ["locality", "sensitivity"]
 
 
 def test_figures_are_drawn_again_only_where_they_have_changed(

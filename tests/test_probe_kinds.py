@@ -164,6 +164,11 @@ def test_options_reach_the_settings(tiny_run: Path, capsys: pytest.CaptureFixtur
     assert found["settings"]["attribution"]["methods"] == ["saliency", "occlusion"]
     assert found["settings"]["attribution"]["images"] == 5
     assert found["probe"]["images"] == 8
+    found = planned("probe", "--n", "6", "--levels", "3", "placement", "--levels", "4")
+    assert found["settings"]["placement"]["images"] == 6  # before the name, too
+    assert found["settings"]["placement"]["levels"] == 4
+    found = planned("probe", "--output", "epsilon", "attribution", "--n", "5")
+    assert found["settings"]["attribution"]["output"] == "sum"  # another option there
     found = planned("probe", "locality", "--n", "5", "--seed", "3")
     assert found["probe"]["images"] == 5
     assert found["probe"]["seed"] == 3

@@ -12,7 +12,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
 
 from diffprobe.config import SamplingConfig
-from diffprobe.datasets import hypercube
+from diffprobe.datasets import Glyphs, SymbolImages, hypercube
 from diffprobe.datasets.grammars.parity import ParityConfig
 from diffprobe.foundations import kinds
 from diffprobe.foundations.errors import DiffprobeError, UsageError
@@ -128,6 +128,22 @@ def test_every_sampler_reaches_the_language_with_the_bayes_oracle(name: str) -> 
     assert samples.sampler["class"] == CLASSES.get(name, name)
     assert len(samples.sampler["timesteps"]) >= 60
     json.dumps(dict(samples.sampler))
+
+
+def test_plms_stays_in_bounds_where_alpha_vanishes() -> None:
+    """From the noisiest level of this schedule its second step would be at |x_t| = 40."""
+    cosine = noise_scheduler(NoiseConfig(beta_schedule="squaredcos_cap_v2"))
+    world = SymbolImages(WORLD.grammar, Glyphs.font("01"), (1, 4))
+    largest: list[float] = []
+    samples = sample(
+        BayesDenoiser(world, cosine),
+        world.image_shape,
+        sampler("PNDMScheduler"),
+        SamplingConfig(n=64, steps=50, batch_size=64),
+        watch=lambda batch, t, x_t, x0_hat: largest.append(x_t.abs().max().item()),
+    )
+    assert max(largest) < 6
+    assert world.read(samples.images)[1].all(1).float().mean() > 0.95
 
 
 def test_a_flow_brings_gaussian_data_and_a_language_back() -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import DDPMPipeline, DDPMScheduler
 from PIL import Image
+from pipelines import unet
 
 from diffprobe.config import Config
 from diffprobe.datasets import SymbolImages
@@ -31,17 +32,7 @@ def results(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> ProbeRe
 @pytest.fixture(scope="module")
 def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Somebody's pipeline folder: a U-Net for images of the tiny run's shape."""
-    network = UNet2DModel(
-        sample_size=(8, 32),
-        in_channels=1,
-        out_channels=1,
-        block_out_channels=(8, 8),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-        norm_num_groups=4,
-        attention_head_dim=4,
-    )
+    network = unet(sample_size=(8, 32), in_channels=1, out_channels=1)
     folder = tmp_path_factory.mktemp("foreign") / "somebodys"
     DDPMPipeline(unet=network, scheduler=DDPMScheduler()).save_pretrained(folder)
     return folder

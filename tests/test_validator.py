@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from diffprobe.cli import run
 from diffprobe.datasets import Glyphs, SymbolImages
 from diffprobe.datasets.grammars.parity import ParityConfig
-from diffprobe.evaluation import assess, check
+from diffprobe.evaluation import assess, check, compare_checked
 from diffprobe.foundations.errors import UsageError, ValidatorError
-from diffprobe.foundations.statistics import wilson
+from diffprobe.foundations.records import read_record
+from diffprobe.foundations.statistics import difference, paired_difference, wilson
 from diffprobe.report import report_checked, report_samples
 
 WORLD = SymbolImages(ParityConfig(4).build(), Glyphs.font("01"), (1, 4))
@@ -116,6 +118,48 @@ def test_images_without_a_grammar_have_a_report(tmp_path: Path) -> None:
     with (tmp_path / "samples.csv").open(newline="") as file:
         assert [row["asked"] for row in csv.DictReader(file)] == ["yes"] * 4 + ["no"]
     assert "| never | 0.0% |" in (tmp_path / "summary.md").read_text()
+
+
+def test_what_it_finds_in_several_sources_is_compared() -> None:
+    sets = {name: check(images, brightness) for name, images in (("a", IMAGES), ("b", -IMAGES))}
+    sets["c"] = check(IMAGES, lambda images: [["dim"]] * len(images))
+    found = compare_checked(sets)
+    assert found.rates["a"] == {
+        "any": wilson(1, 4),
+        "bright": wilson(1, 4),
+        "never": wilson(0, 4),
+    } | {"dim": wilson(0, 4)}
+    assert found.differences["any"]["a", "c"] == difference(wilson(1, 4), wilson(4, 4))
+    assert len(found.differences) == 4
+    assert list(found.differences["dim"]) == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert all(row["chance"] is None for row in found.rows())
+    paired = compare_checked(sets, paired=True)
+    shown = sets["a"].asked
+    assert paired.differences["any"]["a", "b"] == paired_difference(
+        sets["a"].wrong[shown], sets["b"].wrong[shown]
+    )
+    with pytest.raises(UsageError, match="paired sets have as many samples each, but a has 5, b"):
+        compare_checked({**sets, "b": check(IMAGES[:3], brightness)}, paired=True)
+
+
+@pytest.mark.drawn
+def test_the_command_line_compares_several_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = "def f(images):\n    return {'d|rk': images.mean((1, 2, 3)) < 0}\n"
+    (tmp_path / "own_checks_e.py").write_text(code)
+    for name, images in (("a", IMAGES), ("b", -IMAGES)):
+        np.savez(tmp_path / f"{name}.npz", images=images.numpy())
+    assert run(["report", "a.npz", "b.npz", "--validator", "own_checks_e:f"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("a: 1 of 5 samples hold values that are") for line in lines)
+    assert f"a: d|rk {wilson(3, 4)}" in lines
+    assert any(line.startswith("d|rk, a less b: ") for line in lines)
+    record = read_record(tmp_path / "comparison" / "comparison.json")
+    assert [each["any"]["count"] for each in record["sets"]] == [3, 0]
+    assert "| samples | any | d\\|rk |" in (tmp_path / "comparison" / "comparison.md").read_text()
+    assert (tmp_path / "comparison" / "comparison.png").stat().st_size > 1000
 
 
 def broken(words: list[str]) -> list[Any]:

@@ -59,6 +59,40 @@ def compare_sources(paths: Sequence[Path], dataset: str | None, paired: bool) ->
     return found
 
 
+def compare_by_validator(
+    paths: Sequence[Path], validator: str, dataset: str | None, paired: bool
+) -> "Comparison":
+    """Compare what a validator finds in samples of runs, or anybody's images, each with each.
+
+    Args:
+        paths, dataset, paired: As `compare_sources` takes them; without a dataset, images that are
+            of no run are shown as they are.
+        validator: Its name, `module:function`.
+    """
+    sources = [find(path) for path in paths]
+    named = dict(zip(names_of(sources), sources, strict=True))
+    configs = {name: source.config(dataset) for name, source in named.items()}
+
+    from diffprobe.evaluation import Validator, check, compare_checked
+    from diffprobe.evaluation.broken import Broken
+    from diffprobe.sampling import load_samples
+
+    asked = Validator.of(validator)
+    worlds = {name: config.dataset() if config else None for name, config in configs.items()}
+    samples = {
+        name: load_samples(source.path, world.image_shape if world else None)
+        for (name, source), world in zip(named.items(), worlds.values(), strict=True)
+    }
+    _same_noise(samples, paired)
+    found = {name: check(each, asked, worlds[name]) for name, each in samples.items()}
+    notes = [
+        f"{name}: {note}"
+        for name, each in samples.items()
+        for note in (*each.notes, *Broken.of(each.images).lines("are left out"))
+    ]
+    return compare_checked(found, paired=paired, notes=notes)
+
+
 def _drawn_differently(
     sources: Mapping[str, Source], samples: Mapping[str, "Samples"]
 ) -> list[str]:

@@ -16,7 +16,7 @@ import click
 from click.core import ParameterSource
 
 from diffprobe.cli import options as opt
-from diffprobe.cli.probe_options import COMMON, EVERYWHERE, OPTION_OF, SHORT_FOR
+from diffprobe.cli.probe_options import COMMON, COUNTS, EVERYWHERE, OPTION_OF, SHORT_FOR
 from diffprobe.config import Config
 from diffprobe.foundations import kinds
 from diffprobe.foundations.errors import UsageError, unknown_name
@@ -130,14 +130,17 @@ def _usual(group: ProbeGroup) -> click.Command:
 def _with_those_before(
     context: click.Context, given: dict[str, Any], own: Iterable[str] = ()
 ) -> dict[str, Any]:
-    """Return options with those that stand before the probe's name or the run, but its `own`."""
+    """Return options with those that stand before the probe's name or the run.
+
+    What is called as one of the probe's `own` is another option there, unless it is a count.
+    """
     before = context.parent.params if context.parent is not None else {}
     found = dict(given)
     if "checkpoint" in before:
         found["checkpoint"] = opt.one_run(before["checkpoint"], given["checkpoint"])
     for name, value in before.items():
         default = context.get_parameter_source(name) is ParameterSource.DEFAULT
-        if name in given and name not in own and default:
+        if name in given and default and (name not in own or name in COUNTS):
             found[name] = value
     return found
 
@@ -208,7 +211,7 @@ def _counts_of(probes: tuple[str, ...], counts: dict[str, int]) -> dict[str, int
 
     Args:
         probes: Names; by default the usual ones, as in `choose`.
-        counts: Those of "n" and "levels" that are given.
+        counts: Those of `COUNTS` that are given.
     """
     found = {}
     for name in kinds.names("probe"):
@@ -261,7 +264,7 @@ def _probe(
     run = None
     if not checkpoint.startswith("hub:"):
         run = run_of_checkpoint(find_checkpoint(Path(checkpoint)).path)
-    counts = {name: short[name] for name in ("n", "levels") if short.get(name) is not None}
+    counts = {name: short[name] for name in COUNTS if short.get(name) is not None}
     flags = {
         **_counts_of(probes, counts),
         **{SHORT_FOR[name]: value for name, value in short.items()},

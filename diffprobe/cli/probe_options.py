@@ -130,5 +130,8 @@ SHORT_FOR = {
 # What counts for all: where the probes look, at what, and which oracles stand beside it.
 EVERYWHERE = ("probe.level", "probe.baseline_images", "sampling.weights")
 
+# What a probe may have a number of its own of.
+COUNTS = ("n", "levels")
+
 # A number of images is --n, whether a probe has one of its own or takes that of all probes.
 OPTION_OF = {"images": "n"}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from diffprobe.cli import options as opt
-from diffprobe.cli.comparing import compare_sources
+from diffprobe.cli.comparing import compare_by_validator, compare_sources
 from diffprobe.cli.sources import Source, find
 from diffprobe.foundations import kinds
 from diffprobe.foundations.errors import UsageError
@@ -36,7 +36,8 @@ TOO_MANY = 3  # exit code where --fail-above is exceeded
 @click.option(
     "--validator",
     metavar="MODULE:FUNCTION",
-    help="A checker of your own, beside the grammar or, of images, without one.",
+    help="A checker of your own, beside the grammar or, of images, without one; several sources "
+    "are compared by what it finds.",
 )
 @click.option(
     "--out",
@@ -99,8 +100,9 @@ def command(
         if fail_above is not None:
             raise UsageError("--fail-above is for one source")
         if validator is not None:
-            raise UsageError("--validator is for one source")
-        found = compare_sources(sources, dataset, paired)
+            found = compare_by_validator(sources, validator, dataset, paired)
+        else:
+            found = compare_sources(sources, dataset, paired)
         return _tell(found, "comparison", out or Path("comparison"), say)
     return _judge(sources[0], dataset, validator, out, fail_above, say)
 

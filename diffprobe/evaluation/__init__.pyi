@@ -2,9 +2,11 @@ from .assessment import Assessment as Assessment
 from .assessment import assess as assess
 from .comparison import Comparison as Comparison
 from .comparison import compare as compare
+from .comparison import compare_checked as compare_checked
 from .memorisation import Memorisation as Memorisation
 from .sweep import Sweep as Sweep
 from .validator import Checked as Checked
+from .validator import Validator as Validator
 from .validator import check as check
 from .verdicts import VERDICTS as VERDICTS
 from .verdicts import Verdicts as Verdicts

@@ -19,10 +19,18 @@ from typing import Any
 import torch
 
 from diffprobe.datasets import Grammar, SymbolImages
+from diffprobe.evaluation.validator import Checked
 from diffprobe.evaluation.verdicts import Verdicts
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.seeding import generator
-from diffprobe.foundations.statistics import Difference, Rate, difference, holm, paired_difference
+from diffprobe.foundations.statistics import (
+    Difference,
+    Rate,
+    difference,
+    holm,
+    paired_difference,
+    wilson,
+)
 from diffprobe.foundations.tables import Table
 
 RATES: dict[str, Callable[[Verdicts], Rate]] = {
@@ -37,8 +45,10 @@ class Comparison(Table):
     """Rates of named sets of samples, and what tells them apart.
 
     Attributes:
-        rates: Name of a set -> rate -> its value and interval. "grammatical" is among the legible.
-        chance: Name of a set -> grammatical rate of independent symbols in its language.
+        rates: Name of a set -> rate -> its value and interval: "legible", and "grammatical" among
+            these; or "any" and the kinds of violations that a validator found.
+        chance: Name of a set -> grammatical rate of independent symbols in its language; nothing
+            where a validator judged.
         differences: Rate -> (first, second) -> first less second, of sets that can be compared. Of
             paired samples, the grammatical rates are compared where both are legible.
         corrected: Rate -> (first, second) -> p after Holm's correction over all in here.
@@ -56,7 +66,7 @@ class Comparison(Table):
         return {
             "notes": self.notes,
             "sets": [
-                {"name": name, **rates, "chance": self.chance[name]}
+                {"name": name, **rates, "chance": self.chance.get(name)}
                 for name, rates in self.rates.items()
             ],
             "differences": [
@@ -89,10 +99,9 @@ class Comparison(Table):
         """Return the rates and differences in words."""
         found = [*self.notes]
         for name, rates in self.rates.items():
-            found.append(f"{name}: legible {rates['legible']}")
-            found.append(
-                f"{name}: grammatical {rates['grammatical']}; chance {self.chance[name]:.1%}"
-            )
+            for rate, value in rates.items():
+                chance = f"; chance {self.chance[name]:.1%}" if rate == "grammatical" else ""
+                found.append(f"{name}: {rate} {value}{chance}")
         for rate, pairs in self.differences.items():
             for (first, second), each in pairs.items():
                 p = self.corrected[rate][first, second]
@@ -124,12 +133,7 @@ def compare(
     Raises:
         UsageError: If there are fewer than two sets, or paired ones differ in size.
     """
-    if len(sets) < 2:
-        raise UsageError("a comparison needs two sets of samples or more")
-    sizes = {name: len(verdicts.words) for name, verdicts in sets.items()}
-    if paired and len(set(sizes.values())) > 1:
-        listed = ", ".join(f"{name} has {size:,}" for name, size in sizes.items())
-        raise UsageError(f"paired sets have as many samples each, but {listed}")
+    _check_sizes({name: len(verdicts.words) for name, verdicts in sets.items()}, paired)
     take = _paired if paired else _independent
     groups = {
         "legible": _groups(
@@ -155,10 +159,6 @@ def compare(
         }
         for rate, together in groups.items()
     }
-    keys = [(rate, pair) for rate, pairs in differences.items() for pair in pairs]
-    corrected: dict[str, dict[tuple[str, str], float]] = {rate: {} for rate in RATES}
-    for (rate, pair), p in zip(keys, holm([differences[r][k].p for r, k in keys]), strict=True):
-        corrected[rate][pair] = p
     return Comparison(
         rates={
             name: {rate: of(verdicts) for rate, of in RATES.items()}
@@ -166,9 +166,72 @@ def compare(
         },
         chance={name: verdicts.product_rate for name, verdicts in sets.items()},
         differences=differences,
-        corrected=corrected,
+        corrected=_corrected(differences),
         notes=(*_apart(groups), *notes),
     )
+
+
+def compare_checked(
+    sets: Mapping[str, Checked], *, paired: bool = False, notes: Sequence[str] = ()
+) -> Comparison:
+    """Compare what one validator found in named sets of samples, each with each.
+
+    Args:
+        sets: Name -> finding, at least two.
+        paired: Whether sample i of every set came from the same noise; those count that the
+            validator was shown of both.
+        notes: More to say about them, in sentences.
+
+    Raises:
+        UsageError: If there are fewer than two sets, or paired ones differ in size.
+    """
+    _check_sizes({name: len(found.asked) for name, found in sets.items()}, paired)
+    kinds = dict.fromkeys(kind for found in sets.values() for kind in found.kinds)
+    wrong = {
+        name: {
+            "any": found.wrong,
+            **{kind: found.kinds.get(kind, torch.zeros_like(found.asked)) for kind in kinds},
+        }
+        for name, found in sets.items()
+    }
+    rates = {
+        name: {
+            rate: wilson(int(each.sum()), int(sets[name].asked.sum()))
+            for rate, each in found.items()
+        }
+        for name, found in wrong.items()
+    }
+
+    def between(rate: str, first: str, second: str) -> Difference:
+        if not paired:
+            return difference(rates[first][rate], rates[second][rate])
+        both = sets[first].asked & sets[second].asked
+        return paired_difference(wrong[first][rate][both], wrong[second][rate][both])
+
+    differences = {
+        rate: {pair: between(rate, *pair) for pair in itertools.combinations(sets, 2)}
+        for rate in ("any", *kinds)
+    }
+    return Comparison(rates, {}, differences, _corrected(differences), tuple(notes))
+
+
+def _check_sizes(sizes: Mapping[str, int], paired: bool) -> None:
+    if len(sizes) < 2:
+        raise UsageError("a comparison needs two sets of samples or more")
+    if paired and len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{name} has {size:,}" for name, size in sizes.items())
+        raise UsageError(f"paired sets have as many samples each, but {listed}")
+
+
+def _corrected(
+    differences: Mapping[str, Mapping[tuple[str, str], Difference]],
+) -> dict[str, dict[tuple[str, str], float]]:
+    """Correct all p-values together, by Holm."""
+    keys = [(rate, pair) for rate, pairs in differences.items() for pair in pairs]
+    found: dict[str, dict[tuple[str, str], float]] = {rate: {} for rate in differences}
+    for (rate, pair), p in zip(keys, holm([differences[r][k].p for r, k in keys]), strict=True):
+        found[rate][pair] = p
+    return found
 
 
 def _groups(sets: Mapping[str, Verdicts], same: Callable[[str, str], bool]) -> list[list[str]]:

@@ -1,7 +1,7 @@
 """Files and folders that appear whole or not at all.
 
 What is half-written is called `.partial-HOST-PID-RANDOM-NAME`: it belongs to one process, and only
-what no living process can own is ever cleaned up.
+what no living process can own is ever cleaned up, by whoever writes there next.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import psutil
@@ -37,6 +37,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     """
     partial = _partial(target)
     with explain_full_disk(target):
+        _sweep(target.parent.glob(f"{PARTIAL}*"))
         partial.mkdir(parents=True)
         try:
             yield partial
@@ -58,6 +59,7 @@ def atomic_file(target: Path) -> Iterator[Path]:
     partial = _partial(target)
     with explain_full_disk(target):
         target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target.parent.glob(f"{PARTIAL}*"))
         try:
             # Made here, so that what is written goes to a file of ours and through no link.
             os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -66,6 +68,23 @@ def atomic_file(target: Path) -> Iterator[Path]:
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
+
+
+@contextlib.contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """Yield a folder in `parent` for what is to be moved from there, removed at the end.
+
+    Raises:
+        DiffprobeError: If the disk is full.
+    """
+    partial = _partial(parent / "scratch")
+    with explain_full_disk(parent):
+        _sweep(parent.glob(f"{PARTIAL}*"))
+        partial.mkdir(parents=True)
+        try:
+            yield partial
+        finally:
+            remove(partial)
 
 
 def write_text(target: Path, text: str) -> None:
@@ -92,7 +111,11 @@ def remove(folder: Path) -> None:
 
 def remove_partials(parent: Path) -> None:
     """Delete what dead processes left half-written under `parent`; links are never followed."""
-    for leftover in list(parent.rglob(f"{PARTIAL}*")):
+    _sweep(parent.rglob(f"{PARTIAL}*"))
+
+
+def _sweep(found: Iterable[Path]) -> None:
+    for leftover in list(found):
         with contextlib.suppress(FileNotFoundError):  # another process cleans up as well
             if _may_be_written(leftover):
                 continue

@@ -47,6 +47,22 @@ def one_writer(path: Path, what: str) -> Iterator[None]:
         lock.release()
 
 
+@contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`, waiting for whoever does: for what takes no time.
+
+    Args:
+        path: In a folder that exists.
+    """
+    lock = filelock.FileLock(path)
+    with explain_full_disk(path):
+        lock.acquire(poll_interval=0.01)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _ourselves() -> dict[str, str | int]:
     program = Path(sys.argv[0])
     name = program.parent.name if program.name == "__main__.py" else program.name

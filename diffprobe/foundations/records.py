@@ -96,6 +96,24 @@ def read_record(path: Path, kind: Any = None, *, schema: str = SCHEMA) -> Any:
         raise CheckpointError(f"the record {path} is of another kind: {error}") from error
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Return what a JSON file holds, which must be an object.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        CheckpointError: If it is damaged.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} is damaged: it holds no settings")
+    return content
+
+
 def plain(value: Any, arrays: dict[str, Any] | None = None) -> Any:
     """Return `value` in terms of JSON: dicts, lists, numbers, text and None.
 

@@ -4,13 +4,13 @@ A checkpoint is a run folder (its latest checkpoint), a checkpoint folder, a fol
 pipeline, or one of a single network. What is in it is loaded by `diffprobe.models.checkpoint`.
 """
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from diffprobe.foundations.errors import CheckpointError, NotFoundError, UsageError, first_line
+from diffprobe.foundations.records import read_json
 
 NETWORK_FOLDERS = ("unet", "transformer")
 # Of a repository on the Hub: what can be read without unpickling, in full precision.
@@ -82,16 +82,10 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
     Raises:
         CheckpointError: If it is missing or damaged.
     """
-    path = folder / name
     try:
-        content = json.loads(path.read_text("utf-8"))
+        return read_json(folder / name)
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder} is not a diffusers folder: there is no {name}") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} is damaged: it holds no settings")
-    return content
 
 
 def _download(name: str) -> Path:

@@ -2,9 +2,11 @@
 
 Each part of a result is a record (see `diffprobe.foundations.records`), stored as soon as it is
 there, so that a probe that was interrupted goes on with the next part. Its file is called by a hash
-of everything that determines it: another setting is another file.
+of everything that determines it: another setting is another file. What was not asked for longest
+goes when all together are larger than `LARGEST`.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
@@ -14,12 +16,13 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from diffprobe.foundations.errors import CheckpointError
+from diffprobe.foundations.errors import CheckpointError, UsageError
 from diffprobe.foundations.intervals import Interval
 from diffprobe.foundations.records import read_record, restore, write_record
 from diffprobe.probing.code import measuring_code
 
 Result = TypeVar("Result")
+LARGEST = 2**29  # bytes
 
 
 class Keep:
@@ -61,6 +64,7 @@ class Keep:
             # What tells nothing may have gone wrong: the next time it is measured again.
             if self.folder is not None and _tells(found):
                 write_record(self._path(self.folder, part), {"key": self.key, "result": found})
+                _prune(self.folder)
         if part != "network":
             self.once[part] = found
         return found
@@ -76,9 +80,10 @@ class Keep:
             if record.get("key") != self.key:
                 return None
             result: Result = restore(cls, record.get("result"))
+            path.touch()  # what is asked for stays
             return result if _tells(result) else None
-        except CheckpointError:
-            return None  # damaged: measured again
+        except (CheckpointError, UsageError, OSError):
+            return None  # damaged, or gone by now: measured again
 
 
 def fingerprint(*values: Tensor | str) -> str:
@@ -92,6 +97,19 @@ def fingerprint(*values: Tensor | str) -> str:
         digest.update(str((plain.dtype, tuple(plain.shape))).encode())
         digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _prune(folder: Path) -> None:
+    """Delete the files asked for longest ago, until the others are no larger than `LARGEST`."""
+    known = []
+    for path in folder.glob("*.npz"):
+        with contextlib.suppress(FileNotFoundError):  # another command prunes as well
+            known.append((path.stat().st_mtime_ns, path.stat().st_size, path))
+    total = 0
+    for index, (_, size, path) in enumerate(sorted(known, reverse=True)):
+        total += size
+        if index and total > LARGEST:
+            path.unlink(missing_ok=True)
 
 
 def _tells(result: Any) -> bool:

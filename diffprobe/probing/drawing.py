@@ -5,8 +5,8 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from diffprobe.foundations.atomic import scratch_folder
 from diffprobe.foundations.errors import CheckpointError, UsageError
 from diffprobe.foundations.records import read_record, write_record
 from diffprobe.probing.cache import fingerprint
@@ -43,11 +43,10 @@ def draw_once(
     before = _noted(note)
     if before.shows == key and _are(before.figures, folder):
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".partial-figures-", dir=folder) as drawn:
-        draw(Path(drawn))
+    with scratch_folder(folder) as drawn:
+        draw(drawn)
         new = {}
-        for file in sorted(Path(drawn).iterdir()):
+        for file in sorted(drawn.iterdir()):
             target = folder / f"{file.stem}{tag}{file.suffix}"
             new[target.name] = _hash(file)
             os.replace(file, target)

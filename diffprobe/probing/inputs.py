@@ -18,7 +18,7 @@ from diffprobe.sampling import sample
 
 # What a denoiser draws to be probed on need be plausible, not its best: the baselines, which are
 # made of these images, gain more from many than from fine ones.
-OWN_STEPS = 20
+OWN_STEPS = 12
 
 
 def pictures(denoiser: Denoiser, folder: Path) -> ImageSet:

@@ -5,6 +5,7 @@ FOLDER/NAME.json            the numbers of the probe NAME
 FOLDER/NAME_region-2.json   the same where settings differ from the run's own
 FOLDER/*.png, *.svg         figures, called alike
 FOLDER/cache/               everything measured, so that it need not be measured again
+FOLDER/lock                 held while summary.json is added to
 """
 
 import json

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from diffprobe.foundations.errors import CheckpointError, UsageError
+from diffprobe.foundations.lock import in_turn
 from diffprobe.foundations.records import read_record, restore, write_record
 from diffprobe.probing.naming import in_words, tag
 
-NAME = "summary.json"
+NAME, LOCK = "summary.json", "lock"
 # What the way in which the denoiser was opened decides.
 OPENED = (
     "level",
@@ -66,10 +67,13 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
             under the same name alone; what was measured of another network where this one is now
             is told no more.
     """
-    before = read_summary(folder)
-    ours = summary if before is None else _merged(before, summary)
-    figures = [str(path) for path in sorted(folder.glob("*.png"))]
-    write_record(folder / NAME, {**ours, "figures": figures})
+    folder.mkdir(parents=True, exist_ok=True)
+    # Another command may be adding to it just now.
+    with in_turn(folder / LOCK):
+        before = read_summary(folder)
+        ours = summary if before is None else _merged(before, summary)
+        figures = [str(path) for path in sorted(folder.glob("*.png"))]
+        write_record(folder / NAME, {**ours, "figures": figures})
 
 
 def other_settings(folder: Path) -> dict[str, str]:

@@ -192,10 +192,14 @@ def trailing_levels(timesteps: int, steps: int) -> Tensor:
 def _settings(cls: Any, schedule: NoiseSchedule) -> dict[str, Any]:
     """Those of the denoiser's own scheduler that a class knows."""
     known = inspect.signature(cls.__init__).parameters
+    # PLMS mixes the noise of two levels and divides by alpha: from where that vanishes, as at the
+    # end of a cosine schedule, x_t leaves all bounds, in diffusers 0.42's own loop as here. Its
+    # usual spacing begins short of that.
+    plms = issubclass(cls, diffusers.PNDMScheduler)
     # Runge-Kutta steps at a vanishing alpha divide by it; without them PNDM is PLMS.
     config = {
         **schedule.scheduler.config,
-        "timestep_spacing": "trailing",
+        "timestep_spacing": "leading" if plms else "trailing",
         "skip_prk_steps": True,
         # Consistency samplers choose among so many levels; by default 50.
         "original_inference_steps": schedule.timesteps,

@@ -27,6 +27,7 @@ from diffprobe.config import Config, from_settings
 from diffprobe.foundations.atomic import PARTIAL, append, atomic_file, remove_partials, write_text
 from diffprobe.foundations.errors import CheckpointError, NotFoundError, UsageError
 from diffprobe.foundations.lock import one_writer
+from diffprobe.foundations.records import read_json
 from diffprobe.foundations.settings import differences, to_settings
 from diffprobe.foundations.tables import SHOWN, Table, html_table
 from diffprobe.training import losses, metrics
@@ -193,12 +194,10 @@ class RunFolder(Table):
         """Return what config.json holds: the settings, versions, device, threads and seed."""
         path = self.path / "config.json"
         try:
-            content = json.loads(path.read_text("utf-8"))
+            content = read_json(path)
         except FileNotFoundError as error:
             raise NotFoundError(f"{self.path} is not a run folder: no config.json") from error
-        except (OSError, ValueError, RecursionError) as error:
-            raise CheckpointError(f"{path} is damaged: {error}") from error
-        if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
+        if not isinstance(content.get("config"), dict):
             raise CheckpointError(f"{path} is not the configuration of a diffprobe run")
         return content
 

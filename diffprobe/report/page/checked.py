@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
-import jinja2
 from markupsafe import Markup
 
-from diffprobe.report.page.page import _colors, _hash, _own, percent
+from diffprobe.report.page.page import _colors, _hash, _own, templates
 
 PIXELS = ".checked { max-width: 100%; height: auto; image-rendering: pixelated; }\n"
 
@@ -27,15 +26,15 @@ def render_checked(content: dict[str, Any], examples: Sequence[Example]) -> str:
         content: What report.json holds.
         examples: Pictures of the samples of each kind.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"percent": percent, "count": "{:,}".format}
     style = _colors() + _own("style.css") + PIXELS
-    return environment.from_string(_own("checked.html")).render(
-        report=content,
-        examples=examples,
-        style=Markup(style),
-        policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
-        "base-uri 'none'; form-action 'none'",
+    return (
+        templates()
+        .get_template("checked.html")
+        .render(
+            report=content,
+            examples=examples,
+            style=Markup(style),
+            policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
+            "base-uri 'none'; form-action 'none'",
+        )
     )

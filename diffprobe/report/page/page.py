@@ -38,15 +38,8 @@ def render(
         explorer: What `explorer_data` returns.
         figures: Pictures with captions.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "percent": percent,
-        "count": "{:,}".format,
-        "number": number,
-        "estimate": interval,
-    }
+    environment = templates()
+    environment.filters |= {"number": number, "estimate": interval}
     environment.globals |= {
         "percent": percent,
         "glossary": GLOSSARY,
@@ -58,7 +51,7 @@ def render(
     style = _colors() + _own("style.css") + _widths(figures)
     script = '"use strict";\n' + "\n".join(map(_own, SCRIPTS))
     data = {"gallery": {"columns": gallery.columns, **gallery.content}, "explorer": explorer}
-    return environment.from_string(_own("template.html")).render(
+    return environment.get_template("template.html").render(
         report=plain(content),
         sprite=gallery.source,
         shown=len(gallery.content["words"]),
@@ -72,6 +65,19 @@ def render(
         policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
         f"script-src {_hash(script)}; base-uri 'none'; form-action 'none'",
     )
+
+
+def templates() -> jinja2.Environment:
+    """Return what reads the templates of this package, with what all of them use."""
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_own),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "count": "{:,}".format}
+    return environment
 
 
 def percent(share: float | None) -> str:
