@@ -22,7 +22,14 @@ from diffprobe.datasets import Grammar, SymbolImages
 from diffprobe.evaluation.verdicts import Verdicts
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.seeding import generator
-from diffprobe.foundations.statistics import Difference, Rate, difference, holm, paired_difference
+from diffprobe.foundations.statistics import (
+    Difference,
+    Rate,
+    difference,
+    holm,
+    paired_difference,
+    told_p,
+)
 from diffprobe.foundations.tables import Table
 
 RATES: dict[str, Callable[[Verdicts], Rate]] = {
@@ -97,7 +104,7 @@ class Comparison(Table):
             for (first, second), each in pairs.items():
                 p = self.corrected[rate][first, second]
                 found.append(
-                    f"{rate}, {first} less {second}: {each}; {_finding(p)}, corrected p = {p:.2g}"
+                    f"{rate}, {first} less {second}: {each}; {_finding(p)}, corrected {told_p(p)}"
                 )
         return found
 
