@@ -1,5 +1,6 @@
 import colorsys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,6 +69,21 @@ def test_gaps_are_shaded_and_the_widest_says_why() -> None:
     assert ax.get_xlim() == (-1, 5)
     explain_gaps(ax, X, np.ones(5, bool), "no gap")
     assert len(ax.texts) == 1
+
+
+def test_svg_is_laid_out_as_png(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places, save = [], Figure.savefig
+
+    def saved(canvas: Figure, *args: Any, **kwargs: Any) -> None:
+        save(canvas, *args, **kwargs)
+        places.append([ax.get_position().bounds for ax in canvas.axes])
+
+    monkeypatch.setattr(Figure, "savefig", saved)
+    with figure(tmp_path / "one") as canvas:
+        canvas.subplots().set(ylabel="nats", xlabel="training step")
+    png, svg = places
+    assert svg == png
+    assert png[0][0] > 0.08  # room for the label, which the layout made
 
 
 def luminance(color: str) -> float:

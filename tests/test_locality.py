@@ -3,17 +3,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from diffprobe.config import Config, ProbeConfig
 from diffprobe.datasets import Glyphs, ImageSet, SymbolImages, hypercube
 from diffprobe.datasets.grammars.parity import ParityConfig
+from diffprobe.foundations import intervals
 from diffprobe.foundations.errors import UsageError
-from diffprobe.foundations.intervals import Interval
+from diffprobe.foundations.intervals import Interval, stacked
 from diffprobe.models import Denoiser, noise_scheduler
 from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
@@ -405,6 +409,28 @@ def test_the_decay_reaches_down_to_what_can_be_told_from_nothing() -> None:
         figures.plot_decay(decaying([1, 0.5, 0.5, smallest], 1e-6), ax, 0, aside=0.1)
         assert ax.get_ylim() == (pytest.approx(bottom), 2)
     assert ax.containers[-1].lines[0].get_xdata().tolist() == pytest.approx([0.1, 1.1, 2.1, 3.1])
+
+
+def test_a_curve_that_others_outlast_is_marked_and_the_legend_says_why() -> None:
+    def until(*levels: float) -> Any:
+        ldr = stacked([intervals.mean(torch.full((12,), value)) for value in levels])
+        return SimpleNamespace(ldr=ldr)
+
+    def drawn(*levels: float) -> Axes:
+        results, ax = (
+            {"network": until(0.9, 0.8, 0.7), "bayes": until(*levels)},
+            Figure().subplots(),
+        )
+        for result in results.values():
+            ax.plot(range(3), result.ldr.value.numpy(), label="a curve")
+        figures._mark_ends(ax, results, torch.ones(3, dtype=torch.bool))
+        return ax
+
+    ax = drawn(0.9, 0.5, math.nan)
+    assert ax.lines[2].get_xydata().tolist() == [[1, 0.5]]
+    assert "ends where it depends" in ax.get_legend_handles_labels()[1][-1]
+    assert len(drawn(0.9, math.nan, 0.5).lines) == 2  # a gap is no end
+    assert len(drawn(math.nan, math.nan, math.nan).lines) == 2
 
 
 def test_figures_of_locality_say_why_curves_stop_and_draw_no_empty_axes(

@@ -103,6 +103,24 @@ def test_the_list_is_read_without_torch(runs: Path) -> None:
     assert modules == "[]"
 
 
+def test_a_narrow_terminal_gets_paragraphs(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(runs.parent)
+    monkeypatch.setenv("COLUMNS", "50")
+    assert command_line(["runs"]) == 0
+    assert "grammar  network" in capsys.readouterr().out  # into a file it stays a table
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert command_line(["runs"]) == 0
+    *lines, broken = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 50
+    assert [line for line in lines if not line.startswith(" ")] == ["runs/begun", "runs/grid/done"]
+    done = " ".join(line.strip() for line in lines[lines.index("runs/grid/done") + 1 :])
+    assert "LDR 0.799, excess 0.250, gamma 0.125, legible 90.0% @5" in done
+    assert not any(line.endswith(("LDR", "gamma", "excess")) for line in lines)
+    assert broken.startswith("runs/broken  ")
+
+
 def test_as_json(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line(["runs", str(runs), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)

@@ -116,6 +116,16 @@ def test_what_depends_on_nothing_has_no_rank() -> None:
     assert result.mean("asymmetry").n == 0
 
 
+def test_no_interval_reaches_below_nothing() -> None:
+    linear, world = Linear(torch.eye(4)), hypercube(ParityConfig(4).build())
+    one = singular_values.measure(linear, world, SETTINGS, t=500)
+    values = torch.zeros(20, 1, dtype=torch.float64)
+    values[7] = 10.0
+    found = replace(one, values=values, sources=torch.arange(20)).mean("largest")
+    assert found.low == 0
+    assert found.high > found.value == 0.5
+
+
 def test_bad_settings_are_refused_and_the_figure_shows_the_values() -> None:
     linear, world = Linear(torch.eye(4)), hypercube(ParityConfig(4).build())
     for change, message in (

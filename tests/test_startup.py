@@ -46,7 +46,7 @@ sys.exit(code)
         ("probe --checkpoint {run} --regions 9x9", "does not fit an image of 8×32"),
         ("probe --checkpoint {run} --regions absent.png", "no mask image at absent.png"),
         ("probe --checkpoint {run} --images absent", "no folder of images at absent"),
-        ("report absent.npz", "no file of samples at absent.npz"),
+        ("report absent.npz", "no file of samples, and no run, at absent.npz"),
         ("report {run}", "has no samples yet"),
         ("report {run} --samplers dimm", "did you mean 'ddim'"),
         ("kinds grammar partiy", "did you mean 'parity'"),

@@ -1,5 +1,8 @@
 """`diffprobe runs`."""
 
+import shutil
+import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,14 +44,18 @@ def command(folder: Path, as_json: bool) -> None:
     if not found:
         click.echo(f"no runs in {folder}; make one: diffprobe train --preset NAME")
         return
-    for line in _table(found):
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in _table(found, columns):
         click.echo(line)
     if figure is not None:
         click.echo(f"losses: {figure}")
 
 
-def _table(found: "list[RunSummary]") -> list[str]:
-    """Columns under a head; what is empty for all is left out."""
+def _table(found: "list[RunSummary]", columns: int | None = None) -> list[str]:
+    """Columns under a head; what is empty for all is left out.
+
+    On a terminal of too few columns each run has a paragraph instead.
+    """
     head = ["run", "when", "grammar", "network", "steps", "loss", "validation"]
     head += ["LDR", "excess", "gamma", "legible", "valid"]
     rows = [_cells(each) for each in found if not each.problem]
@@ -59,7 +66,17 @@ def _table(found: "list[RunSummary]") -> list[str]:
         "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
         for row in shown
     ]
+    if columns is not None and max(map(len, lines), default=0) > columns:
+        lines = [line for row in rows for line in _paragraph(head, row, columns)]
     return lines + [f"{each.run}  {each.problem}" for each in found if each.problem]
+
+
+def _paragraph(head: list[str], row: list[str], columns: int) -> list[str]:
+    told = [f"{name} {cell}" for name, cell in zip(head[1:], row[1:], strict=True) if cell]
+    # A break between a name and its number would part what belongs together.
+    text = ", ".join(told).replace(" ", "\0").replace(",\0", ", ")
+    wrapped = textwrap.wrap(text, columns, initial_indent="  ", subsequent_indent="  ")
+    return [row[0], *(line.replace("\0", " ") for line in wrapped)]
 
 
 def _cells(run: "RunSummary") -> list[str]:

@@ -10,7 +10,7 @@ import click
 
 from diffprobe.cli import options as opt
 from diffprobe.config import Config
-from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.errors import UsageError, offer_nearest
 
 if TYPE_CHECKING:
     from diffprobe.training.run_folder import RunFolder
@@ -65,7 +65,7 @@ def find(path: Path) -> Source:
         UsageError: If nothing is there, or the run has no samples.
     """
     if not path.exists():
-        raise UsageError(f"no file of samples at {path}")
+        raise UsageError(f"no file of samples, and no run, at {path}{offer_nearest(path)}")
 
     from diffprobe.training.run_folder import RunFolder, run_of_checkpoint
 

@@ -29,6 +29,7 @@ from diffprobe.foundations.statistics import (
     difference,
     holm,
     paired_difference,
+    told_p,
     wilson,
 )
 from diffprobe.foundations.tables import Table
@@ -106,7 +107,7 @@ class Comparison(Table):
             for (first, second), each in pairs.items():
                 p = self.corrected[rate][first, second]
                 found.append(
-                    f"{rate}, {first} less {second}: {each}; {_finding(p)}, corrected p = {p:.2g}"
+                    f"{rate}, {first} less {second}: {each}; {_finding(p)}, corrected {told_p(p)}"
                 )
         return found
 

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class DiffprobeError(Exception):
@@ -75,6 +76,14 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UsageError:
     else:
         offer = "choose from " + ", ".join(names)
     return UsageError(f"unknown {kind} {name!r}: {offer}")
+
+
+def offer_nearest(path: Path) -> str:
+    """Return the question that offers what lies beside a path that is not there, or nothing."""
+    if not path.parent.is_dir():
+        return ""
+    close = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir()], n=1)
+    return f": did you mean {str(path.with_name(close[0]))!r}?" if close else ""
 
 
 def first_line(error: Exception) -> str:

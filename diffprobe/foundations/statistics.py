@@ -140,8 +140,18 @@ class Difference:
         n = f"{self.n[0]:,} pairs" if self.paired else f"n = {self.n[0]:,} and {self.n[1]:,}"
         return (
             f"{100 * self.value:+.1f} points (95 % interval {100 * self.low:+.1f} to "
-            f"{100 * self.high:+.1f}, {n}, p = {self.p:.2g})"
+            f"{100 * self.high:+.1f}, {n}, {told_p(self.p)})"
         )
+
+
+def told_p(p: float) -> str:
+    """Return a p-value in words.
+
+    >>> told_p(0.0312), told_p(1e-40)
+    ('p = 0.031', 'p < 1e-16')
+    """
+    # Further out the normal approximation behind most of them means nothing.
+    return f"p = {p:.2g}" if p >= 1e-16 else "p < 1e-16"
 
 
 def difference(first: Rate, second: Rate) -> Difference:

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffprobe.foundations.errors import CheckpointError, NotFoundError, UsageError, first_line
+from diffprobe.foundations.errors import (
+    CheckpointError,
+    NotFoundError,
+    UsageError,
+    first_line,
+    offer_nearest,
+)
 from diffprobe.foundations.records import read_json
 
 NETWORK_FOLDERS = ("unet", "transformer")
@@ -33,7 +39,7 @@ def list_checkpoints(run: Path) -> list[Checkpoint]:
         NotFoundError: If `run` is not a run folder, or has no checkpoint yet.
     """
     if not run.exists():
-        raise NotFoundError(f"no checkpoint or run folder at {run}")
+        raise NotFoundError(f"no checkpoint or run folder at {run}{offer_nearest(run)}")
     found = [
         Checkpoint(path, int(match[1]))
         for path in (run / "checkpoints").glob("step-*")
@@ -61,7 +67,7 @@ def find_checkpoint(checkpoint: str | Path) -> Checkpoint:
         return Checkpoint(_download(str(checkpoint)), None)
     path = Path(checkpoint)
     if not path.exists():
-        raise NotFoundError(f"no checkpoint or run folder at {path}")
+        raise NotFoundError(f"no checkpoint or run folder at {path}{offer_nearest(path)}")
     if any((path / name).is_dir() for name in NETWORK_FOLDERS):
         match = re.fullmatch(r"step-(\d+)", path.name)
         return Checkpoint(path, int(match[1]) if match else None)

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from diffprobe.evaluation.comparison import Comparison
 from diffprobe.foundations.figures import COLORS, figure
-from diffprobe.foundations.statistics import Difference, Rate
+from diffprobe.foundations.statistics import Difference, Rate, told_p
 
 
 def markdown(result: Comparison) -> str:
@@ -35,9 +35,13 @@ def _differences(result: Comparison) -> list[str]:
             n = f"{each.n[0]:,} pairs" if each.paired else f"{each.n[0]:,}, {each.n[1]:,}"
             rows.append(
                 f"| {_escape(rate)} | {_escape(first)} − {_escape(second)} | {_points(each)} | {n} "
-                f"| {each.p:.2g} | {result.corrected[rate][first, second]:.2g} |"
+                f"| {_cell_of_p(each.p)} | {_cell_of_p(result.corrected[rate][first, second])} |"
             )
     return rows
+
+
+def _cell_of_p(p: float) -> str:
+    return told_p(p).removeprefix("p = ").removeprefix("p ")
 
 
 def draw(result: Comparison, path: Path) -> None:

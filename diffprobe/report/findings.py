@@ -64,8 +64,11 @@ def _errs(assessment: Assessment) -> bool:
 def _about_reading(assessment: Assessment) -> list[str]:
     verdicts, calibration = assessment.verdicts, assessment.calibration
     lines = verdicts.broken.lines()
-    if verdicts.legible_rate.high < HARDLY_ANY:
-        lines.append("Hardly a sample can be read: do they show this dataset's symbols?")
+    if verdicts.legible_rate.count and verdicts.legible_rate.high < HARDLY_ANY:
+        lines.append(
+            "Hardly a sample can be read: train longer, or see whether the samples show this "
+            "dataset's symbols at all."
+        )
     if _errs(assessment):
         lines.append(
             f"The reader is not perfect: of {calibration.source} it refuses "

@@ -16,7 +16,7 @@ from diffprobe.config import SamplingConfig
 from diffprobe.datasets.image_arrays import as_images, check_shape
 from diffprobe.datasets.image_set import ENDINGS, list_pictures, read_exactly
 from diffprobe.foundations.atomic import atomic_file
-from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.errors import UsageError, offer_nearest
 from diffprobe.foundations.tables import html_table
 from diffprobe.sampling.samplers import SamplerKind
 
@@ -97,7 +97,7 @@ def load_samples(path: str | Path, image_shape: tuple[int, int, int] | None = No
     """
     path = Path(path)
     if not path.exists():
-        raise UsageError(f"no file of samples at {path}")
+        raise UsageError(f"no file of samples, and no run, at {path}{offer_nearest(path)}")
     if path.is_dir():
         pictures = list_pictures(path)
         if not pictures:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from diffprobe.foundations.ranks import Auroc
+from diffprobe.foundations.statistics import told_p
 
 
 def lines(network: Mapping[str, Any]) -> list[str]:
@@ -31,4 +32,4 @@ def _finding(area: Auroc, p: float) -> str:
         told = "not told from chance"
     else:
         told = "better than chance" if area.value > 0.5 else "points the wrong way"
-    return f"{told}, p = {p:.2g}"
+    return f"{told}, {told_p(p)}"

@@ -163,6 +163,7 @@ def _draw_ldr(
         ).flatten()
         for name, result in results.items():
             plot(result, axes[0], **_style(name, subject))
+        _mark_ends(axes[0], results, told)
         nowhere = subject.regions.no_locality
         axes[0].axhline(nowhere, color="0.6", lw=1, ls=":", label=f"no locality ({nowhere:.2g})")
         if gap is not None and panels == 2:
@@ -183,6 +184,21 @@ def _draw_ldr(
             explain_gaps(axes[1], x, gap.low.isfinite().numpy(), "")
         mark_coincident(axes[0])
         canvas.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+
+
+def _mark_ends(ax: Axes, results: Mapping[str, Locality], told: Tensor) -> None:
+    """Mark the last point of a curve that others outlast, and say in the legend why it stops."""
+    outlasted = False
+    for line, result in zip(ax.lines[-len(results) :], results.values(), strict=True):
+        own = result.ldr.low.isfinite()
+        if not own.any() or int(own.nonzero()[-1]) == int(told.nonzero()[-1]):
+            continue
+        last, outlasted = int(own.nonzero()[-1]), True
+        point = [line.get_xdata()[last]], [line.get_ydata()[last]]
+        ax.plot(*point, ls="", marker="|", ms=14, mew=2, color=line.get_color())
+    if outlasted:
+        why = "ends where it depends on hardly anything"
+        ax.plot([], [], ls="", marker="|", ms=9, mew=2, color="0.5", label=why)
 
 
 def _why_untold(results: Mapping[str, Locality], told: Tensor) -> str:

@@ -78,7 +78,9 @@ def plot(result: "Placement", ax: Axes, label: str = "network", **style: Any) ->
         ax.set_title(f"gamma is undefined: {result.undefined}", fontsize="small")
     else:
         if (known & ~result.gamma.low.isfinite()).any():
-            ax.plot([], [], "o", ms=4, mfc="white", mec="0.5", label="no interval: few draws rule")
+            ax.plot(
+                [], [], "o", ms=4, mfc="white", mec="0.5", label="no interval: a few draws decide"
+            )
         ax.set_xlim(*_around(x, known.numpy()))
         explain_gaps(
             ax, x, known.numpy(), "gamma is not defined:\nthe grammar is worth nothing here"

@@ -27,6 +27,7 @@ def draw(results: Mapping[str, Spectrum], subject: "Subject", folder: Path) -> N
                 color=color_of(subject.architecture if name == "network" else name),
             )
         mark_coincident(ax)
+        ax.fill_between([], [], color="0.8", label="least to greatest of the inputs")
         ax.legend()
     _draw_vectors(results, subject, folder)
 

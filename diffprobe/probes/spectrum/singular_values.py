@@ -14,7 +14,7 @@ ratios from the jackknife over the vectors.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -80,8 +80,9 @@ class Spectrum(Measurement):
         return self.values[:, 0]
 
     def mean(self, name: str) -> Interval:
-        """Return the mean over inputs of an attribute (N,): ()."""
-        return intervals.mean(getattr(self, name), self.sources, resolution=RESOLUTION)
+        """Return the mean over inputs of an attribute (N,): (); none of them is negative."""
+        found = intervals.mean(getattr(self, name), self.sources, resolution=RESOLUTION)
+        return replace(found, low=found.low.clamp(min=0))
 
 
 def measure(
