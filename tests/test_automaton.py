@@ -6,6 +6,7 @@ import torch
 from enumeration import check_by_enumeration
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 from torch import Tensor
 
 from diffprobe.datasets import Automaton
@@ -122,15 +123,11 @@ def test_bad_weights_are_refused(weights: list, message: str) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(automata(), st.integers(0, 2**31), st.integers(1, 3), st.integers(1, 5))
-def test_walking_draws_what_the_recursion_draws(
-    automaton: Automaton, seed: int, generators: int, n: int
-) -> None:
-    """Word for word: what was trained or sampled before the walk is what it was."""
-    walked = automaton.sample_each(n, [seeded(seed, "words", k) for k in range(generators)])
-    for k, words in enumerate(walked):
-        assert torch.equal(words, Grammar.sample(automaton, n, seeded(seed, "words", k)))
-        assert torch.equal(words, automaton.sample(n, seeded(seed, "words", k)))
+@given(automata(), st.integers(0, 2**31), st.integers(1, 5))
+def test_walking_draws_what_the_recursion_draws(automaton: Automaton, seed: int, n: int) -> None:
+    """Word for word: what was sampled before the walk is what it was."""
+    wanted = Grammar.sample(automaton, n, seeded(seed, "words"))
+    assert torch.equal(automaton.sample(n, seeded(seed, "words")), wanted)
 
 
 def test_walking_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +135,43 @@ def test_walking_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     automaton = ParityConfig(5).build()
     for module in ("automaton", "grammar"):
         monkeypatch.setattr(f"diffprobe.datasets.inference.{module}.CHUNK_ELEMENTS", 3 * 5 * 2 * 2)
-    walked = automaton.sample_each(8, [seeded(0, "words", k) for k in range(2)])
-    for k, words in enumerate(walked):
-        assert torch.equal(words, Grammar.sample(automaton, 8, seeded(0, "words", k)))
+    wanted = Grammar.sample(automaton, 8, seeded(0, "words"))
+    assert torch.equal(automaton.sample(8, seeded(0, "words")), wanted)
     assert automaton.sample(0, seeded(0, "words")).shape == (0, 5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(automata(), st.integers(0, 2**31), st.integers(1, 5))
+def test_each_generator_draws_valid_words_of_its_own(
+    automaton: Automaton, seed: int, n: int
+) -> None:
+    together = automaton.sample_each(n, [seeded(seed, "words", k) for k in range(3)])
+    assert automaton.contains(together.flatten(0, 1)).all()
+    for k, words in enumerate(together):
+        assert torch.equal(words, automaton.sample_each(n, [seeded(seed, "words", k)])[0])
+
+
+@pytest.mark.parametrize("weights", [None, [[1.0, 3.0, 1.0], [2.0, 1.0, 5.0]]])
+def test_words_of_each_generator_have_their_probabilities(weights: list | None) -> None:
+    """A third symbol that dies in one state; cells read backwards."""
+    automaton = Automaton(
+        [[0, 1, -1], [1, 0, 1]], [0], length=3, order=[2, 1, 0], weights=weights
+    )
+    words = automaton.words()
+    n = 20_000
+    drawn = automaton.sample_each(n, [seeded(0, "words", k) for k in range(2)])
+    for each in drawn:
+        counts = (each[:, None] == words).all(-1).sum(0)
+        assert counts.sum() == n
+        assert chisquare(counts, n * automaton.probability(words)).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("number", [0.0, 1 - 2**-53])
+def test_the_ends_of_a_share_lead_to_no_dead_word(
+    number: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    automaton = Automaton([[-1, 0, 1, -1], [0, -1, 0, 1]], [0], length=7, weights=[[3.0] * 4] * 2)
+    monkeypatch.setattr(
+        torch, "rand", lambda shape, dtype, **_: torch.full(shape, number, dtype=dtype)
+    )
+    assert automaton.contains(automaton.sample_each(2, [seeded(0, "words")])[0]).all()

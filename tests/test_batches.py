@@ -35,8 +35,7 @@ def test_a_block_holds_what_each_step_draws(name: str, monkeypatch: pytest.Monke
     for step in range(10):
         x_0, random = drawn.draw(step)
         alone = generator(config.training.seed, "training/0", step)
-        words = drawn.stream.draw(step, 3, alone)
-        wanted = drawn.stream.render(drawn.dataset, words, step, alone)
+        (wanted,) = drawn.stream.draw_steps(drawn.dataset, [step], 3, [alone])
         assert torch.equal(x_0, wanted)
         # What the step draws next goes on from there.
         assert torch.equal(torch.rand(3, generator=random), torch.rand(3, generator=alone))

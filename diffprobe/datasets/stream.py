@@ -104,7 +104,9 @@ class Stream(ABC):
         n: int,
         generators: Sequence[torch.Generator],
     ) -> list[Tensor]:
-        """Draw the images of several steps, each as `draw` and `render` do: (n, C, H, W) each.
+        """Draw the images of several steps, as many words and images of each: (n, C, H, W) each.
+
+        What a step sees depends on its own generator alone.
 
         Args:
             images: The world.

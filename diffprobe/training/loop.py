@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_
 
 from diffprobe.config import Config
+from diffprobe.foundations.allocator import keep_freed_memory
 from diffprobe.foundations.devices import device_name
 from diffprobe.foundations.errors import (
     CheckpointError,
@@ -119,6 +120,7 @@ class Trainer:
     """One training: its data, its state and its step."""
 
     def __init__(self, config: Config, accelerator: Accelerator) -> None:
+        keep_freed_memory()
         self.config = config
         self.accelerator = accelerator
         self.device: torch.device = accelerator.device

@@ -110,44 +110,57 @@ class Automaton(Grammar):
         """Draw words of the language or of its posterior; see `Grammar.sample`."""
         if scores is not None:
             return super().sample(n, generator, scores=scores)
-        return self.sample_each(n, [generator])[0]
+        rows = max(1, CHUNK_ELEMENTS // self.elements_per_row)
+        return torch.cat(
+            [self._walk(min(rows, n - i), generator) for i in range(0, max(1, n), rows)]
+        )
 
     def sample_each(self, n: int, generators: Sequence[torch.Generator]) -> Tensor:
         """Draw words with each of several generators; see `Grammar.sample_each`.
 
-        Without evidence a step's alternatives are the same for all words: they are weighed once,
-        and a word walks from state to state. A choice is the Gumbel-max of `SamplingSemiring`, with
-        the numbers that it draws for every state, so that the words are the same.
+        A word walks from state to state. For each cell one number is drawn, and the symbol is that
+        in whose share of [0, 1) it falls: fewer numbers than `sample` draws.
         """
-        rows = max(1, CHUNK_ELEMENTS // self.elements_per_row)
-        together = max(1, rows // max(1, n))
-        groups = [generators[i : i + together] for i in range(0, len(generators), together)]
-        return torch.cat(
-            [
-                torch.cat([self._walk(min(rows, n - i), g) for i in range(0, max(1, n), rows)], 1)
-                for g in groups
-            ]
-        )
-
-    def _walk(self, n: int, generators: Sequence[torch.Generator]) -> Tensor:
         device = generators[0].device
-        table, logs = self.table.to(device), self._log_alternatives.to(device)
-        shape = n, self.states, self.symbols
+        table, shares = self.table.to(device), self._cumulative_shares.to(device)
+        shape = self.length, n
+        uniform = torch.stack(
+            [torch.rand(shape, generator=g, dtype=torch.float64, device=device) for g in generators]
+        )
         words = torch.empty(len(generators), n, self.length, dtype=torch.long, device=device)
         state = words.new_full((len(generators), n), self.start)
         for step, cell in enumerate(self.order):
-            # Float64, because a float32 uniform is 0 once in 16 million draws.
-            uniform = torch.stack(
-                [
-                    torch.rand(shape, generator=g, dtype=torch.float64, device=device)
-                    for g in generators
-                ]
-            )
-            here = uniform.take_along_dim(state[..., None, None], 2).squeeze(2)
-            symbol = (logs[step, state] - torch.log(-torch.log(here))).argmax(-1)
+            symbol = (uniform[:, step, :, None] >= shares[step, state]).sum(-1)
             words[:, :, cell] = symbol
             state = table[step, state, symbol]
         return words
+
+    def _walk(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw words as the recursion would, with the numbers that it draws for every state.
+
+        Without evidence a step's alternatives are the same for all words, and are weighed once.
+        """
+        device = generator.device
+        table, logs = self.table.to(device), self._log_alternatives.to(device)
+        shape = n, self.states, self.symbols
+        words = torch.empty(n, self.length, dtype=torch.long, device=device)
+        state = words.new_full((n,), self.start)
+        for step, cell in enumerate(self.order):
+            # Float64, because a float32 uniform is 0 once in 16 million draws.
+            uniform = torch.rand(shape, generator=generator, dtype=torch.float64, device=device)
+            here = uniform.take_along_dim(state[:, None, None], 1).squeeze(1)
+            symbol = (logs[step, state] - torch.log(-torch.log(here))).argmax(-1)
+            words[:, cell] = symbol
+            state = table[step, state, symbol]
+        return words
+
+    @cached_property
+    def _cumulative_shares(self) -> Tensor:
+        """(L, Q, V - 1) float64, in each state the probability of a symbol or one before it."""
+        logs = self._log_alternatives
+        total = (logs - logs.amax(-1, keepdim=True)).exp().cumsum(-1)
+        # Divided by itself the whole is 1, which no number reaches: what follows is never drawn.
+        return (total / total[..., -1:])[..., :-1]
 
     @cached_property
     def _log_alternatives(self) -> Tensor:

@@ -170,7 +170,10 @@ class Grammar(ABC):
         return one_hot.argmax(-1)
 
     def sample_each(self, n: int, generators: Sequence[torch.Generator]) -> Tensor:
-        """Draw `n` words with each of K generators, those that `sample` draws: (K, n, L) long."""
+        """Draw `n` words with each of K generators, as `sample` does: (K, n, L) long.
+
+        What one generator gives does not depend on the others. It need not be what `sample` gives.
+        """
         return torch.stack([self.sample(n, generator) for generator in generators])
 
     def _gradient(self, scores: Tensor, semiring: Semiring) -> Tensor:
