@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from diffprobe.datasets.stored_images import Pictures, pieces
 from diffprobe.datasets.symbol_images import BEYOND
 
 NAMED = 10  # images that are named
@@ -23,11 +25,14 @@ class Broken:
     out_of_range: Tensor
 
     @classmethod
-    def of(cls, images: Tensor) -> "Broken":
+    def of(cls, images: Pictures) -> "Broken":
         """Look at images (N, C, H, W)."""
-        values = images.flatten(1)
-        finite = values.isfinite()
-        return cls(~finite.all(1), (finite & (values.abs() > BEYOND)).any(1))
+        found = []
+        for piece in pieces(images):
+            values = piece.flatten(1)
+            finite = values.isfinite()
+            found.append((~finite.all(1), (finite & (values.abs() > BEYOND)).any(1)))
+        return cls(*map(torch.cat, zip(*found, strict=True)))
 
     def summary(self) -> dict[str, Any]:
         """Return how many they are, and the first."""

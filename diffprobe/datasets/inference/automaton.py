@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from diffprobe.datasets.inference.grammar import CHUNK_ELEMENTS, Grammar, log_weights
+from diffprobe.datasets.inference.grammar import Grammar, log_weights
 from diffprobe.datasets.inference.semiring import LogSemiring, Semiring
 from diffprobe.foundations.errors import UsageError
 
@@ -119,7 +119,7 @@ class Automaton(Grammar):
         and a word walks from state to state. A choice is the Gumbel-max of `SamplingSemiring`, with
         the numbers that it draws for every state, so that the words are the same.
         """
-        rows = max(1, CHUNK_ELEMENTS // self.elements_per_row)
+        rows = self.drawn_at_once
         together = max(1, rows // max(1, n))
         groups = [generators[i : i + together] for i in range(0, len(generators), together)]
         return torch.cat(
