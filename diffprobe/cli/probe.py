@@ -309,7 +309,7 @@ def _probe(
         if cost := kind.cost(subject):
             opt.say(f"each noise level: {cost}")
     if as_json:
-        opt.print_json(run_probes(subject, probes, steps=steps, out=out).summary())
+        opt.print_result(run_probes(subject, probes, steps=steps, out=out).summary())
         return
     results = run_probes(subject, probes, steps=steps, out=out, told=_tell)
     click.echo(f"figures       {results.folder}/*.png")

@@ -27,12 +27,16 @@ class Broken:
     @classmethod
     def of(cls, images: Pictures) -> "Broken":
         """Look at images (N, C, H, W)."""
-        found = []
+        # Made before the pieces are, so that these leave no holes in the memory.
+        found = cls(*torch.zeros(2, len(images), dtype=torch.bool))
+        first = 0
         for piece in pieces(images):
-            values = piece.flatten(1)
+            values, last = piece.flatten(1), first + len(piece)
             finite = values.isfinite()
-            found.append((~finite.all(1), (finite & (values.abs() > BEYOND)).any(1)))
-        return cls(*map(torch.cat, zip(*found, strict=True)))
+            found.not_finite[first:last] = ~finite.all(1)
+            found.out_of_range[first:last] = (finite & (values.abs() > BEYOND)).any(1)
+            first = last
+        return found
 
     def summary(self) -> dict[str, Any]:
         """Return how many they are, and the first."""

@@ -39,6 +39,7 @@ from diffprobe.datasets import Grammar, SymbolImages
 from diffprobe.datasets.stored_images import Pictures
 from diffprobe.datasets.symbol_images import LEGIBLE
 from diffprobe.evaluation.verdicts import Verdicts
+from diffprobe.evaluation.words.divergence import counted
 from diffprobe.foundations import memory
 from diffprobe.foundations.estimates import Estimate
 from diffprobe.foundations.seeding import generator
@@ -238,7 +239,7 @@ def _correct(
         find: Distinct words (M, L) -> what is found in them, (K, M) bool.
         weigh: Distinct words and the inverse of the confusion -> h, (K, M).
     """
-    distinct, counts = words.unique(dim=0, return_counts=True)
+    distinct, counts = counted(words, len(confusion))
     found, n = find(distinct), len(words)
     totals = confusion.sum(1, keepdim=True).double()
     # A symbol that was not tested counts as read without error.

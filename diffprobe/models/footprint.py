@@ -33,6 +33,29 @@ def inputs_at_once(
     return min(most, memory.room_for(each, ACTIVATIONS, f"one input of {size} in the network"))
 
 
+def check_inputs(denoiser: Denoiser, x_t: Tensor, graphs: float) -> None:
+    """Raise MemoryLimitError where a budget does not hold all of `x_t (N, C, H, W)` at once."""
+    if memory.budget() is not None:
+        each = graphs * activation_bytes(denoiser, x_t[:1])
+        memory.room_for(len(x_t) * each, ACTIVATIONS, f"the network on {len(x_t)} inputs at once")
+
+
+def training_bytes(
+    denoiser: Denoiser, image_shape: tuple[int, int, int], batch_size: int, copies: int
+) -> int:
+    """Return about how much training needs.
+
+    Args:
+        denoiser: Whose network is trained.
+        image_shape: C, H, W.
+        batch_size: Images at once.
+        copies: How often the weights are held: with gradients, moments and averages.
+    """
+    weights = sum(p.numel() * p.element_size() for p in denoiser.parameters())
+    each = activation_bytes(denoiser, torch.zeros(1, *image_shape, device=denoiser.device))
+    return copies * weights + batch_size * each
+
+
 def activation_bytes(denoiser: Denoiser, x_t: Tensor) -> int:
     """Return the bytes that autograd keeps of `x_t (1, C, H, W)` on its way through a denoiser.
 
@@ -47,7 +70,7 @@ def activation_bytes(denoiser: Denoiser, x_t: Tensor) -> int:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    leaf = x_t.detach().requires_grad_()
+    leaf = x_t.detach().clone().requires_grad_()
     level = torch.full((1,), denoiser.timesteps // 2, device=x_t.device)
     with torch.enable_grad(), saved_tensors_hooks(keep, lambda tensor: tensor):
         output = denoiser(leaf, level)  # held, so that no storage is used again
