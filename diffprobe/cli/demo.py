@@ -30,6 +30,7 @@ def command(
     """
     started = time.monotonic()
     config = opt.resolve_config(preset="demo", assignments=assignments, seed=seed)
+    opt.begin(f"demo in {out}")
     opt.show_warnings()
 
     from diffprobe.experiment import run_experiment

@@ -159,6 +159,11 @@ def dataset_config(name: str) -> Config:
     return resolve_config(file=path)
 
 
+def begin(message: str) -> None:
+    """Say on stderr what is done, before libraries are imported that take seconds."""
+    click.echo(f"{message} …", err=True)
+
+
 def say(message: str) -> None:
     """Say what is about to happen on stderr, where somebody is watching."""
     if sys.stderr.isatty():

@@ -283,6 +283,7 @@ def _probe(
             }
         )
         return
+    opt.begin(f"probing {checkpoint}")
     opt.show_warnings()
 
     from diffprobe.foundations import progress

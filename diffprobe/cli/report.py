@@ -208,6 +208,7 @@ def _sweep(
         replace(config, sampling=replace(config.sampling, steps=number)).check_own()
     etas = opt.numbers("--eta", eta or "0", float)
     check_share(**{f"--eta {value:g}": value for value in etas})
+    opt.begin(f"sampling {source} in every way")
 
     from diffprobe.evaluation import sweep
     from diffprobe.foundations import progress

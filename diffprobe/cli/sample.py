@@ -86,6 +86,7 @@ def command(
     config.check_own()
     if out is not None and out.is_dir():
         raise UsageError(f"--out names the file to write, and {out} is a folder")
+    opt.begin(f"sampling {found.path}")
 
     from diffprobe.foundations import progress
     from diffprobe.foundations.devices import resolve_device

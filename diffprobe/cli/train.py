@@ -69,11 +69,12 @@ def command(
         seed=seed,
     )
     config.check_own()
+    out = out or Path("runs") / (preset or str(file and file.stem))
+    opt.begin(f"training {out}")
 
     from diffprobe.training.run_folder import Branch
 
     branch = Branch.parse(branch_from) if branch_from is not None else None
-    out = out or Path("runs") / (preset or str(file and file.stem))
     if is_main():
         opt.show_warnings()
     summary = _summary(config)

@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ COPIED = 2**24  # bytes of an archive unpacked at once
 
 @dataclass(frozen=True)
 class ArrayFile:
-    """An array in a file that stays open.
+    """An array in a file that stays open as long as this is there.
 
     Attributes:
         file: Holds it.
@@ -33,6 +34,9 @@ class ArrayFile:
     shape: tuple[int, ...]
     dtype: Any
 
+    def __post_init__(self) -> None:
+        weakref.finalize(self, self.file.close)
+
 
 def open_large(path: Path) -> ArrayFile | None:
     """Return the array of images in a file if it is too large to hold; None if it is not.
@@ -41,15 +45,11 @@ def open_large(path: Path) -> ArrayFile | None:
     archive's array is unpacked into a temporary file, so that any part of it can be read.
     """
     # On damage the libraries fail in a dozen ways.
-    with contextlib.suppress(Exception):
-        file = path.open("rb")
-        try:
-            found = _in_file(file)
-        except BaseException:
-            file.close()
-            raise
-        if found is None or found.file is not file:
-            file.close()
+    with contextlib.suppress(Exception), contextlib.ExitStack() as unless_it_is_kept:
+        file = unless_it_is_kept.enter_context(path.open("rb"))
+        found = _in_file(file)
+        if found is not None and found.file is file:
+            unless_it_is_kept.pop_all()
         return found
     return None
 

@@ -80,7 +80,8 @@ def stored_images(
     every = (laid_out(rows, first)[0] for first, rows in rows_of(array, size))
     scaled, told = (_as_it_is, "") if as_they_are else _scale(every, prefix)
     read = StoredImages(
-        shape, lambda first, last: scaled(laid_out(read_rows(array, first, last), first)[0])
+        shape,
+        lambda first, last: scaled(laid_out(read_rows(array, first, last), first)[0]),
     )
     return read, (*layout, *([told] if told else []))
 

@@ -1,6 +1,7 @@
 """Images that stay in a file and are read a piece at a time, where memory does not hold them."""
 
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -57,9 +58,20 @@ class FiledImages(StoredImages):
     """Images in a temporary file of their own, which goes with them; they can be set."""
 
     def __init__(self, shape: tuple[int, int, int, int]) -> None:
-        super().__init__(shape, self._from_file)
-        self._file = tempfile.TemporaryFile(prefix="diffprobe-")  # noqa: SIM115, open while it is read
-        self._each = 4 * int(np.prod(shape[1:]))
+        file = tempfile.TemporaryFile(prefix="diffprobe-")  # noqa: SIM115, it stays open
+        each = 4 * int(np.prod(shape[1:]))
+
+        # No method: images that held themselves would outlive their last use.
+        def read(first: int, last: int) -> Tensor:
+            file.seek(first * each)
+            content = bytearray(file.read((last - first) * each))
+            values = torch.from_numpy(np.frombuffer(content, np.float32))
+            return values.reshape(last - first, *shape[1:])
+
+        super().__init__(shape, read)
+        weakref.finalize(self, file.close)
+        self._file = file
+        self._each = each
         self._file.truncate(len(self) * self._each)
 
     def __setitem__(self, index: slice, images: Tensor) -> None:
@@ -67,12 +79,6 @@ class FiledImages(StoredImages):
         first, last, _ = index.indices(len(self))
         self._file.seek(first * self._each)
         self._file.write(images.expand(last - first, -1, -1, -1).float().cpu().numpy().tobytes())
-
-    def _from_file(self, first: int, last: int) -> Tensor:
-        self._file.seek(first * self._each)
-        content = bytearray(self._file.read((last - first) * self._each))
-        shape = last - first, *self.shape[1:]
-        return torch.frombuffer(content, dtype=torch.float32).reshape(shape)
 
 
 # What can be indexed by images: a tensor, or a stand-in for one.

@@ -55,10 +55,8 @@ def write_verdicts(
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for first in range(0, len(verdicts.words), LINES):
-            some = slice(first, first + LINES)
-            for sample, row in enumerate(
-                zip(*_columns(verdicts, checked, some), strict=True), first
-            ):
+            columns = _columns(verdicts, checked, slice(first, first + LINES))
+            for sample, row in enumerate(zip(*columns, strict=True), first):
                 verdict, word, nearest, distance, wrong, unreadable, found, confidence, fault = row
                 legible = verdict != "illegible"
                 row_of_text = (
