@@ -13,6 +13,7 @@ import click
 
 from diffprobe import __version__
 from diffprobe.foundations.errors import DiffprobeError, UsageError
+from diffprobe.foundations.launch import is_main
 from diffprobe.foundations.launch import processes, tells_errors
 from diffprobe.foundations.signals import exit_code, raised_signals
 
@@ -94,7 +95,7 @@ def cli() -> None:
 @click.pass_context
 def _tell_memory(context: click.Context, result: Any) -> Any:
     """Say how much memory was held."""
-    if context.invoked_subcommand in WORKING:
+    if context.invoked_subcommand in WORKING and is_main():
         from diffprobe.foundations.memory import peaks, spelled
 
         held = [("", "process"), (" of the GPU", "gpu")]

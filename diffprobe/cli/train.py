@@ -70,7 +70,8 @@ def command(
     )
     config.check_own()
     out = out or Path("runs") / (preset or str(file and file.stem))
-    opt.begin(f"training {out}")
+    if is_main():
+        opt.begin(f"training {out}")
 
     from diffprobe.training.run_folder import Branch
 
