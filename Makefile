@@ -37,7 +37,7 @@ check: setup
 	$(BIN)/mypy examples
 
 bench: setup
-	for name in inference jacobian reading report nulls; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for name in inference jacobian sampling memory startup reading report nulls; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 # How often every interval covers: an hour and a half on one core.
 coverage: setup

@@ -1,9 +1,8 @@
-"""Exact inference: how long marginals of brackets take, how that grows, and next to a U-Net.
+"""Exact inference: how long marginals take, how that grows, in what memory, and next to a U-Net.
 
 Prints the times, the ratios, and the peak memory. Two threads, best of several runs each.
 """
 
-import resource
 import time
 from collections.abc import Callable
 
@@ -11,9 +10,14 @@ import torch
 
 from diffprobe.datasets import Glyphs, SymbolImages
 from diffprobe.datasets.grammars.dyck import DyckConfig
+from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
+from diffprobe.datasets.inference.grammar import INSIDE
+from diffprobe.foundations import memory
+from diffprobe.foundations.memory import GIB
 from diffprobe.models import BayesDenoiser, noise_scheduler, parameter_count
 from diffprobe.models.networks.unet import UNetConfig
 from diffprobe.models.noise_settings import NoiseConfig
+from diffprobe.resolution import resolve
 
 
 def best(call: Callable[[], object], runs: int = 5) -> float:
@@ -37,6 +41,34 @@ def marginals() -> None:
         growth = "" if before is None else f", {seconds / before:.1f} times the last (L³: 8)"
         print(f"  L = {length:3}: {seconds:.3f} s, {grammar.count():.2e} words{growth}")
         before = seconds
+
+
+def many_symbols() -> None:
+    """Print what 128 cells of 64 symbols take, whole and within budgets, and handwriting."""
+    random = torch.Generator().manual_seed(0)
+    scores = torch.randn(256, 128, 64, generator=random)
+    for grammar in (DyckConfig(128, 32).build(), ModularSumConfig(128, 64).build()):
+        print(f"posterior marginals of {grammar.title}, 128 cells, 64 symbols, batch 256")
+        for size in (GIB, 2 * GIB, None):
+            with memory.limited(size):
+                seconds = best(lambda g=grammar: g.marginals(scores), runs=1)
+                rows = min(256, memory.items(8 * grammar.elements_per_row, INSIDE))
+            budget = "no budget" if size is None else f"--memory {memory.spelled(size)}"
+            print(f"  {budget:18} {seconds:6.2f} s, {rows:3} rows at once", flush=True)
+
+
+def handwriting() -> None:
+    dataset = resolve(preset="digit-sum-unet").dataset()
+    bayes = BayesDenoiser(dataset, noise_scheduler(NoiseConfig()))
+    x_t = torch.randn(256, *dataset.image_shape, generator=torch.Generator().manual_seed(0))
+    t = torch.full((256,), 400)
+    variants = int(dataset.glyphs.counts.sum())
+    print(f"Bayes denoiser of {variants:,} pictures of handwriting, 256 images")
+    for size in (GIB, None):
+        with memory.limited(size):
+            seconds = best(lambda: bayes(x_t, t), runs=3)
+        budget = "no budget" if size is None else f"--memory {memory.spelled(size)}"
+        print(f"  {budget:18} {seconds:6.2f} s", flush=True)
 
 
 def beside_a_unet() -> None:
@@ -63,5 +95,7 @@ def beside_a_unet() -> None:
 if __name__ == "__main__":
     torch.set_num_threads(2)
     marginals()
+    many_symbols()
+    handwriting()
     beside_a_unet()
-    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+    print(f"peak memory {memory.spelled(memory.peak())}")

@@ -131,7 +131,7 @@ def run_experiment(
             checkpoint = run.checkpoint_path(steps_done)
             samples = sample_checkpoint(checkpoint, config, dataset.image_shape, place, progress)
             samples.save(path)
-        assessment = assess(samples.images, dataset, config.stream.build(dataset.grammar))
+        assessment = assess(samples, dataset, config.stream.build(dataset.grammar))
         records[SAMPLES] = plain(assessment.verdicts.summary())
     found = None
     if probes := [measure for measure in measures if measure != SAMPLES]:

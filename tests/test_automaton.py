@@ -133,8 +133,8 @@ def test_walking_draws_what_the_recursion_draws(automaton: Automaton, seed: int,
 def test_walking_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where not all rows fit at once, they are drawn as the recursion draws them in its chunks."""
     automaton = ParityConfig(5).build()
-    for module in ("automaton", "grammar"):
-        monkeypatch.setattr(f"diffprobe.datasets.inference.{module}.CHUNK_ELEMENTS", 3 * 5 * 2 * 2)
+    # Room for three words, of 8 bytes for each of 5 × 2 × 2 numbers, in an eighth of it.
+    monkeypatch.setattr("diffprobe.foundations.memory.USUAL", 8 * 8 * 3 * 5 * 2 * 2)
     wanted = Grammar.sample(automaton, 8, seeded(0, "words"))
     assert torch.equal(automaton.sample(8, seeded(0, "words")), wanted)
     assert automaton.sample(0, seeded(0, "words")).shape == (0, 5)

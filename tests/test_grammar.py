@@ -152,7 +152,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     random = torch.Generator().manual_seed(4)
     scores = torch.randn(7, 4, 10, generator=random)
     whole = grammar.marginals(scores)
-    monkeypatch.setattr("diffprobe.datasets.inference.grammar.CHUNK_ELEMENTS", 1)
+    monkeypatch.setattr("diffprobe.foundations.memory.USUAL", 1)
     assert torch.allclose(grammar.marginals(scores), whole)
 
 

@@ -267,7 +267,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         LocalPatchDenoiser(every_image(world), SCHEDULER, 3),
     ]
     whole = [oracle(x_t, t) for oracle in oracles]
-    monkeypatch.setattr("diffprobe.models.oracles.CHUNK_ELEMENTS", 1)
+    monkeypatch.setattr("diffprobe.foundations.memory.USUAL", 1)
     for oracle, expected in zip(oracles, whole, strict=True):
         assert torch.allclose(oracle(x_t, t), expected)
 

@@ -61,3 +61,21 @@ def test_a_slip_of_the_pen_is_answered_before_torch(
     assert message in (done.stdout if done.returncode == 0 else told[-1])
     assert done.returncode == (0 if "--list" in arguments else 2)
     assert heavy == "[]"
+
+
+# As if torch took for ever.
+BLOCKED = "import sys; sys.modules['torch'] = None\n" + CODE
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["train --preset demo --out {run}", "sample {run}", "probe {run}", "report {run}.npy"],
+)
+def test_what_is_done_is_said_before_torch(arguments: str, tiny_run: Path, tmp_path: Path) -> None:
+    file = tmp_path / "samples.npy"
+    file.touch()
+    filled = arguments.format(run=tiny_run).replace(f"{tiny_run}.npy", str(file)).split()
+    done = subprocess.run([sys.executable, "-c", BLOCKED, *filled], capture_output=True, text=True)
+    first = done.stderr.splitlines()[0]
+    assert first.endswith(" …")
+    assert any(str(path) in first for path in (tiny_run, file))

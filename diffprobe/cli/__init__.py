@@ -14,7 +14,7 @@ import click
 
 from diffprobe import __version__
 from diffprobe.foundations.errors import DiffprobeError, StoppedError, UsageError
-from diffprobe.foundations.launch import processes, tells_errors
+from diffprobe.foundations.launch import is_main, processes, tells_errors
 from diffprobe.foundations.signals import exit_code, raised_signals
 
 COMMANDS = {
@@ -29,9 +29,12 @@ COMMANDS = {
 }
 
 
+# Commands that say at the end how much memory they held.
+WORKING = ("train", "sample", "probe", "report", "demo")
+
 OUT_OF_MEMORY = (
-    "out of memory: do less at once with --set probe.batch_size=… (probe; 128 by default), "
-    "--batch-size (sample) or --set training.batch_size=… (train)"
+    "out of memory: say how much there is with --memory SIZE (sample, probe, report), such as "
+    "--memory 4GiB, or do less at once with --set training.batch_size=… (train)"
 )
 
 PATIENCE = 10.0  # seconds in which the first process of a host tells what fails
@@ -88,6 +91,19 @@ def cli() -> None:
     not there, 3 more violations than report --fail-above allows, 130 stopped by Ctrl-C, 143 by
     SIGTERM, 138 by SIGUSR1.
     """
+
+
+@cli.result_callback()
+@click.pass_context
+def _tell_memory(context: click.Context, result: Any) -> Any:
+    """Say how much memory was held."""
+    if context.invoked_subcommand in WORKING and is_main():
+        from diffprobe.foundations.memory import peaks, spelled
+
+        held = [("", "process"), (" of the GPU", "gpu")]
+        found = {of: spelled(peaks()[name]) for of, name in held if name in peaks()}
+        click.echo(", ".join(f"peak memory{of} {size}" for of, size in found.items()), err=True)
+    return result
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -18,7 +18,7 @@ from diffprobe.cli import options as opt
     metavar="RUN",
     help="Run folder.",
 )
-@opt.options(opt.set_option, opt.device_option, opt.seed_option, opt.json_option)
+@opt.options(opt.set_option, opt.device_option, opt.memory_option, opt.seed_option, opt.json_option)
 def command(
     out: Path, assignments: tuple[str, ...], device: str, seed: int | None, as_json: bool
 ) -> None:
@@ -30,6 +30,7 @@ def command(
     """
     started = time.monotonic()
     config = opt.resolve_config(preset="demo", assignments=assignments, seed=seed)
+    opt.begin(f"demo in {out}")
     opt.show_warnings()
 
     from diffprobe.experiment import run_experiment
@@ -49,7 +50,7 @@ def command(
     verdicts = report.verdicts
     seconds = time.monotonic() - started
     if as_json:
-        opt.print_json(
+        opt.print_result(
             {
                 **verdicts.summary(),
                 "probes": done.probes.summary() if done.probes else None,

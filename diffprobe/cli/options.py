@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from diffprobe.config import Config, from_settings
+from diffprobe.foundations import memory
 from diffprobe.foundations.errors import UsageError
 from diffprobe.resolution import preset_names, resolve
 
@@ -65,6 +66,23 @@ seed_option = click.option(
 )
 dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Print what would be done, and do nothing."
+)
+
+
+def _limit(context: click.Context, parameter: click.Parameter, size: str | None) -> None:
+    """Set the budget for as long as the command runs."""
+    if size is not None:
+        context.with_resource(memory.limited(memory.parse(size)))
+
+
+memory_option = click.option(
+    "--memory",
+    metavar="SIZE",
+    envvar="DIFFPROBE_MEMORY",
+    expose_value=False,
+    callback=_limit,
+    help="Hold no more than this, such as 4GiB: work is cut into pieces that fit, and what cannot "
+    "fit is refused.  [env: DIFFPROBE_MEMORY]",
 )
 run_argument = click.argument("run", required=False, metavar="[RUN]")
 checkpoint_option = click.option(
@@ -141,6 +159,11 @@ def dataset_config(name: str) -> Config:
     return resolve_config(file=path)
 
 
+def begin(message: str) -> None:
+    """Say on stderr what is done, before libraries are imported that take seconds."""
+    click.echo(f"{message} …", err=True)
+
+
 def say(message: str) -> None:
     """Say what is about to happen on stderr, where somebody is watching."""
     if sys.stderr.isatty():
@@ -166,6 +189,11 @@ def show_warnings() -> None:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("diffprobe: %(levelname)s: %(message)s"))
         logger.addHandler(handler)
+
+
+def print_result(content: Mapping[str, Any]) -> None:
+    """Print what a command found as one JSON document, with the most memory it held, in bytes."""
+    print_json({**content, "peak_memory": memory.peaks()})
 
 
 def print_json(content: Any) -> None:

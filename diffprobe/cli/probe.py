@@ -286,6 +286,7 @@ def _probe(
             }
         )
         return
+    opt.begin(f"probing {checkpoint}")
     opt.show_warnings()
 
     from diffprobe.foundations import progress
@@ -312,7 +313,7 @@ def _probe(
         if cost := kind.cost(subject):
             opt.say(f"each noise level: {cost}")
     if as_json:
-        opt.print_json(run_probes(subject, probes, steps=steps, out=out).summary())
+        opt.print_result(run_probes(subject, probes, steps=steps, out=out).summary())
         return
     results = run_probes(subject, probes, steps=steps, out=out, told=_tell)
     click.echo(f"figures       {results.folder}/*.png")

@@ -108,6 +108,7 @@ COMMON = (
     ),
     opt.set_option,
     opt.device_option,
+    opt.memory_option,
     opt.seed_option,
     opt.dry_run_option,
     opt.json_option,

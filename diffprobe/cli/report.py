@@ -63,7 +63,7 @@ TOO_MANY = 3  # exit code where --fail-above is exceeded
 )
 @click.option("--nfe", metavar="N,M", help="Their numbers of steps.  [default: 5,10,20,50]")
 @click.option("--eta", metavar="X,Y", help="Their eta, where they have one.  [default: 0]")
-@opt.options(opt.set_option, opt.device_option, opt.json_option)
+@opt.options(opt.set_option, opt.device_option, opt.memory_option, opt.json_option)
 def command(
     sources: tuple[Path, ...],
     dataset: str | None,
@@ -148,7 +148,7 @@ def _judge(
         validator=validator,
     )
     if say == "json":
-        opt.print_json({**report.content, "page": report.page})
+        opt.print_result({**report.content, "page": report.page})
     elif say == "markdown":
         click.echo((report.folder / "summary.md").read_text("utf-8"), nl=False)
     else:
@@ -168,7 +168,7 @@ def _check(source: Source, validator: str, folder: Path, fail_above: float | Non
 
     report = report_checked(source.path, validator, folder, title=source.name)
     if say == "json":
-        opt.print_json({**report.content, "page": report.page})
+        opt.print_result({**report.content, "page": report.page})
     elif say == "markdown":
         click.echo((report.folder / "summary.md").read_text("utf-8"), nl=False)
     else:
@@ -210,6 +210,7 @@ def _sweep(
         replace(config, sampling=replace(config.sampling, steps=number)).check_own()
     etas = opt.numbers("--eta", eta or "0", float)
     check_share(**{f"--eta {value:g}": value for value in etas})
+    opt.begin(f"sampling {source} in every way")
 
     from diffprobe.evaluation import sweep
     from diffprobe.foundations import progress
@@ -244,7 +245,7 @@ def _tell(result: "Comparison | Sweep", name: str, folder: Path, say: str) -> in
         sweep.draw(result, folder / name)
     write_text(folder / f"{name}.md", table)
     if say == "json":
-        opt.print_json({**result.summary(), "folder": folder})
+        opt.print_result({**result.summary(), "folder": folder})
     elif say == "markdown":
         click.echo(table, nl=False)
     else:

@@ -32,7 +32,12 @@ sampling_options = opt.options(
     help="Where to write.  [default: samples/ in the run folder]",
 )
 @opt.options(
-    opt.set_option, opt.device_option, opt.seed_option, opt.dry_run_option, opt.json_option
+    opt.set_option,
+    opt.device_option,
+    opt.memory_option,
+    opt.seed_option,
+    opt.dry_run_option,
+    opt.json_option,
 )
 def command(
     run: str | None,
@@ -81,6 +86,7 @@ def command(
     config.check_own()
     if out is not None and out.is_dir():
         raise UsageError(f"--out names the file to write, and {out} is a folder")
+    opt.begin(f"sampling {found.path}")
 
     from diffprobe.foundations import progress
     from diffprobe.foundations.devices import resolve_device
@@ -102,7 +108,7 @@ def command(
     )
     samples.save(target)
     if as_json:
-        opt.print_json({"file": str(target), "sampler": samples.sampler})
+        opt.print_result({"file": str(target), "sampler": samples.sampler})
     else:
         name = samples.sampler["class"]
         click.echo(

@@ -74,6 +74,8 @@ def find(path: Path) -> Source:
         RunFolder(path).description()
         _offer_samples(RunFolder(path))
 
+    opt.begin(f"reading {path}")
+
     from diffprobe.datasets.image_set import list_pictures
     from diffprobe.sampling import samples_of
 

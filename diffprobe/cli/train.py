@@ -8,6 +8,7 @@ import click
 
 from diffprobe.cli import options as opt
 from diffprobe.config import Config, to_toml
+from diffprobe.foundations import memory
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.launch import is_main
 from diffprobe.foundations.settings import to_settings
@@ -30,7 +31,13 @@ if TYPE_CHECKING:
     metavar="RUN@STEP",
     help="Start from another run's weights and optimizer at a step whose state it kept.",
 )
-@opt.options(opt.device_option, opt.seed_option, opt.dry_run_option, opt.json_option)
+@opt.options(
+    opt.device_option,
+    opt.memory_option,
+    opt.seed_option,
+    opt.dry_run_option,
+    opt.json_option,
+)
 def command(
     preset: str | None,
     file: Path | None,
@@ -62,14 +69,17 @@ def command(
         seed=seed,
     )
     config.check_own()
+    out = out or Path("runs") / (preset or str(file and file.stem))
+    if is_main():
+        opt.begin(f"training {out}")
 
     from diffprobe.training.run_folder import Branch
 
     branch = Branch.parse(branch_from) if branch_from is not None else None
-    out = out or Path("runs") / (preset or str(file and file.stem))
     if is_main():
         opt.show_warnings()
     summary = _summary(config)
+    _check_memory(config)
     if dry_run:
         from diffprobe.training.loop import prepare
 
@@ -97,7 +107,7 @@ def command(
     figure = draw_losses(run)
     last = (run.metrics() or [{}])[-1]
     if as_json:
-        opt.print_json({"run": str(run.path), "summary": summary, **last, "figure": figure})
+        opt.print_result({"run": str(run.path), "summary": summary, **last, "figure": figure})
         return
     for line in _finish(run, config, last, was_finished):
         click.echo(line)
@@ -126,6 +136,25 @@ def _finish(
         f"probe    diffprobe probe {run.path}",
         f"go on    {go_on}",
     ]
+
+
+def _check_memory(config: Config) -> None:
+    """Refuse what a budget does not hold: a step is the same whatever there is."""
+    if memory.budget() is None:
+        return
+    from diffprobe.models import NetworkDenoiser, noise_scheduler
+    from diffprobe.models.footprint import training_bytes
+
+    shape, batch = config.dataset().image_shape, config.training.batch_size
+    network = config.network.build(shape, config.training.seed, config.images.grid)
+    needed = training_bytes(
+        NetworkDenoiser(network, noise_scheduler(config.noise)),
+        shape,
+        batch,
+        # Weights, gradients, two moments, and each average.
+        copies=4 + len(config.averages),
+    )
+    memory.check(needed, f"training with batches of {batch:,}")
 
 
 def _summary(config: Config) -> dict[str, str]:

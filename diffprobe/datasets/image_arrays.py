@@ -11,6 +11,7 @@ images of their smallest and of their largest value, so that a few broken images
     other floats                           [0, 255]
 """
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from diffprobe.datasets.array_files import ArrayFile, read_rows, rows_of
+from diffprobe.datasets.stored_images import PIECE, Pictures, StoredImages
+from diffprobe.foundations import memory
 from diffprobe.foundations.errors import UsageError
 
 LEAST_BLACK = -0.25  # an image in [0, 1] seldom falls below, one in [-1, 1] seldom does not
@@ -47,12 +51,43 @@ def as_images(
     tensor, layout = _laid_out(_tensor(values, prefix), image_shape, prefix)
     if tensor.numel() == 0:
         return tensor.float(), layout
-    images, scale = _scaled(tensor, prefix)
-    return images, (*layout, scale)
+    scaled, scale = _scale([tensor], prefix)
+    return scaled(tensor), (*layout, scale)
+
+
+def stored_images(
+    array: ArrayFile, image_shape: tuple[int, int, int] | None, source: str, *, as_they_are: bool
+) -> tuple[StoredImages, tuple[str, ...]]:
+    """Return the images of an array that stays in its file, read as `as_images` does.
+
+    Args:
+        array: Of images as people keep them.
+        image_shape: C, H, W that they must have; by default what they have.
+        source: Where they come from, for messages.
+        as_they_are: Whether the values are in [-1, 1], as our samplers leave them.
+
+    Raises:
+        UsageError: As `as_images` does.
+    """
+    prefix, n = f"{source}: ", array.shape[0]
+
+    def laid_out(rows: Any, first: int) -> tuple[Tensor, tuple[str, ...]]:
+        return _laid_out(_tensor(rows, prefix), image_shape, prefix, first, n)
+
+    one, layout = laid_out(read_rows(array, 0, 1), 0)
+    shape = n, *one.shape[1:]
+    size = memory.items(32 * one.numel(), PIECE)
+    every = (laid_out(rows, first)[0] for first, rows in rows_of(array, size))
+    scaled, told = (_as_it_is, "") if as_they_are else _scale(every, prefix)
+    read = StoredImages(
+        shape,
+        lambda first, last: scaled(laid_out(read_rows(array, first, last), first)[0]),
+    )
+    return read, (*layout, *([told] if told else []))
 
 
 def check_shape(
-    images: Tensor,
+    images: Pictures,
     image_shape: tuple[int, int, int],
     prefix: str = "",
     given: tuple[int, ...] | None = None,
@@ -84,10 +119,14 @@ def _tensor(values: Any, prefix: str) -> Tensor:
 
 
 def _laid_out(
-    x: Tensor, image_shape: tuple[int, int, int] | None, prefix: str
+    x: Tensor,
+    image_shape: tuple[int, int, int] | None,
+    prefix: str,
+    first: int = 0,
+    n: int | None = None,
 ) -> tuple[Tensor, tuple[str, ...]]:
-    """Return (N, C, H, W), and what was changed."""
-    given, notes = tuple(x.shape), list[str]()
+    """Return (N, C, H, W), and what was changed; of a piece, where of `n` images it begins."""
+    given, notes = (len(x) if n is None else n, *x.shape[1:]) if x.ndim else (), list[str]()
     if x.ndim == 3:
         x = x[None] if given == image_shape and given[0] > 1 else x[:, None]
     if x.ndim == 4 and _channels_last(x, image_shape):
@@ -98,7 +137,7 @@ def _laid_out(
             raise UsageError(f"{prefix}images have shape {given}; they must be (N, C, H, W)")
         return x, tuple(notes)
     if x.ndim == 4 and x.shape[2:] == image_shape[1:] and x.shape[1] != image_shape[0]:
-        x = _channels(x, image_shape[0], prefix, notes)
+        x = _channels(x, image_shape[0], prefix, notes, first)
     check_shape(x, image_shape, prefix, given)
     return x, tuple(notes)
 
@@ -111,12 +150,12 @@ def _channels_last(x: Tensor, image_shape: tuple[int, int, int] | None) -> bool:
     return tuple(shape[:2]) == image_shape[1:] and shape[2] in (1, 3) and (*shape,) != image_shape
 
 
-def _channels(x: Tensor, channels: int, prefix: str, notes: list[str]) -> Tensor:
+def _channels(x: Tensor, channels: int, prefix: str, notes: list[str], begin: int) -> Tensor:
     """Return grey images with the channels asked for."""
     if x.shape[1] == 3 and channels == 1:
         same = (x == x[:, :1]) | (x != x)
         if not same.all():
-            first = int((~same).flatten(1).any(1).nonzero()[0])
+            first = begin + int((~same).flatten(1).any(1).nonzero()[0])
             raise UsageError(
                 f"{prefix}images have 3 channels that differ (image {first} is the first such); "
                 "this dataset's have 1"
@@ -129,51 +168,64 @@ def _channels(x: Tensor, channels: int, prefix: str, notes: list[str]) -> Tensor
     return x
 
 
-def _scaled(x: Tensor, prefix: str) -> tuple[Tensor, str]:
-    """Return values in [-1, 1], and how they were read."""
-    if x.dtype == torch.bool:
-        return x.float() * 2 - 1, "The images were read as yes and no: -1 and 1."
-    if not x.is_floating_point():
-        return _scaled_integers(x, prefix)
-    x = x.float()
-    low, high = _typical_range(x)
+# From images as they are stored to [-1, 1].
+Scaling = Callable[[Tensor], Tensor]
+
+
+def _scale(parts: Iterable[Tensor], prefix: str) -> tuple[Scaling, str]:
+    """Return how values become [-1, 1], and how they were read; `parts` are all images."""
+    lows, highs = [], []
+    for x in parts:
+        if x.dtype == torch.bool:
+            read = "The images were read as yes and no: -1 and 1."
+            return lambda x: x.float() * 2 - 1, read
+        whole = not x.is_floating_point()
+        flat = x.flatten(1) if whole else x.float().flatten(1)
+        flat = flat if whole else flat[flat.isfinite().all(1)]
+        lows.append(flat.amin(1))
+        highs.append(flat.amax(1))
+    low, high = torch.cat(lows), torch.cat(highs)
+    if whole:
+        return _integers(int(low.min()), int(high.max()), prefix)
+    # Medians over the finite images of their smallest and largest values.
+    return _floats(*map(float, (low.median(), high.median())) if len(low) else (-1.0, 1.0))
+
+
+def _floats(low: float, high: float) -> tuple[Scaling, str]:
     runs = f"the typical one runs from {low:g} to {high:g}"
     if low < LEAST_BLACK or high <= LEAST_INK:
         read = f"The images were read as floats in [-1, 1]: {runs}"
         if low < -SLACK:
-            return x, f"{read}."
-        return x, f"{read}. That fits [0, 1], too: if they are, give 2 x - 1 instead."
+            return _as_it_is, f"{read}."
+        said = f"{read}. That fits [0, 1], too: if they are, give 2 x - 1 instead."
+        return _as_it_is, said
     if high <= MOST_INK:
         read = f"The images were read as floats in [0, 1]: {runs}"
-        if low >= -SLACK and high <= 1 + SLACK:
-            return x * 2 - 1, f"{read}."
-        return x * 2 - 1, f"{read}, which is not quite [0, 1]: see whether that is right."
-    return x / 127.5 - 1, f"The images were read as floats in [0, 255]: {runs}."
+        if not (low >= -SLACK and high <= 1 + SLACK):
+            read = f"{read}, which is not quite [0, 1]: see whether that is right"
+        return lambda x: x.float() * 2 - 1, f"{read}."
+    said = f"The images were read as floats in [0, 255]: {runs}."
+    return lambda x: x.float() / 127.5 - 1, said
 
 
-def _scaled_integers(x: Tensor, prefix: str) -> tuple[Tensor, str]:
-    low, high = int(x.min()), int(x.max())
+def _integers(low: int, high: int, prefix: str) -> tuple[Scaling, str]:
     if low < -1 or high > 65535 or (low < 0 and high > 1):
         raise UsageError(
             f"{prefix}integers from {low:,} to {high:,} are no images: they may be bytes "
             "(0 to 255), 16 bits (0 to 65535), or 0 and 1"
         )
     if low < 0:
-        return x.float(), "The images were read as integers in [-1, 1]."
+        return _as_it_is, "The images were read as integers in [-1, 1]."
     if high <= 1:
         said = "There is nothing but 0 and 1 in the images: they were read as [0, 1], not bytes."
-        return x.float() * 2 - 1, said
+        return lambda x: x.float() * 2 - 1, said
     top = 255 if high <= 255 else 65535
-    return x.float() * (2 / top) - 1, f"The images were read as integers from 0 to {top}."
+    said = f"The images were read as integers from 0 to {top}."
+    return lambda x: x.float() * (2 / top) - 1, said
 
 
-def _typical_range(x: Tensor) -> tuple[float, float]:
-    """Medians over the finite images of their smallest and largest values; 0 without any."""
-    flat = x.flatten(1)
-    flat = flat[flat.isfinite().all(1)]
-    if len(flat) == 0:
-        return -1.0, 1.0
-    return float(flat.amin(1).median()), float(flat.amax(1).median())
+def _as_it_is(x: Tensor) -> Tensor:
+    return x.float()
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -13,13 +13,15 @@ from diffprobe.datasets.cell_grid import CellGrid
 from diffprobe.datasets.glyphs import Glyphs
 from diffprobe.datasets.images import check_grid
 from diffprobe.datasets.inference.grammar import Grammar
+from diffprobe.datasets.stored_images import Pictures, StoredImages, pieces
+from diffprobe.foundations import memory
 from diffprobe.foundations.errors import UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Distances held at once by the reader: 64 MiB in float32.
-CHUNK_ELEMENTS = 2**24
+# Of the memory, what distances from cells to pictures may take.
+DISTANCES = 1 / 64
 
 # A cell is legible from this confidence on: of handwriting that the reader does not know 97 % then
 # are, and 1.8 % of those are read as another digit.
@@ -147,7 +149,7 @@ class SymbolImages:
         words, confidence = self.recognise(images)
         return words, confidence >= LEGIBLE
 
-    def recognise(self, images: "Tensor | NDArray[Any]") -> tuple[Tensor, Tensor]:
+    def recognise(self, images: "Pictures | NDArray[Any]") -> tuple[Tensor, Tensor]:
         """Read images back, and say how sure each symbol is.
 
         A cell is read as the symbol under which it is most likely, and its confidence is that
@@ -159,7 +161,7 @@ class SymbolImages:
         not one symbol rather than another. With fonts the radius decides alone.
 
         Args:
-            images: (N, C, H, W), values nominally in [-1, 1].
+            images: (N, C, H, W), values nominally in [-1, 1]; looked at in pieces.
 
         Returns:
             words (N, L) long, and confidence (N, L) float32 in [0, 1].
@@ -167,14 +169,13 @@ class SymbolImages:
         Raises:
             UsageError: If the images have another shape.
         """
-        images = as_batch(images)
-        self.check_images(images)
+        batch = images if isinstance(images, StoredImages) else as_batch(images)
         parts = [
-            self.recognise_cells(rearrange(self.cells(chunk), "n l c h w -> (n l) c h w"))
-            for chunk in images.split(max(1, CHUNK_ELEMENTS // math.prod(self.image_shape)))
-        ]
+            self.recognise_cells(rearrange(self.cells(piece), "n l c h w -> (n l) c h w"))
+            for piece in pieces(batch)
+        ] or [self.recognise_cells(torch.empty(0, self.glyphs.channels, *self.glyphs.cell))]
         words, confidence, _ = (torch.cat(p) for p in zip(*parts, strict=True))
-        shape = len(images), self.grammar.length
+        shape = len(batch), self.grammar.length
         return words.reshape(shape), confidence.reshape(shape)
 
     def recognise_cells(self, cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -188,7 +189,7 @@ class SymbolImages:
             per value to the nearest picture (M,) float32.
         """
         templates, labels = (t.to(cells.device) for t in self.glyphs.templates)
-        chunks = cells.float().flatten(1).split(max(1, CHUNK_ELEMENTS // len(templates)))
+        chunks = cells.float().flatten(1).split(memory.items(4 * len(templates), DISTANCES))
         parts = [self._recognise(chunk, templates.flatten(1), labels) for chunk in chunks]
         symbols, confidence, nearest = (torch.cat(p) for p in zip(*parts, strict=True))
         return symbols, confidence, nearest
@@ -223,7 +224,7 @@ class SymbolImages:
         symbols = len(self.glyphs.images)
         distances = [
             rearrange(torch.cdist(chunk, glyphs), "n (v k) -> n v k", v=symbols).amin(-1)
-            for chunk in cells.split(max(1, CHUNK_ELEMENTS // len(glyphs)))
+            for chunk in cells.split(memory.items(4 * len(glyphs), DISTANCES))
         ]
         flat = torch.cat(distances) / math.sqrt(glyphs.shape[1])
         return flat.reshape(len(images), self.grammar.length, symbols)

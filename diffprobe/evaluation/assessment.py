@@ -4,9 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
 from diffprobe.datasets import Stream, SymbolImages
+from diffprobe.datasets.stored_images import Pictures
 from diffprobe.datasets.symbol_images import LEGIBLE
 from diffprobe.evaluation import memorisation, reading, violations
 from diffprobe.evaluation.memorisation import Memorisation
@@ -199,7 +198,7 @@ def assess(
     )
 
 
-def _negatives(dataset: SymbolImages, images: Tensor, verdicts: Verdicts) -> list[str]:
+def _negatives(dataset: SymbolImages, images: Pictures, verdicts: Verdicts) -> list[str]:
     """Say where hardly an image can be read, and its negative can."""
     if int(verdicts.legible.sum()) >= HARDLY_ANY * len(images):
         return []

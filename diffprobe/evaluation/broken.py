@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from diffprobe.datasets.stored_images import Pictures, pieces
 from diffprobe.datasets.symbol_images import BEYOND
 
 NAMED = 10  # images that are named
@@ -23,11 +25,18 @@ class Broken:
     out_of_range: Tensor
 
     @classmethod
-    def of(cls, images: Tensor) -> "Broken":
+    def of(cls, images: Pictures) -> "Broken":
         """Look at images (N, C, H, W)."""
-        values = images.flatten(1)
-        finite = values.isfinite()
-        return cls(~finite.all(1), (finite & (values.abs() > BEYOND)).any(1))
+        # Made before the pieces are, so that these leave no holes in the memory.
+        found = cls(*torch.zeros(2, len(images), dtype=torch.bool))
+        first = 0
+        for piece in pieces(images):
+            values, last = piece.flatten(1), first + len(piece)
+            finite = values.isfinite()
+            found.not_finite[first:last] = ~finite.all(1)
+            found.out_of_range[first:last] = (finite & (values.abs() > BEYOND)).any(1)
+            first = last
+        return found
 
     def summary(self) -> dict[str, Any]:
         """Return how many they are, and the first."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from diffprobe.datasets import Stream, SymbolImages, WordList
+from diffprobe.datasets.stored_images import Pictures, pieces
 from diffprobe.evaluation.verdicts import Verdicts
 from diffprobe.foundations import intervals
 from diffprobe.foundations.errors import UsageError
@@ -79,7 +80,7 @@ class Memorisation(Table):
 
 
 def measure(
-    dataset: SymbolImages, stream: Stream, images: Tensor, verdicts: Verdicts
+    dataset: SymbolImages, stream: Stream, images: Pictures, verdicts: Verdicts
 ) -> Memorisation:
     """Compare samples with the training set.
 
@@ -99,10 +100,13 @@ def measure(
     n, recalled = int(legible.sum()), int(known.sum())
     listed = WordList(stream.training, dataset.grammar.symbols)
     # The nearest image of a language is a best word under minus the squared distances.
-    squares = dataset.symbol_distances(images).double().square()
-    finite = squares.isfinite().all(-1).all(-1)
-    to_training = -listed.best(-squares[finite]) / dataset.grammar.length
-    to_valid = -dataset.grammar.best(-squares[finite]) / dataset.grammar.length
+    grammar, found = dataset.grammar, []
+    for piece in pieces(images, 8 * grammar.symbols * grammar.length):
+        squares = dataset.symbol_distances(piece).double().square()
+        whole = squares.isfinite().all(-1).all(-1)
+        near = [-each.best(-squares[whole]) / grammar.length for each in (listed, grammar)]
+        found.append((whole, *near))
+    finite, to_training, to_valid = map(torch.cat, zip(*found, strict=True))
     return Memorisation(
         training=wilson(recalled, n),
         held_out=wilson(int(valid.sum()) - recalled, n),

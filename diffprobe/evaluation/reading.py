@@ -36,15 +36,19 @@ from einops import rearrange
 from torch import Tensor
 
 from diffprobe.datasets import Grammar, SymbolImages
+from diffprobe.datasets.stored_images import Pictures
 from diffprobe.datasets.symbol_images import LEGIBLE
 from diffprobe.evaluation.verdicts import Verdicts
+from diffprobe.evaluation.words.divergence import counted
+from diffprobe.foundations import memory
 from diffprobe.foundations.estimates import Estimate
 from diffprobe.foundations.seeding import generator
 from diffprobe.foundations.statistics import Z95, Rate, wilson
 
 CELLS = 20_000  # drawn to calibrate by: a rate of 0 among them is below 0.02 %
 LOOKED_AT = 2_000  # samples that tell the residual noise
-CHUNK_ELEMENTS = 2**22  # symbols held at once in words with one cell replaced
+# Of the memory, what words with one cell replaced may take.
+REPLACED = 1 / 128
 # Below this probability of reading a symbol right its errors cannot be undone.
 LEAST_RIGHT = 0.6
 
@@ -154,7 +158,7 @@ def calibrate(dataset: SymbolImages, noise: float, seed: int = 0) -> Calibration
     )
 
 
-def residual_noise(dataset: SymbolImages, images: Tensor, verdicts: Verdicts) -> float:
+def residual_noise(dataset: SymbolImages, images: Pictures, verdicts: Verdicts) -> float:
     """Return how strong the noise in samples is, standard deviation per pixel.
 
     It is what their legible cells are further away from the nearest glyph, in mean square, than
@@ -204,7 +208,7 @@ def correct_kinds(grammar: Grammar, words: Tensor, confusion: Tensor) -> dict[st
 
     def weigh(distinct: Tensor, inverse: Tensor) -> Tensor:
         changes = (inverse - torch.eye(len(inverse)).to(inverse))[distinct]
-        rows = max(1, CHUNK_ELEMENTS // (grammar.symbols * grammar.length**2))
+        rows = memory.items(8 * grammar.symbols * grammar.length**2, REPLACED)
         replaced = [
             torch.einsum("kniv,niv->kn", find_replaced(part).double(), part_changes)
             for part, part_changes in zip(distinct.split(rows), changes.split(rows), strict=True)
@@ -235,7 +239,7 @@ def _correct(
         find: Distinct words (M, L) -> what is found in them, (K, M) bool.
         weigh: Distinct words and the inverse of the confusion -> h, (K, M).
     """
-    distinct, counts = words.unique(dim=0, return_counts=True)
+    distinct, counts = counted(words, len(confusion))
     found, n = find(distinct), len(words)
     totals = confusion.sum(1, keepdim=True).double()
     # A symbol that was not tested counts as read without error.

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from diffprobe.datasets import SymbolImages
+from diffprobe.datasets.stored_images import held
 from diffprobe.datasets.symbol_images import BEYOND
 from diffprobe.evaluation.verdicts import Verdicts, judge
 from diffprobe.foundations.errors import UsageError, ValidatorError, unknown_name
@@ -157,7 +158,8 @@ def check(
         ValidatorError: If it raises an error.
     """
     asked_for = Validator.of(validator)
-    pictures = as_samples(images, dataset.image_shape if dataset is not None else None).images
+    samples = as_samples(images, dataset.image_shape if dataset is not None else None)
+    pictures = samples.images
     if len(pictures) == 0:
         raise UsageError("there are no samples to judge")
     shown: Any
@@ -167,14 +169,15 @@ def check(
                 f"the validator {asked_for.name} takes words, and without a dataset none is read: "
                 "say which with --dataset, or take images"
             )
-        verdicts = verdicts or judge(dataset, pictures)
+        verdicts = verdicts or judge(dataset, samples)
         asked, names = verdicts.legible, dataset.glyphs.names
         words = [tuple(names[s] for s in word) for word in verdicts.words[asked].tolist()]
         letters = all(len(name) == 1 for name in names)
         shown = ["".join(word) for word in words] if letters else words
     else:
-        asked = (pictures.abs() <= BEYOND).flatten(1).all(1)  # not where it is not a number
-        shown = pictures[asked].cpu().numpy()
+        whole = held(pictures, f"the validator {asked_for.name} looks at all samples")
+        asked = (whole.abs() <= BEYOND).flatten(1).all(1)  # not where it is not a number
+        shown = whole[asked].cpu().numpy()
     found = _kinds(_called(asked_for, shown), int(asked.sum()), asked_for.name)
     kinds = {
         kind: torch.zeros_like(asked).masked_scatter(asked, each.to(asked.device))

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from diffprobe.datasets import Grammar
+from diffprobe.evaluation.words.divergence import counted
 from diffprobe.foundations.seeding import generator
 from diffprobe.foundations.statistics import Rate, clustered, wilson
 from diffprobe.foundations.tables import Table
@@ -134,7 +135,7 @@ def _broken_pairs(
     grammar: Grammar, words: Tensor
 ) -> tuple[Counter[tuple[int, int]], Counter[tuple[int, int]]]:
     """Count the pairs of cells, and of symbols read, that break together in words at distance 1."""
-    distinct, counts = words.unique(dim=0, return_counts=True)
+    distinct, counts = counted(words, grammar.symbols)
     suspects = grammar.suspects(distinct)
     two = suspects.sum(1) == 2
     distinct, counts = distinct[two], counts[two]

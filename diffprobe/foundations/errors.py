@@ -45,6 +45,10 @@ class ProcessError(DiffprobeError):
         self.exit_code = exit_code
 
 
+class MemoryLimitError(UsageError):
+    """What was asked for needs more memory than --memory allows; the message says how much."""
+
+
 class ValidatorError(DiffprobeError):
     """A checker of the user's own raised an error; the message says which, and where."""
 

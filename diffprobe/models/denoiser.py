@@ -1,7 +1,9 @@
 """The denoiser: one map `(x_t, t) -> x0_hat`, for networks of any prediction type and oracles."""
 
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import torch
@@ -100,6 +102,10 @@ class Denoiser(nn.Module, ABC):
         """Return x_0 of images (B, C, H, W) in [-1, 1]: their latents, or the images themselves."""
         return images if self.latents is None else self.latents.encode(images, self.device)
 
+    def checked_together(self) -> AbstractContextManager[None]:
+        """Return a context for many calls in a row; what is computed exactly needs no look."""
+        return contextlib.nullcontext()
+
     @abstractmethod
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Estimate the clean image.
@@ -140,6 +146,19 @@ class PredictionDenoiser(Denoiser):
         super().__init__(scheduler, **space)
         self.schedule.check_prediction_type(prediction_type)
         self.prediction_type = prediction_type
+        self._finite: Tensor | None = None
+
+    @contextlib.contextmanager
+    def checked_together(self) -> Iterator[None]:
+        """Look once at the end whether outputs were finite: each look waits for the device."""
+        self._finite = torch.ones((), dtype=torch.bool, device=self.device)
+        try:
+            yield
+            finite = bool(self._finite)
+        finally:
+            self._finite = None
+        if not finite:
+            raise UsageError("what the network returned is not finite")
 
     @abstractmethod
     def predict(self, x_t: Tensor, timestep: Tensor) -> Any:
@@ -158,7 +177,10 @@ class PredictionDenoiser(Denoiser):
             raise UsageError(
                 f"the network returned shape {tuple(prediction.shape)} for {tuple(x_t.shape)}"
             )
-        if not prediction.detach().isfinite().all():
+        finite = prediction.detach().isfinite().all()
+        if self._finite is not None:
+            self._finite = self._finite & finite
+        elif not finite:
             given = "" if x_t.detach().isfinite().all() else ", and neither is its input"
             raise UsageError(f"what the network returned is not finite{given}")
         return self.schedule.x0_hat(self.prediction_type, x_t, prediction, t)

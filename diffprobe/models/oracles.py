@@ -27,12 +27,13 @@ from torch import Tensor
 
 from diffprobe.datasets import Stream, SymbolImages
 from diffprobe.datasets.cell_grid import CellGrid
+from diffprobe.foundations import memory
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.seeding import generator
 from diffprobe.models.denoiser import Denoiser
 
-# Numbers one chunk of inputs may need: 128 MiB in float32. With gradients, of all chunks together.
-CHUNK_ELEMENTS = 2**25
+# Of the memory, what one chunk of inputs may take. With gradients, all chunks are held together.
+CHUNK = 1 / 32
 # Half the squared distance up to which two pictures count as one: less than a pixel's 1/8.
 SAME_PICTURE = 1e-3
 
@@ -297,7 +298,7 @@ def image_baselines(
 
 
 def _chunks(n: int, elements_per_row: int) -> Iterator[slice]:
-    size = max(1, CHUNK_ELEMENTS // elements_per_row)
+    size = memory.items(4 * elements_per_row, CHUNK)
     for first in range(0, n, size):
         yield slice(first, first + size)
 

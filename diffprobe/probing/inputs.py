@@ -9,6 +9,7 @@ from torch import Tensor
 from diffprobe.config import Config
 from diffprobe.datasets import ImageSet
 from diffprobe.datasets.image_set import read_images
+from diffprobe.datasets.stored_images import held
 from diffprobe.foundations.progress import Progress
 from diffprobe.foundations.settings import to_settings
 from diffprobe.models.denoiser import Denoiser
@@ -48,6 +49,9 @@ def own_samples(
     made = Keep(cache if known is not None else None, "own", settings)(
         "samples",
         Tensor,
-        lambda: sample(denoiser, denoiser.image_shape, config.sampler, sampling, progress).images,
+        lambda: held(
+            sample(denoiser, denoiser.image_shape, config.sampler, sampling, progress).images,
+            "probing on its own samples",
+        ),
     )
     return ImageSet(made, f"its own samples ({config.sampler.title}, {sampling.steps} steps)")

@@ -13,8 +13,8 @@ the regions leave any) are
 exactly by one pull-back per output pixel, or, the squared ones, estimated by one per region and
 Rademacher vector v on that region: E_v ‖(Jᵀ v)_j‖² = ‖J_ij‖_F² (Hutchinson's estimator).
 
-Memory: the forward graph of a batch of N inputs, N × pixels × regions numbers, and what is
-returned, whatever the number of rows: rows are added up as they come.
+Memory: the forward graph of a batch of N inputs, pixels × regions numbers, and what is returned,
+whatever the number of rows: rows are added up as they come.
 """
 
 from collections.abc import Iterator
@@ -214,9 +214,10 @@ def _projected_rows(
 ) -> Iterator[tuple[int, int, Tensor]]:
     """Yield a draw, a region and the squares of (Jᵀ v) for a random v on it, (N, C·H·W)."""
     for draw in range(projections):
-        for index, region in enumerate(regions.to(line.output)):
+        for index, region in enumerate(regions):
             signs = rademacher(line.output, generator)
-            yield draw, index, line.pull_back(signs * region).flatten(1).square()
+            u = signs * region.to(line.output)
+            yield draw, index, line.pull_back(u).flatten(1).square()
 
 
 def _membership(regions: Tensor, x_t: Tensor) -> Tensor:

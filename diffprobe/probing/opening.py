@@ -11,11 +11,13 @@ import torch
 from diffprobe.config import Config, ProbeConfig
 from diffprobe.datasets import ImageSet, SymbolImages
 from diffprobe.datasets.batches import as_batch
+from diffprobe.foundations import memory
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.progress import Progress, as_progress
 from diffprobe.models.checkpoint import kind_of_network, load_denoiser
 from diffprobe.models.checkpoint_folder import find_checkpoint
 from diffprobe.models.denoiser import Denoiser
+from diffprobe.models.footprint import inputs_at_once
 from diffprobe.models.foreign import Condition
 from diffprobe.probing.cache import Keep, fingerprint
 from diffprobe.probing.grammar_weight import GrammarWeight
@@ -27,6 +29,9 @@ from diffprobe.probing.regions import Regions, default_regions, parse_regions
 from diffprobe.probing.subject import Subject
 from diffprobe.sampling.stored import stored_sample
 from diffprobe.training.run_folder import RunFolder, run_of_checkpoint
+
+# How often a reverse pass holds the activations: once kept, and what becomes of them.
+GRAPHS = 1.5
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,6 +72,7 @@ def subject_of(
     Raises:
         UsageError: If the images have another shape than the regions, or the level is outside the
             schedule.
+        MemoryLimitError: If a budget does not hold a single input.
     """
     config = config or Config()
     if not isinstance(images, SymbolImages | ImageSet):
@@ -82,12 +88,15 @@ def subject_of(
         who: oracle.to(denoiser.device)
         for who, oracle in known_oracles(denoiser, images, config).items()
     }
+    named = own or config
+    config, named = _within_budget([config, named], [denoiser, *oracles.values()], images)
     weight = forms_at = None
     if isinstance(images, SymbolImages):
         weight, forms_at = _where_to_look(denoiser, images, config.probe, cache)
     if log_snr is not None:
         level = nearest_level(denoiser, log_snr)
         config = replace(config, probe=replace(config.probe, level=level))
+        named = named if own else config
     level = config.probe.level
     if level == -1:
         level = _even_level(denoiser) if weight is None else weight.most
@@ -115,7 +124,7 @@ def subject_of(
         step=step,
         sample=looked_into,
         progress=as_progress(progress),
-        own=own or config,
+        own=named,
         asked=asked or {},
     )
 
@@ -208,6 +217,17 @@ def open_subject(
         asked=asked,
         cache=cache,
     )
+
+
+def _within_budget(
+    configs: list[Config], denoisers: list[Denoiser], images: SymbolImages | ImageSet
+) -> list[Config]:
+    """Return configurations with as many inputs in a batch as a budget holds, of any denoiser."""
+    if memory.budget() is None:
+        return configs
+    most = configs[0].probe.batch_size
+    size = min(inputs_at_once(each, images.image_shape, most, GRAPHS) for each in denoisers)
+    return [replace(each, probe=replace(each.probe, batch_size=size)) for each in configs]
 
 
 def _where_to_look(

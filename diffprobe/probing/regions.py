@@ -36,10 +36,9 @@ class Regions:
     boxes: tuple[Box | None, ...]
 
     def __post_init__(self) -> None:
-        shared = self.masks.flatten(1).float()
-        overlap = (shared @ shared.T).triu(1)
-        if overlap.any():
-            first, second = overlap.nonzero()[0].tolist()
+        shared = self.masks.sum(0) > 1
+        if shared.any():
+            first, second = self.masks[:, shared][:, 0].nonzero()[:2, 0].tolist()
             raise UsageError(
                 f"{self._called(first)} and {self._called(second)} overlap: a pixel may belong to "
                 "one region only"

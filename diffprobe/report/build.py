@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from diffprobe import __version__
 from diffprobe.datasets import Stream, SymbolImages
+from diffprobe.datasets.stored_images import Pictures
 from diffprobe.evaluation.assessment import Assessment, assess
 from diffprobe.evaluation.memorisation import Memorisation
 from diffprobe.evaluation.validator import Validator
@@ -119,7 +118,7 @@ def report_samples(
 
 def write_report(
     assessment: Assessment,
-    images: Tensor,
+    images: Pictures,
     dataset: SymbolImages,
     out: str | Path,
     *,

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from diffprobe import __version__
+from diffprobe.datasets.stored_images import Pictures
 from diffprobe.evaluation.broken import Broken
 from diffprobe.evaluation.validator import Checked, Validator, check
 from diffprobe.foundations.atomic import write_text
@@ -118,7 +119,7 @@ def _table(checked: Checked, files: Sequence[str]) -> str:
     return text.getvalue()
 
 
-def _example(kind: str, found: Tensor, images: Tensor) -> Example | None:
+def _example(kind: str, found: Tensor, images: Pictures) -> Example | None:
     """The first samples of a kind, side by side as a PNG."""
     indices = found.nonzero()[:SHOWN, 0]
     if len(indices) == 0:

@@ -1,7 +1,6 @@
 """The report for other programs: a table of samples as CSV, and a summary as Markdown."""
 
 import csv
-import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,11 +9,13 @@ from typing import Any
 from torch import Tensor
 
 from diffprobe.evaluation.validator import Checked
-from diffprobe.evaluation.verdicts import Verdicts
-from diffprobe.foundations.atomic import write_text
+from diffprobe.evaluation.verdicts import VERDICTS, Verdicts
+from diffprobe.foundations.atomic import atomic_file
 
 # What a spreadsheet's formula begins with, in full width too; and what undoes the escape.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'")
+
+LINES = 10_000  # of the table, made at once
 
 COLUMNS = (
     "sample",
@@ -50,38 +51,46 @@ def write_verdicts(
     def spell(word: Sequence[int]) -> str:
         return gap.join(names[symbol] for symbol in word)
 
-    columns: list[list[Any]] = [
-        verdicts.verdict,
-        verdicts.words.tolist(),
-        verdicts.nearest.tolist(),
-        verdicts.distance.tolist(),
-        _places(verdicts.wrong_cells),
-        _places(~verdicts.legible_cells),
-        _kinds(verdicts.violations, len(verdicts.words)),
-        verdicts.confidence.tolist(),
-        _kinds(checked.kinds if checked else {}, len(verdicts.words)),
+    with atomic_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for first in range(0, len(verdicts.words), LINES):
+            columns = _columns(verdicts, checked, slice(first, first + LINES))
+            for sample, row in enumerate(zip(*columns, strict=True), first):
+                verdict, word, nearest, distance, wrong, unreadable, found, confidence, fault = row
+                legible = verdict != "illegible"
+                row_of_text = (
+                    sample,
+                    verdict,
+                    spell(word),
+                    spell(nearest) if legible else "",
+                    distance if legible else "",
+                    " ".join(map(str, wrong)),
+                    " ".join(map(str, unreadable)),
+                    " ".join(names[word[cell]] for cell in unreadable),
+                    "; ".join(found),
+                    " ".join(f"{c:.3f}" for c in confidence),
+                    "; ".join(fault),
+                )
+                writer.writerow([plain_text(str(value)) for value in row_of_text])
+
+
+def _columns(verdicts: Verdicts, checked: Checked | None, some: slice) -> list[list[Any]]:
+    """What is told of some samples, each a list with one entry a sample."""
+    words = verdicts.words[some]
+    return [
+        [VERDICTS[label] for label in verdicts.labels[some].tolist()],
+        words.tolist(),
+        verdicts.nearest[some].tolist(),
+        verdicts.distance[some].tolist(),
+        _places(verdicts.wrong_cells[some]),
+        _places(~verdicts.legible_cells[some]),
+        _kinds({kind: found[some] for kind, found in verdicts.violations.items()}, len(words)),
+        verdicts.confidence[some].tolist(),
+        _kinds(
+            {k: found[some] for k, found in checked.kinds.items()} if checked else {}, len(words)
+        ),
     ]
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for sample, row in enumerate(zip(*columns, strict=True)):
-        verdict, word, nearest, distance, wrong, unreadable, found, confidence, fault = row
-        legible = verdict != "illegible"
-        row_of_text = (
-            sample,
-            verdict,
-            spell(word),
-            spell(nearest) if legible else "",
-            distance if legible else "",
-            " ".join(map(str, wrong)),
-            " ".join(map(str, unreadable)),
-            " ".join(names[word[cell]] for cell in unreadable),
-            "; ".join(found),
-            " ".join(f"{c:.3f}" for c in confidence),
-            "; ".join(fault),
-        )
-        writer.writerow([plain_text(str(value)) for value in row_of_text])
-    write_text(path, file.getvalue())
 
 
 def plain_text(text: str) -> str:

@@ -8,15 +8,15 @@ from einops import rearrange
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from torch import Tensor
 
 from diffprobe.datasets import SymbolImages
+from diffprobe.datasets.stored_images import Pictures
 from diffprobe.evaluation.verdicts import Verdicts
 from diffprobe.foundations.figures import COLORS, figure
 
 
 def draw(
-    path: Path, dataset: SymbolImages, images: Tensor, verdicts: Verdicts, limit: int = 48
+    path: Path, dataset: SymbolImages, images: Pictures, verdicts: Verdicts, limit: int = 48
 ) -> None:
     """Store a sheet of the first samples as `path` with the endings .png and .svg."""
     rows, columns = _layout(dataset, min(limit, len(images)))
@@ -29,7 +29,7 @@ def draw(
 
 
 def plot(
-    dataset: SymbolImages, images: Tensor, verdicts: Verdicts, ax: Axes, limit: int = 48
+    dataset: SymbolImages, images: Pictures, verdicts: Verdicts, ax: Axes, limit: int = 48
 ) -> Axes:
     """Draw the first samples side by side, the wrong ones marked.
 

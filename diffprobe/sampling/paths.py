@@ -10,6 +10,7 @@ import inspect
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import diffusers
@@ -22,9 +23,12 @@ from diffprobe.foundations.errors import UsageError, first_line
 from diffprobe.models.noise_schedule import NoiseSchedule
 from diffprobe.sampling.samplers import FLOW
 
+# What a scheduler takes that was walked to its end, by all that its way depends on.
+_WALKED: dict[str, str] = {}
+
 
 class NoisePath(ABC):
-    """The way of one batch; it may remember the steps it took.
+    """The way of one batch after another; it may remember the steps it took since `start`.
 
     Attributes:
         levels: The noise level t of each evaluation of the denoiser, (S,) long, or (S, cells).
@@ -91,18 +95,21 @@ class SchedulerPath(NoisePath):
             )
         options = dict(step_options or {})
         cls = getattr(diffusers, scheduler)
+        config = {**_settings(cls, schedule), **settings}
 
         def make(prediction: str) -> Any:
-            config = {"prediction_type": prediction, **_settings(cls, schedule), **settings}
-            made = cls(**config)
-            made.set_timesteps(steps, device=schedule.device)
+            made = cls(prediction_type=prediction, **config)
+            # On the CPU, so that no step asks the device where it is.
+            made.set_timesteps(steps, device="cpu")
             return made
 
         reason: Exception | None = None
+        way = repr((scheduler, sorted(config.items()), steps, options))
         with _quiet():
-            for prediction in ("sample", "epsilon"):
+            for prediction in [_WALKED[way]] if way in _WALKED else ["sample", "epsilon"]:
                 try:
-                    _walk(make(prediction), options)
+                    if way not in _WALKED:
+                        _walk(make(prediction), options)
                 # What does not fit fails anywhere in the library, each class in its own way.
                 except Exception as error:
                     reason = reason or error
@@ -114,14 +121,18 @@ class SchedulerPath(NoisePath):
                     f"{first_line(reason) if reason else ''}"
                 ) from reason
             self.scheduler = make(prediction)
+        _WALKED[way] = prediction
         self.schedule = schedule
-        self.levels = self.scheduler.timesteps.long()
+        self.levels = self.scheduler.timesteps.long().to(schedule.device)
+        self._make = partial(make, prediction)
         self._takes_epsilon = prediction == "epsilon"
         self._options = options
         self._takes_generator = "generator" in inspect.signature(cls.step).parameters
 
     def start(self, noise: Tensor) -> Tensor:
         """Scale the noise as the scheduler has it."""
+        with _quiet():
+            self.scheduler = self._make()
         result: Tensor = noise * self.scheduler.init_noise_sigma
         return result
 
@@ -137,7 +148,8 @@ class SchedulerPath(NoisePath):
         random = {"generator": generator} if self._takes_generator else {}
         timestep = self.scheduler.timesteps[step]
         output = self._epsilon(x_t, x0_hat, step) if self._takes_epsilon else x0_hat
-        with _quiet():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             after = self.scheduler.step(output, timestep, x, **random, **self._options)
         result: Tensor = after.prev_sample
         return result
@@ -159,10 +171,15 @@ class FlowPath(NoisePath):
         # The shift is in the schedule's sigmas already.
         self.scheduler = FlowMatchEulerDiscreteScheduler(schedule.timesteps)
         self.schedule = schedule
-        self.levels = trailing_levels(schedule.timesteps, steps).to(schedule.device)
-        self.scheduler.set_timesteps(
-            sigmas=schedule.sigmas[self.levels].tolist(), device=schedule.device
-        )
+        levels = trailing_levels(schedule.timesteps, steps)
+        self.levels = levels.to(schedule.device)
+        self._sigmas = schedule.sigmas.cpu()[levels].tolist()
+        self.scheduler.set_timesteps(sigmas=self._sigmas, device="cpu")
+
+    def start(self, noise: Tensor) -> Tensor:
+        """Begin at the noise itself."""
+        self.scheduler.set_timesteps(sigmas=self._sigmas, device="cpu")
+        return noise
 
     def advance(
         self, x: Tensor, x_t: Tensor, x0_hat: Tensor, step: int, generator: torch.Generator

@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 
 from diffprobe.config import SamplingConfig
+from diffprobe.datasets.stored_images import room
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.progress import Progress, as_progress
 from diffprobe.foundations.seeding import generator
 from diffprobe.foundations.settings import to_settings
 from diffprobe.models.denoiser import Denoiser
+from diffprobe.models.footprint import inputs_at_once
 from diffprobe.sampling.given import Given
 from diffprobe.sampling.samplers import SamplerKind
 from diffprobe.sampling.samples import Samples
@@ -40,9 +42,11 @@ def sample(
         given: Cells that stay as they are; the others are sampled on this condition.
 
     Returns:
-        `sampling.n` images on the CPU, and the resolved sampler.
+        `sampling.n` images on the CPU, or in a temporary file where memory does not hold them, and
+        the resolved sampler.
 
     Raises:
+        MemoryLimitError: If a budget does not hold a single image's activations.
         UsageError: If the sampler is not for this denoiser or cannot be watched, a number is out of
             range, or given cells do not fit the images.
     """
@@ -56,29 +60,30 @@ def sample(
             f"sampler {sampler.name} visits many noise levels at once, and what looks along the "
             "path needs one: choose another sampler"
         )
+    at_once = inputs_at_once(denoiser, image_shape, sampling.batch_size)
     batches = range(0, sampling.n, sampling.batch_size)
     bar = as_progress(progress)(total=len(batches) * sampling.steps, desc="sample", unit="step")
-    images = []
+    images = room((sampling.n, *image_shape))
     for index, first in enumerate(batches):
-        path = sampler.path(schedule, sampling.steps)
         random = generator(sampling.seed, "sampling", index, device)
         noise_of_given = generator(sampling.seed, "given cells", index, device)
         n = min(sampling.batch_size, sampling.n - first)
         known = None if given is None else given.part(first, n, device)
         x = path.start(torch.randn((n, *image_shape), generator=random, device=device))
-        for step, level in enumerate(path.levels):
-            x_t = path.model_input(x, step)
-            t = level.expand(n, *level.shape)
-            if known is not None and denoiser.cells is not None:
-                x_t, t = known.onto(x_t), known.levels(t)
-            elif known is not None:
-                x_t = known.noisy_onto(x_t, t, schedule, noise_of_given)
-            x0_hat = denoiser(x_t, t)
-            if watch is not None:
-                watch(index, level, x_t, x0_hat)
-            x = path.advance(x, x_t, x0_hat, step, random)
-            bar.update()
-        images.append((x if known is None else known.onto(x)).float().cpu())
+        with denoiser.checked_together():
+            for step, level in enumerate(path.levels):
+                x_t = path.model_input(x, step)
+                t = level.expand(n, *level.shape)
+                if known is not None and denoiser.cells is not None:
+                    x_t, t = known.onto(x_t), known.levels(t)
+                elif known is not None:
+                    x_t = known.noisy_onto(x_t, t, schedule, noise_of_given)
+                x0_hat = _in_parts(denoiser, x_t, t, at_once)
+                if watch is not None:
+                    watch(index, level, x_t, x0_hat)
+                x = path.advance(x, x_t, x0_hat, step, random)
+                bar.update()
+        images[first : first + n] = x if known is None else known.onto(x)
     bar.close()
     description = {
         "sampler": to_settings(sampler),
@@ -89,7 +94,13 @@ def sample(
         "weights": sampling.weights,
         **path.description(),
     }
-    return Samples(torch.cat(images), description)
+    return Samples(images, description)
+
+
+def _in_parts(denoiser: Denoiser, x_t: Tensor, t: Tensor, at_once: int) -> Tensor:
+    parts = zip(x_t.split(at_once), t.split(at_once), strict=True)
+    found = [denoiser(*part) for part in parts]
+    return found[0] if len(found) == 1 else torch.cat(found)
 
 
 def _check(sampling: SamplingConfig, timesteps: int) -> None:

@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile, is_zipfile
 
 import numpy as np
 import torch
+from numpy.lib import format as array_format
 from numpy.typing import ArrayLike
-from torch import Tensor
 
 from diffprobe.config import SamplingConfig
-from diffprobe.datasets.image_arrays import as_images, check_shape
+from diffprobe.datasets.array_files import open_large
+from diffprobe.datasets.image_arrays import as_images, check_shape, stored_images
 from diffprobe.datasets.image_set import ENDINGS, list_pictures, read_exactly
+from diffprobe.datasets.stored_images import Pictures, StoredImages, pieces
 from diffprobe.foundations.atomic import atomic_file
 from diffprobe.foundations.errors import UsageError, offer_nearest
 from diffprobe.foundations.tables import html_table
@@ -26,14 +29,15 @@ class Samples:
     """Images, sampled by diffprobe or anybody's.
 
     Attributes:
-        images: (N, C, H, W) float32, nominally in [-1, 1].
+        images: (N, C, H, W) float32, nominally in [-1, 1]; more than memory should hold are no
+            tensor but stay in a file and are read by index.
         sampler: The resolved sampler: its settings, class and configuration, steps, seed, batch
             size, and what was sampled; empty where it is not known.
         notes: How images that are not our own were read, in sentences.
         files: The pictures they were read from, one for each image, if they were.
     """
 
-    images: Tensor
+    images: Pictures
     sampler: Mapping[str, Any]
     notes: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
@@ -51,14 +55,19 @@ class Samples:
 
     def save(self, path: Path) -> None:
         """Write an `.npz` with `images`, and `sampler` as JSON text."""
-        with atomic_file(path) as partial, partial.open("wb") as file:
-            np.savez_compressed(
-                file, images=self.images.numpy(), sampler=np.array(json.dumps(dict(self.sampler)))
-            )
+        described = np.array(json.dumps(dict(self.sampler)))
+        header = {"descr": "<f4", "fortran_order": False, "shape": tuple(self.images.shape)}
+        with atomic_file(path) as partial, ZipFile(partial, "w", ZIP_DEFLATED) as archive:
+            with archive.open("images.npy", "w", force_zip64=True) as file:
+                array_format.write_array_header_1_0(file, header)
+                for piece in pieces(self.images):
+                    file.write(piece.cpu().numpy().astype("<f4").tobytes())
+            with archive.open("sampler.npy", "w") as file:
+                array_format.write_array(file, described, allow_pickle=False)
 
 
 # Whatever images are taken from: see `as_samples`.
-Images = Samples | Tensor | ArrayLike | str | Path
+Images = Samples | Pictures | ArrayLike | str | Path
 
 
 def as_samples(images: Images, image_shape: tuple[int, int, int] | None = None) -> Samples:
@@ -78,6 +87,8 @@ def as_samples(images: Images, image_shape: tuple[int, int, int] | None = None) 
         if image_shape is not None:
             check_shape(images.images, image_shape)
         return images
+    if isinstance(images, StoredImages):
+        return as_samples(Samples(images, {}), image_shape)
     values, notes = as_images(images, image_shape)
     return Samples(values, {}, notes)
 
@@ -105,12 +116,17 @@ def load_samples(path: str | Path, image_shape: tuple[int, int, int] | None = No
         return _pictures(pictures, image_shape)
     if path.suffix.lower() in ENDINGS:
         return _pictures([path], image_shape)
+    if (array := open_large(path)) is not None:
+        sampler = _sampler_in(path)
+        ours = bool(sampler) and array.dtype.kind == "f"
+        stored, notes = stored_images(array, image_shape, str(path), as_they_are=ours)
+        return Samples(stored, sampler if ours else {}, notes)
     images, sampler = _read_arrays(path)
     if sampler and np.issubdtype(images.dtype, np.floating):
-        ours = torch.from_numpy(images).float()
+        floats = torch.from_numpy(images).float()
         if image_shape is not None:
-            check_shape(ours, image_shape, f"{path}: ")
-        return Samples(ours, sampler)
+            check_shape(floats, image_shape, f"{path}: ")
+        return Samples(floats, sampler)
     values, notes = as_images(images, image_shape, str(path))
     return Samples(values, {}, notes)
 
@@ -147,6 +163,12 @@ def _read_arrays(path: Path) -> tuple[Any, dict[str, Any]]:
         if "pickle" in reason.lower():
             reason = "it holds pickled objects, and nothing is unpickled; save an array of numbers"
         raise UsageError(f"{path} cannot be read as an .npz or .npy of images: {reason}") from error
+
+
+def _sampler_in(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        content = np.load(file, allow_pickle=False, mmap_mode=None) if is_zipfile(file) else None
+        return {} if content is None else _sampler(content)
 
 
 def _sampler(archive: Any) -> dict[str, Any]:

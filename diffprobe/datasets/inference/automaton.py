@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from diffprobe.datasets.inference.grammar import CHUNK_ELEMENTS, Grammar, log_weights
+from diffprobe.datasets.inference.grammar import Grammar, log_weights
 from diffprobe.datasets.inference.semiring import LogSemiring, Semiring
 from diffprobe.foundations.errors import UsageError
 
@@ -110,7 +110,7 @@ class Automaton(Grammar):
         """Draw words of the language or of its posterior; see `Grammar.sample`."""
         if scores is not None:
             return super().sample(n, generator, scores=scores)
-        rows = max(1, CHUNK_ELEMENTS // self.elements_per_row)
+        rows = self.drawn_at_once
         return torch.cat(
             [self._walk(min(rows, n - i), generator) for i in range(0, max(1, n), rows)]
         )

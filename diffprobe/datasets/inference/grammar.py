@@ -32,11 +32,12 @@ from diffprobe.datasets.inference.semiring import (
     from_remainders,
     primes_beyond,
 )
+from diffprobe.foundations import memory
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.seeding import generator as seeded
 
-# Numbers held at once by a batched recursion, gradients included: 512 MiB in float64.
-CHUNK_ELEMENTS = 2**26
+# Of the memory, what a batched recursion may hold at once, gradients included.
+INSIDE = 1 / 8
 
 
 class Naming(Protocol):
@@ -166,8 +167,9 @@ class Grammar(ABC):
             zeros = torch.zeros(1, self.length, self.symbols, device=generator.device)
             scores = zeros.expand(n, -1, -1)
         self._check_scores(scores)
-        one_hot = self._gradient(scores.clamp(min=LOG_ZERO), SamplingSemiring(generator))
-        return one_hot.argmax(-1)
+        semiring = SamplingSemiring(generator)
+        parts = scores.clamp(min=LOG_ZERO).split(self.drawn_at_once)
+        return torch.cat([self._gradient(part, semiring).argmax(-1) for part in parts])
 
     def sample_each(self, n: int, generators: Sequence[torch.Generator]) -> Tensor:
         """Draw `n` words with each of K generators, as `sample` does: (K, n, L) long.
@@ -177,12 +179,10 @@ class Grammar(ABC):
         return torch.stack([self.sample(n, generator) for generator in generators])
 
     def _gradient(self, scores: Tensor, semiring: Semiring) -> Tensor:
-        rows: list[Tensor] = []
-        for chunk in self.chunks(scores):
-            with torch.enable_grad():
-                leaf = chunk.detach().requires_grad_()
-                rows += torch.autograd.grad(self.inside(leaf, semiring).sum(), leaf)
-        return torch.cat(rows)
+        with torch.enable_grad():
+            leaf = scores.detach().requires_grad_()
+            (found,) = torch.autograd.grad(self.inside(leaf, semiring).sum(), leaf)
+        return found
 
     def count(self) -> int:
         """Return the exact number of valid words, right to the last digit at any length."""
@@ -213,7 +213,8 @@ class Grammar(ABC):
         Returns:
             (N,) long.
         """
-        return -self.best(self._costs(words)).round().long()
+        best = [self.best(self._costs(part)) for part in self.chunks(words)]
+        return -torch.cat(best).round().long()
 
     def _costs(self, words: Tensor) -> Tensor:
         # A symbol that differs from the word's costs one; the best valid word costs the distance.
@@ -235,10 +236,14 @@ class Grammar(ABC):
             (N, L) long.
         """
         random = generator or seeded(0, "nearest words", device=words.device)
-        costs = self._costs(words)
-        # A word's substitutions together get less than one more, which changes no distance.
-        noise = torch.rand(costs.shape, generator=random, device=words.device) / (self.length + 1)
-        return self._gradient(costs * (1 + noise), MaxSemiring()).argmax(-1)
+        found = []
+        for part in self.chunks(words):
+            costs = self._costs(part)
+            # A word's substitutions together get less than one more, which changes no distance.
+            noise = torch.rand(costs.shape, generator=random, device=words.device)
+            costs = costs * (1 + noise / (self.length + 1))
+            found.append(self._gradient(costs, MaxSemiring()).argmax(-1))
+        return torch.cat(found)
 
     def suspects(self, words: Tensor) -> Tensor:
         """Return the cells that any of the nearest valid words would change.
@@ -252,9 +257,12 @@ class Grammar(ABC):
         Returns:
             (N, L) bool; all false for valid words.
         """
-        marks = self._gradient(self._costs(words), AnyBestSemiring())
-        own = torch.nn.functional.one_hot(words, self.symbols).bool()
-        return (marks.masked_fill(own, 0.0) > 0).any(-1)
+        found = []
+        for part in self.chunks(words):
+            marks = self._gradient(self._costs(part), AnyBestSemiring())
+            own = torch.nn.functional.one_hot(part, self.symbols).bool()
+            found.append((marks.masked_fill(own, 0.0) > 0).any(-1))
+        return torch.cat(found)
 
     def signed_sum(self, factors: Tensor) -> Tensor:
         """Return the sum over valid words w of the product of `factors[b, i, w_i]`.
@@ -392,7 +400,12 @@ class Grammar(ABC):
 
     def chunks(self, rows: Tensor) -> Iterator[Tensor]:
         """Split a batch into what `inside` may hold at once."""
-        yield from rows.split(max(1, CHUNK_ELEMENTS // self.elements_per_row))
+        yield from rows.split(memory.items(8 * self.elements_per_row, INSIDE))
+
+    @property
+    def drawn_at_once(self) -> int:
+        """Words of which the recursion holds what it needs to draw them."""
+        return memory.usual_items(8 * self.elements_per_row, INSIDE)
 
 
 def log_weights(weights: Tensor | Sequence[Any], used: Tensor) -> Tensor | None:

@@ -17,7 +17,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from diffprobe.datasets.inference.grammar import CHUNK_ELEMENTS, Grammar
+from diffprobe.datasets.inference.grammar import Grammar
 from diffprobe.datasets.inference.semiring import Semiring
 from diffprobe.datasets.inference.word_list import WordList
 from diffprobe.foundations.errors import UsageError
@@ -77,7 +77,7 @@ class Overlapping(Grammar):
             for share, language in self.whole
         ]
         if (apart := self._apart) is not None:
-            rows = scores.split(max(1, CHUNK_ELEMENTS // apart.elements_per_row))
+            rows = apart.chunks(scores)
             parts.append(torch.cat([apart.inside(chunk, semiring) for chunk in rows]))
         return semiring.sum(torch.stack(parts, -1), -1)
 

@@ -184,5 +184,11 @@ def distinct(words: Tensor, symbols: int) -> tuple[Tensor, Tensor]:
     return numbers[:, None] // places % symbols, index
 
 
+def counted(words: Tensor, symbols: int) -> tuple[Tensor, Tensor]:
+    """Return the distinct words (D, L) in order, and how often each is there (D,)."""
+    backwards, index = distinct(words.flip(1), symbols)
+    return backwards.flip(1), index.bincount(minlength=len(backwards))
+
+
 def _plug_in(counts: Tensor, reference: Tensor) -> float:
     return 1 - float(torch.minimum(counts.double() / counts.sum(), reference).sum())

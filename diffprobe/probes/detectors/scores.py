@@ -47,6 +47,7 @@ from torch import Tensor
 
 from diffprobe.config import ProbeConfig, SamplingConfig
 from diffprobe.datasets import SymbolImages
+from diffprobe.datasets.stored_images import held
 from diffprobe.evaluation.verdicts import judge
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.measurements import Measurement
@@ -192,7 +193,7 @@ def measure(
         ),
         "symbol entropy": torch.cat([b.entropy.mean for b in path.batches]),
         "re-noising": changed_by_renoising(
-            denoiser, dataset, made.images, t, settings.renoisings, common
+            denoiser, dataset, held(made.images, "re-noising"), t, settings.renoisings, common
         ),
         "distance to product": -torch.cat([b.to_product.mean for b in path.batches]),
         "distance to Bayes": torch.cat([b.to_bayes.mean for b in path.batches]),

@@ -30,6 +30,7 @@ from diffprobe.foundations.measurements import Measurement
 from diffprobe.foundations.progress import Progress, silent
 from diffprobe.foundations.seeding import generator
 from diffprobe.models.denoiser import Denoiser
+from diffprobe.models.footprint import check_inputs
 from diffprobe.probes.spectrum import SpectrumConfig
 from diffprobe.probing.jacobian import Linearisation, rademacher
 from diffprobe.probing.noise_levels import input_sources, noisy_inputs
@@ -106,6 +107,7 @@ def measure(
 
     Raises:
         UsageError: If more values are asked for than there are.
+        MemoryLimitError: If a budget does not hold the inputs.
     """
     settings, common = settings or SpectrumConfig(), common or ProbeConfig()
     n, k = settings.images, settings.values
@@ -113,6 +115,7 @@ def measure(
     pixels = x_t[0].numel()
     if k > pixels:
         raise UsageError(f"probes.spectrum.values must lie in 1 … {pixels}, not {k}")
+    check_inputs(denoiser, x_t, graphs=3)
     line = Linearisation(denoiser, x_t, t, twice=True)
     random = generator(common.seed, "spectrum")
     width = min(k + OVERSAMPLING, pixels)

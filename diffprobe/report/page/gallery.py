@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from diffprobe.datasets import SymbolImages
+from diffprobe.datasets.stored_images import Pictures
 from diffprobe.evaluation.verdicts import VERDICTS, Verdicts
 
 LARGEST = 1000  # samples shown
@@ -34,7 +35,7 @@ class Gallery:
     content: dict[str, Any]
 
     @classmethod
-    def of(cls, images: Tensor, verdicts: Verdicts, dataset: SymbolImages) -> "Gallery":
+    def of(cls, images: Pictures, verdicts: Verdicts, dataset: SymbolImages) -> "Gallery":
         """Take the first samples, as many as the page can hold.
 
         Args:
@@ -55,7 +56,7 @@ class Gallery:
                 "grid": list(dataset.grid),
                 "symbols": list(dataset.glyphs.names),
                 "verdicts": list(VERDICTS),
-                "verdict": [VERDICTS.index(verdict) for verdict in verdicts.verdict[:n]],
+                "verdict": verdicts.labels[:n].tolist(),
                 "kinds": kinds,
                 "violations": [
                     [k for k, kind in enumerate(kinds) if verdicts.violations[kind][i]]
