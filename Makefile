@@ -2,8 +2,12 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
+# Two tests at a time, of one thread each; TESTS=tests/test_x.py runs some of them.
+PYTEST := -m pytest --numprocesses 2 --dist worksteal
+TESTS ?=
+test test-oldest test-newest: export OMP_NUM_THREADS = 1
 
-.PHONY: setup browser demo test fuzz soak check bench coverage clean
+.PHONY: setup browser demo test test-oldest test-newest fuzz soak check bench coverage clean
 
 setup: $(VENV)/installed
 
@@ -20,7 +24,15 @@ demo: setup
 	$(BIN)/diffprobe demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python $(PYTEST) $(TESTS)
+
+# With the oldest versions that pyproject.toml allows, and the newest there are; each in an
+# environment of its own. PYTHON=python3.13 takes another Python.
+test-oldest: VERSIONS := --constraint constraints-oldest.txt
+test-oldest test-newest:
+	$(PYTHON) -m venv $(VENV)-$@
+	$(VENV)-$@/bin/python -m pip install --quiet $(VERSIONS) --editable '.[dev]'
+	$(VENV)-$@/bin/python $(PYTEST) $(TESTS)
 
 # Hostile input of every kind; the tests run a sample of it.
 fuzz: setup
@@ -44,4 +56,4 @@ coverage: setup
 	$(BIN)/python benchmarks/coverage.py
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-test-* build dist *.egg-info

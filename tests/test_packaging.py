@@ -97,15 +97,24 @@ def test_one_version_everywhere() -> None:
     assert f"## {diffprobe.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
-def test_tested_versions_meet_the_lower_bounds() -> None:
+def pinned(name: str) -> dict[str, str]:
+    lines = (ROOT / name).read_text().splitlines()
+    versions = dict(line.split("==") for line in lines if "==" in line and line[0] != "#")
+    return {k.lower().replace("_", "-"): v for k, v in versions.items()}
+
+
+def test_tested_versions_meet_the_lower_bounds_and_the_oldest_are_these() -> None:
     from packaging.requirements import Requirement
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
-    pinned = dict(line.split("==") for line in lines if "==" in line and line[0] != "#")
-    pinned = {k.lower().replace("_", "-"): v for k, v in pinned.items()}
+    tested, oldest = pinned("constraints.txt"), pinned("constraints-oldest.txt")
     extras = [r for rs in project["optional-dependencies"].values() for r in rs]
+    found = {}
     for text in [*project["dependencies"], *extras]:
         requirement = Requirement(text)
         if requirement.name != "diffprobe":
-            assert requirement.specifier.contains(pinned[requirement.name]), text
+            assert requirement.specifier.contains(tested[requirement.name]), text
+            (bound,) = requirement.specifier
+            assert bound.operator == ">="
+            found[requirement.name] = bound.version
+    assert oldest == found
