@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.markers import CARETDOWN
@@ -194,7 +195,7 @@ def _mark_ends(ax: Axes, results: Mapping[str, Locality], told: Tensor) -> None:
         if not own.any() or int(own.nonzero()[-1]) == int(told.nonzero()[-1]):
             continue
         last, outlasted = int(own.nonzero()[-1]), True
-        x, y = line.get_xydata()[last]  # type: ignore[index]
+        x, y = np.asarray(line.get_xydata())[last]
         ax.plot([x], [y], ls="", marker="|", ms=14, mew=2, color=line.get_color())
     if outlasted:
         why = "ends where it depends on hardly anything"
