@@ -194,8 +194,8 @@ def _mark_ends(ax: Axes, results: Mapping[str, Locality], told: Tensor) -> None:
         if not own.any() or int(own.nonzero()[-1]) == int(told.nonzero()[-1]):
             continue
         last, outlasted = int(own.nonzero()[-1]), True
-        point = [line.get_xdata()[last]], [line.get_ydata()[last]]
-        ax.plot(*point, ls="", marker="|", ms=14, mew=2, color=line.get_color())
+        x, y = result.log_snr[last].item(), result.ldr.value[last].item()
+        ax.plot([x], [y], ls="", marker="|", ms=14, mew=2, color=line.get_color())
     if outlasted:
         why = "ends where it depends on hardly anything"
         ax.plot([], [], ls="", marker="|", ms=9, mew=2, color="0.5", label=why)
