@@ -414,7 +414,7 @@ def test_the_decay_reaches_down_to_what_can_be_told_from_nothing() -> None:
 def test_a_curve_that_others_outlast_is_marked_and_the_legend_says_why() -> None:
     def until(*levels: float) -> Any:
         ldr = stacked([intervals.mean(torch.full((12,), value)) for value in levels])
-        return SimpleNamespace(ldr=ldr)
+        return SimpleNamespace(ldr=ldr, log_snr=torch.arange(3.0))
 
     def drawn(*levels: float) -> Axes:
         results, ax = (

@@ -1,4 +1,9 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -138,6 +143,30 @@ def test_bad_settings_are_refused_and_the_figure_shows_the_values() -> None:
     result = singular_values.measure(linear, world, SETTINGS, t=500)
     (line,) = figures.plot(result, Figure().subplots()).lines
     assert line.get_ydata().tolist() == pytest.approx([1.0] * 4, rel=1e-4)
+
+
+def test_the_band_is_explained_and_no_axis_starts_below_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+
+    @contextmanager
+    def kept(path: Path, width: float, height: float) -> Iterator[Figure]:
+        drawn.append(Figure(figsize=(width, height)))
+        yield drawn[-1]
+
+    monkeypatch.setattr(figures, "figure", kept)
+    world = hypercube(ParityConfig(4).build())
+    result = singular_values.measure(Linear(torch.eye(4)), world, SETTINGS, t=500)
+    subject: Any = SimpleNamespace(architecture="mlp")
+    figures.draw({"network": result}, subject, tmp_path)
+    (ax,) = drawn[0].axes
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        "mlp",
+        "least to greatest of the inputs",
+    ]
+    assert ax.get_ylim()[0] == 0
+    assert all(tick == round(tick) for tick in ax.get_xticks())
 
 
 def test_no_denoiser_s_values_are_cut_off() -> None:

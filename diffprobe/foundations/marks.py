@@ -89,12 +89,12 @@ def explain_gaps(ax: Axes, x: np.ndarray, told: np.ndarray, why: str) -> None:
         _, middle = max(gaps)
         ax.text(
             middle,
-            0.5,
+            0.97,  # from the top: lines of chance run low
             why,
             transform=ax.get_xaxis_transform(),
             rotation=90,
             ha="center",
-            va="center",
+            va="top",
             fontsize=7,
             color="0.4",
         )

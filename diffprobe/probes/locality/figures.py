@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.markers import CARETDOWN
@@ -195,7 +194,7 @@ def _mark_ends(ax: Axes, results: Mapping[str, Locality], told: Tensor) -> None:
         if not own.any() or int(own.nonzero()[-1]) == int(told.nonzero()[-1]):
             continue
         last, outlasted = int(own.nonzero()[-1]), True
-        x, y = np.asarray(line.get_xydata())[last]
+        x, y = result.log_snr[last].item(), result.ldr.value[last].item()
         ax.plot([x], [y], ls="", marker="|", ms=14, mew=2, color=line.get_color())
     if outlasted:
         why = "ends where it depends on hardly anything"

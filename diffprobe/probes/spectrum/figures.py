@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from matplotlib.axes import Axes
+from matplotlib.patches import Patch
 
 from diffprobe.foundations.figures import LABELS, at_level, color_of, figure
 from diffprobe.foundations.marks import mark_coincident
@@ -27,8 +28,8 @@ def draw(results: Mapping[str, Spectrum], subject: "Subject", folder: Path) -> N
                 color=color_of(subject.architecture if name == "network" else name),
             )
         mark_coincident(ax)
-        ax.fill_between([], [], color="0.8", label="least to greatest of the inputs")
-        ax.legend()
+        band = Patch(color="0.8", label="least to greatest of the inputs")
+        ax.legend(handles=[*ax.get_legend_handles_labels()[0], band])
     _draw_vectors(results, subject, folder)
 
 
@@ -45,6 +46,7 @@ def plot(result: Spectrum, ax: Axes, label: str = "network", **style: Any) -> Ax
         ylabel="singular value of ∂x0_hat/∂x_t",
         title=at_level(result.log_snr),
     )
+    ax.locator_params(axis="x", integer=True)
     ax.set_ylim(bottom=0, auto=True)  # else the next denoiser's values are cut off
     return ax
 
