@@ -154,9 +154,7 @@ def test_each_generator_draws_valid_words_of_its_own(
 @pytest.mark.parametrize("weights", [None, [[1.0, 3.0, 1.0], [2.0, 1.0, 5.0]]])
 def test_words_of_each_generator_have_their_probabilities(weights: list | None) -> None:
     """A third symbol that dies in one state; cells read backwards."""
-    automaton = Automaton(
-        [[0, 1, -1], [1, 0, 1]], [0], length=3, order=[2, 1, 0], weights=weights
-    )
+    automaton = Automaton([[0, 1, -1], [1, 0, 1]], [0], length=3, order=[2, 1, 0], weights=weights)
     words = automaton.words()
     n = 20_000
     drawn = automaton.sample_each(n, [seeded(0, "words", k) for k in range(2)])
