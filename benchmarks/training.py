@@ -19,7 +19,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -194,7 +193,7 @@ def denoising_diffusion_pytorch(network: nn.Module, config: Config, images: Tens
 
     peer.Dataset = Images  # instead of a folder of pictures to decode
     peer.cpu_count = lambda: 0  # workers that read ahead would do so in the others' turns
-    peer.tqdm = partial(tqdm, disable=True)
+    peer.tqdm = lambda **told: tqdm(**{**told, "disable": True})
     diffusion = peer.GaussianDiffusion(Model(), image_size=(height, width))
     trainer = peer.Trainer(
         diffusion,
