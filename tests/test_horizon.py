@@ -348,7 +348,7 @@ def test_whenever_a_state_cannot_be_written_nothing_is_missed(
 @pytest.mark.parametrize(("size", "levels"), [(32, 8), (30, 7), (3, 8), (5, 1)])
 def test_levels_average_to_the_whole(size: int, levels: int, config: Config) -> None:
     settings = replace(config.training, validation_size=size, validation_levels=levels)
-    trainer = loop.Trainer(replace(config, training=settings), loop._accelerator("cpu", "no"))
+    trainer = loop.Trainer(replace(config, training=settings), loop.make_accelerator("cpu", "no"))
     validation = ValidationBatch(
         trainer.dataset, trainer.stream, settings, trainer.objective, torch.device("cpu")
     )

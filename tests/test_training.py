@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ from diffprobe.foundations.errors import (
     NonFiniteLossError,
     UsageError,
 )
+from diffprobe.foundations.kinds import find
 from diffprobe.models import list_checkpoints, load_denoiser
 from diffprobe.models.networks import NetworkKind
 from diffprobe.models.networks.mlp import MLPConfig
@@ -33,6 +35,7 @@ from diffprobe.resolution import resolve
 from diffprobe.training import RunFolder, loop, train
 from diffprobe.training.horizon import checkpoint_steps
 from diffprobe.training.learning_rates.constant import ConstantConfig
+from diffprobe.training.optimizers.adamw import AdamWConfig
 
 MODELS: list[NetworkKind] = [
     MLPConfig(width=32),
@@ -241,6 +244,57 @@ def test_bf16_trains(tiny_config: Config, tmp_path: Path) -> None:
     lines = run.metrics()
     assert lines[-1]["validation_loss"] < lines[0]["validation_loss"]
     assert all(v.dtype == torch.float32 for v in weights(run.path).values())
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_only_bf16_on_a_cpu_does_without_fused_attention(
+    precision: str, tiny_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = replace(tiny_config.training, mixed_precision=precision)
+    trainer = loop.prepare(replace(tiny_config, training=training), "cpu")
+    fused = []
+    original = trainer.objective.loss
+
+    def spying(*arguments: Any) -> Tensor:
+        fused.append(torch.backends.cuda.flash_sdp_enabled())
+        return original(*arguments)
+
+    monkeypatch.setattr(trainer.objective, "loss", spying)
+    trainer._step(0)
+    assert fused == [precision == "no"]
+    assert torch.backends.cuda.flash_sdp_enabled()
+
+
+@pytest.mark.parametrize(("name", "most"), [("adamw", 0.01), ("adamw", 1e3), ("sgd", 0.01)])
+def test_steps_are_those_of_a_plain_loop(name: str, most: float, tiny_config: Config) -> None:
+    """Clipped by PyTorch, and stepped by an optimizer that is not fused."""
+    # With so large an eps a step of AdamW is in proportion to the gradient, as one of SGD is.
+    optimizer: Any = AdamWConfig(eps=1.0) if name == "adamw" else find("optimizer", name)()
+    training = replace(tiny_config.training, gradient_clip=most)
+    config = replace(
+        tiny_config, optimizer=optimizer, training=training, learning_rate=ConstantConfig(peak=0.5)
+    )
+    trainer, other = loop.prepare(config, "cpu"), loop.prepare(config, "cpu")
+    plain: Any = (
+        torch.optim.AdamW(other.weights, lr=0.5, weight_decay=0.0, eps=1.0, foreach=False)
+        if name == "adamw"
+        else torch.optim.SGD(other.weights, lr=0.5)
+    )
+    start = [w.detach().clone() for w in trainer.weights]
+    for step in range(3):
+        trainer._step(step)
+        x_0, random = other.batches.draw(step)
+        t = other.objective.draw_levels(len(x_0), random)
+        eps = torch.randn(x_0.shape, generator=random)
+        other.objective.loss(other.model, x_0, t, eps, random).backward()
+        norm = torch.nn.utils.clip_grad_norm_(other.weights, most)
+        assert (norm > most) == (most < 1)
+        plain.step()
+        plain.zero_grad()
+    for ours, theirs in zip(trainer.weights, other.weights, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-7)
+    moved = sum((w - s).abs().sum() for w, s in zip(trainer.weights, start, strict=True))
+    assert moved > 1e-3
 
 
 @pytest.mark.parametrize(
