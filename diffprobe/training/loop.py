@@ -82,14 +82,26 @@ def train(
         with processes.agreeing():
             if processes.is_main:
                 lock.enter_context(run.written())
-                _open(run, config, trainer.device, branch)
+                open_run(run, config, trainer.device, branch)
         if not processes.as_main_says(run.is_finished(config, branch)):
             trainer.fit(run, as_progress(progress if processes.is_main else False), branch)
     return run
 
 
-def _open(run: RunFolder, config: Config, device: torch.device, branch: Branch | None) -> None:
-    RunFolder.open(run.path, config, device, branch)
+def open_run(
+    run: RunFolder,
+    config: Config,
+    device: torch.device,
+    branch: Branch | None = None,
+    *,
+    replicas: int = 1,
+) -> None:
+    """Make the run folder, or take up one that trains the same, perhaps not as far.
+
+    Raises:
+        UsageError: If it holds another training, or the one that it holds cannot go so far.
+    """
+    RunFolder.open(run.path, config, device, branch, replicas)
     before = run.config()
     if before.training.steps != config.training.steps:
         check_extension(before, config, run.steps_done())
@@ -109,6 +121,8 @@ def prepare(
         UsageError: If the configuration does not fit together, or the branch does not fit it.
         CheckpointError: If there is no state to branch off from.
     """
+    if (n := config.training.replicas) > 1:
+        raise UsageError(f"training.replicas={n} makes {n} runs, and one is asked for here")
     trainer = Trainer(config, make_accelerator(device, config.training.mixed_precision))
     if branch is not None:
         _check_branch(branch, config, begun)
@@ -138,6 +152,7 @@ class Trainer:
         self.checkpointed = frozenset(checkpoint_steps(settings.steps, settings.checkpoints))
         self.stored = self.checkpointed | {*settings.keep_states}
         self.started = time.monotonic()
+        self.replicas = 1  # with how many others, this one included, it is computed at once
         self.batches = Batches(self.stream, self.dataset, settings, self.device)
         network = config.network.build(self.dataset.image_shape, settings.seed, self.dataset.grid)
         if self.objective.schedule.cells is not None and not config.network.levels_by_cell:
@@ -372,6 +387,7 @@ class Trainer:
             ("device", device_name(self.device)),
             ("threads", torch.get_num_threads()),
             ("processes", self.processes.count),
+            ("replicas", self.replicas),
         ):
             if before.get(key) != now:
                 logger.warning(
