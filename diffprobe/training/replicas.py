@@ -151,7 +151,7 @@ class Stack:
         # Of PyTorch's attention kernels on a CPU only the plain one goes over a stack.
         cpu = x_0.device.type == "cpu"
         plain = sdpa_kernel(SDPBackend.MATH) if cpu else nullcontext()
-        with self.trainers[0].accelerator.autocast(), plain:
+        with self.trainers[0].autocast(), plain:
             every: Tensor = vmap(loss)({**self.weights, **self.buffers}, x_0, t, eps)
         return every
 
@@ -162,7 +162,11 @@ class Stack:
         rows = [drawn.get(k, drawn[going[0]]) for k in range(len(self.trainers))]
         losses = self.losses(*(torch.stack(column) for column in zip(*rows, strict=True)))
         weights = [*self.weights.values()]
-        gradients = torch.autograd.grad(losses.sum(), weights, allow_unused=True)
+        # A fused optimizer takes a gradient to lie in memory as its weight does.
+        gradients = [
+            None if gradient is None else gradient.contiguous()
+            for gradient in torch.autograd.grad(losses.sum(), weights, allow_unused=True)
+        ]
         for k in going:
             trainer = self.trainers[k]
             for weight, gradient in zip(trainer.weights, gradients, strict=True):
