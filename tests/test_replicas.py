@@ -204,7 +204,7 @@ def test_what_cannot_be_stacked_is_refused(small: Config, tmp_path: Path) -> Non
         with pytest.raises(UsageError, match=message):
             train_replicas(given, places, "cpu")
     assert not any(tmp_path.iterdir())
-    with pytest.raises(UsageError, match="training.replicas=3 makes 3 runs"):
+    with pytest.raises(UsageError, match=r"training\.replicas=3 makes 3 runs"):
         train(small, tmp_path / "run", "cpu")
 
 
@@ -229,5 +229,5 @@ def test_the_command_trains_seeds_into_folders_of_their_own(
     assert run([*common, f"{out}/seed-5"]) == 2
     assert "is the run folder of one training" in capsys.readouterr().err
     assert run([*common, str(out), "--branch-from", f"{out}/seed-5@4"]) == 2
-    message = "--branch-from starts one run, and training.replicas=2 asks for 2"
+    message = "--branch-from starts one run, and training.replicas=2 makes 2"
     assert message in capsys.readouterr().err

@@ -79,7 +79,9 @@ def command(
     summary = _summary(config)
     if (n := config.training.replicas) > 1:
         if branch is not None:
-            raise UsageError(f"--branch-from starts one run, and training.replicas={n} asks for {n}")
+            raise UsageError(
+                f"--branch-from starts one run, and training.replicas={n} asks for {n}"
+            )
         _train_replicas(config, out, device, summary, dry_run=dry_run, as_json=as_json)
         return
     if dry_run:
@@ -143,17 +145,19 @@ def _train_replicas(
         return
     for line in summary.values():
         click.echo(line, err=True)
-    finished = [RunFolder(path).is_finished(each) for path, each in zip(paths, configs, strict=True)]
+    finished = [
+        RunFolder(path).is_finished(each) for path, each in zip(paths, configs, strict=True)
+    ]
     runs = train_replicas(configs, paths, device, progress.shown)
     figures = [draw_losses(run) for run in runs]
     last = [(run.metrics() or [{}])[-1] for run in runs]
     if as_json:
         found = zip(runs, last, figures, strict=True)
-        told = [{"run": str(run.path), **line, "figure": figure} for run, line, figure in found]
+        told = [{"run": str(run.path), **end, "figure": figure} for run, end, figure in found]
         opt.print_json({"summary": summary, "runs": told})
         return
-    for run, each, line, was in zip(runs, configs, last, finished, strict=True):
-        click.echo(_finish(run, each, line, was)[0])
+    for run, each, end, was in zip(runs, configs, last, finished, strict=True):
+        click.echo(_finish(run, each, end, was)[0])
     click.echo(f"losses   {out}/seed-*/loss.png")
     click.echo(f"list     diffprobe runs {out}")
     click.echo(f"probe    diffprobe probe {runs[0].path}")

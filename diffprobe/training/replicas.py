@@ -226,10 +226,10 @@ def _fit(stack: Stack, runs: Sequence[RunFolder], progress: Progress) -> None:
                     exit_code(stopped),
                 )
     if failures:
-        k, failure = min(failures.items())
+        k, why = min(failures.items())
         raise NonFiniteLossError(
-            f"{len(failures)} of {len(runs)} replicas stopped, first {runs[k].path}: {failure}",
-            failure.step,
+            f"{len(failures)} of {len(runs)} replicas stopped, first {runs[k].path}: {why}",
+            why.step,
         )
 
 
@@ -253,9 +253,7 @@ def _check(configs: Sequence[Config], runs: Sequence[RunFolder]) -> None:
         raise UsageError("two replicas were given the same run folder; each needs one of its own")
     seed = configs[0].training.seed
     for config in configs:
-        same = dataclasses.replace(
-            config, training=dataclasses.replace(config.training, seed=seed)
-        )
+        same = dataclasses.replace(config, training=dataclasses.replace(config.training, seed=seed))
         if changed := differences(to_settings(configs[0]), to_settings(same)):
             raise UsageError(
                 f"replicas differ in training.seed only, and these differ in {changed[0]}"
