@@ -79,9 +79,7 @@ def command(
     summary = _summary(config)
     if (n := config.training.replicas) > 1:
         if branch is not None:
-            raise UsageError(
-                f"--branch-from starts one run, and training.replicas={n} asks for {n}"
-            )
+            raise UsageError(f"--branch-from starts one run, and training.replicas={n} makes {n}")
         _train_replicas(config, out, device, summary, dry_run=dry_run, as_json=as_json)
         return
     if dry_run:
