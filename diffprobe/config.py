@@ -43,6 +43,7 @@ class TrainingConfig:
     """The loop. `steps`, `keep_states` and the five below it may change from call to call.
 
     At the steps in `keep_states` the optimizer's state is kept, so that another run can branch off.
+    More than one of `replicas` are as many runs, with seeds from `seed` on, computed at once.
     """
 
     batch_size: int = 64
@@ -56,9 +57,10 @@ class TrainingConfig:
     log_every: int = 50
     validation_size: int = 256
     validation_levels: int = 8
+    replicas: int = 1
 
     def __post_init__(self) -> None:
-        names = [name for name in ("batch_size", *HORIZON) if name != "keep_states"]
+        names = [name for name in ("batch_size", "replicas", *HORIZON) if name != "keep_states"]
         check_positive(**{f"training.{name}": getattr(self, name) for name in names})
         # Every step has a learning rate in memory, and every checkpoint is a folder.
         check_positive(most=MOST_STEPS, **{"training.steps": self.steps})

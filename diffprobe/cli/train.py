@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 )
 @click.option("--steps", type=int, metavar="N", help="Short for --set training.steps=N.")
 @click.option(
+    "--replicas",
+    type=int,
+    metavar="K",
+    help="Short for --set training.replicas=K: K seeds at once, each in a run folder below RUN.",
+)
+@click.option(
     "--branch-from",
     metavar="RUN@STEP",
     help="Start from another run's weights and optimizer at a step whose state it kept.",
@@ -44,6 +50,7 @@ def command(
     assignments: tuple[str, ...],
     out: Path | None,
     steps: int | None,
+    replicas: int | None,
     branch_from: str | None,
     device: str,
     seed: int | None,
@@ -65,7 +72,7 @@ def command(
         preset=preset,
         file=file,
         assignments=assignments,
-        flags={"training.steps": steps},
+        flags={"training.steps": steps, "training.replicas": replicas},
         seed=seed,
     )
     config.check_own()
@@ -80,6 +87,11 @@ def command(
         opt.show_warnings()
     summary = _summary(config)
     _check_memory(config)
+    if (n := config.training.replicas) > 1:
+        if branch is not None:
+            raise UsageError(f"--branch-from starts one run, and training.replicas={n} makes {n}")
+        _train_replicas(config, out, device, summary, dry_run=dry_run, as_json=as_json)
+        return
     if dry_run:
         from diffprobe.training.loop import prepare
 
@@ -111,6 +123,52 @@ def command(
         return
     for line in _finish(run, config, last, was_finished):
         click.echo(line)
+
+
+def _train_replicas(
+    config: Config, out: Path, device: str, summary: dict[str, str], *, dry_run: bool, as_json: bool
+) -> None:
+    """Train several seeds at once, or say what would be trained."""
+    from diffprobe.foundations import progress
+    from diffprobe.report import draw_losses
+    from diffprobe.training import RunFolder, replica_configs, replica_path, train_replicas
+    from diffprobe.training.replicas import prepare_replicas
+
+    if RunFolder(out).is_described:
+        raise UsageError(
+            f"{out} is the run folder of one training; replicas need a folder to hold "
+            "their runs: choose another with --out"
+        )
+    configs = replica_configs(config)
+    paths = [replica_path(out, each) for each in configs]
+    if dry_run:
+        prepare_replicas(configs, device)
+        if as_json:
+            content = {"summary": summary, "config": to_settings(config)}
+            opt.print_json({"runs": [str(path) for path in paths], **content})
+        else:
+            click.echo(to_toml(config))
+            folders = [f"run folder: {path}" for path in paths]
+            click.echo("\n".join(f"# {line}" for line in [*summary.values(), *folders]))
+        return
+    for line in summary.values():
+        click.echo(line, err=True)
+    finished = [
+        RunFolder(path).is_finished(each) for path, each in zip(paths, configs, strict=True)
+    ]
+    runs = train_replicas(configs, paths, device, progress.shown)
+    figures = [draw_losses(run) for run in runs]
+    last = [(run.metrics() or [{}])[-1] for run in runs]
+    if as_json:
+        found = zip(runs, last, figures, strict=True)
+        told = [{"run": str(run.path), **end, "figure": figure} for run, end, figure in found]
+        opt.print_json({"summary": summary, "runs": told})
+        return
+    for run, each, end, was in zip(runs, configs, last, finished, strict=True):
+        click.echo(_finish(run, each, end, was)[0])
+    click.echo(f"losses   {out}/seed-*/loss.png")
+    click.echo(f"list     diffprobe runs {out}")
+    click.echo(f"probe    diffprobe probe {runs[0].path}")
 
 
 def _finish(

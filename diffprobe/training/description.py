@@ -30,8 +30,10 @@ def origin(branch: "Branch") -> dict[str, Any]:
     return {"run": str(branch.run), "step": branch.step}
 
 
-def description(config: Config, device: "torch.device", branch: "Branch | None") -> dict[str, Any]:
-    """Return the settings, versions, device, threads, processes and seed."""
+def description(
+    config: Config, device: "torch.device", branch: "Branch | None", replicas: int = 1
+) -> dict[str, Any]:
+    """Return the settings, versions, device, threads, processes, replicas and seed."""
     import torch
 
     from diffprobe.foundations.devices import device_name
@@ -49,5 +51,6 @@ def description(config: Config, device: "torch.device", branch: "Branch | None")
         "device": device_name(device),
         "threads": torch.get_num_threads(),
         "processes": processes(),
+        "replicas": replicas,
         "seed": config.training.seed,
     }

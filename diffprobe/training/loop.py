@@ -84,14 +84,26 @@ def train(
         with processes.agreeing():
             if processes.is_main:
                 lock.enter_context(run.written())
-                _open(run, config, trainer.device, branch)
+                open_run(run, config, trainer.device, branch)
         if not processes.as_main_says(run.is_finished(config, branch)):
             trainer.fit(run, as_progress(progress if processes.is_main else False), branch)
     return run
 
 
-def _open(run: RunFolder, config: Config, device: torch.device, branch: Branch | None) -> None:
-    RunFolder.open(run.path, config, device, branch)
+def open_run(
+    run: RunFolder,
+    config: Config,
+    device: torch.device,
+    branch: Branch | None = None,
+    *,
+    replicas: int = 1,
+) -> None:
+    """Make the run folder, or take up one that trains the same, perhaps not as far.
+
+    Raises:
+        UsageError: If it holds another training, or the one that it holds cannot go so far.
+    """
+    RunFolder.open(run.path, config, device, branch, replicas)
     before = run.config()
     if before.training.steps != config.training.steps:
         check_extension(before, config, run.steps_done())
@@ -111,6 +123,8 @@ def prepare(
         UsageError: If the configuration does not fit together, or the branch does not fit it.
         CheckpointError: If there is no state to branch off from.
     """
+    if (n := config.training.replicas) > 1:
+        raise UsageError(f"training.replicas={n} makes {n} runs, and one is asked for here")
     trainer = Trainer(config, make_accelerator(device, config.training.mixed_precision))
     if branch is not None:
         _check_branch(branch, config, begun)
@@ -138,6 +152,10 @@ class Trainer:
             )
         self.stream.check(settings.steps, settings.batch_size)
         self.learning_rates = config.learning_rate.array(settings.steps).tolist()
+        self.checkpointed = frozenset(checkpoint_steps(settings.steps, settings.checkpoints))
+        self.stored = self.checkpointed | {*settings.keep_states}
+        self.started = time.monotonic()
+        self.replicas = 1  # with how many others, this one included, it is computed at once
         self.batches = Batches(self.stream, self.dataset, settings, self.device)
         network = config.network.build(self.dataset.image_shape, settings.seed, self.dataset.grid)
         if self.objective.schedule.cells is not None and not config.network.levels_by_cell:
@@ -165,18 +183,8 @@ class Trainer:
     def fit(self, run: RunFolder, progress: Progress, branch: Branch | None = None) -> None:
         """Train from the run's latest state to its last step."""
         settings, state, processes = self.config.training, self.state, self.processes
-        with processes.agreeing():
-            if states := run.states():
-                self._go_on(states)
-                self._warn_of_changes(run)
-            elif branch is not None:
-                state.load(branch.state_path, branch=True)
-            if processes.is_main:
-                run.forget_after(state.step)
-        processes.check_equal(state.weights(), state.step)
-        saved = checkpoint_steps(settings.steps, settings.checkpoints)
+        self.begin(run, branch)
         losses: list[Tensor] = []
-        started = time.monotonic() - state.seconds
         # torchrun passes on what all of a terminal's processes have got already.
         with stop_signals(again_ends=processes.count == 1) as arrived:
             bar = progress(
@@ -189,40 +197,76 @@ class Trainer:
             for step in bar:
                 losses.append(self._step(step))
                 state.step = step + 1
-                last = state.step == settings.steps
-                logs = state.step % settings.log_every == 0 or last
-                keeps = state.step in settings.keep_states
-                saves = state.step % settings.save_every == 0 or state.step in saved or keeps
                 stopped = processes.most(arrived[0] if arrived else 0)
-                if not (logs or saves or stopped):
+                if not (self.is_due() or stopped):
                     continue
-                # Losses stay on the device between these points: reading one waits for the GPU.
-                values = self._collect(losses)
-                processes.check_equal(state.weights(), state.step)
-                self._check_weights()
-                state.seconds = time.monotonic() - started
-                line = self._metrics() if logs else None
-                if line is not None:
-                    state.losses = []
+                if line := self.record(run, losses):
                     bar.set_postfix(loss=f"{line['loss']:.4f}", refresh=False)
-                with processes.agreeing():
-                    if processes.is_main:
-                        run.append_losses(values)
-                        if line is not None:
-                            run.append_metrics(line)
-                        if state.step in saved:
-                            self._save_checkpoint(run)
-                        if keeps:
-                            state.save(run.kept_state_path(state.step))
-                        # The state last: from it a training goes on, and nothing is redone.
-                        state.save(run.state_path)
-                if stopped and not last:
+                if stopped and state.step < settings.steps:
                     bar.close()
                     raise InterruptedRunError(
                         f"stopped at step {state.step:,} of {settings.steps:,}; "
                         f"{run.path} is saved, and the same command continues it",
                         exit_code(stopped),
                     )
+
+    def begin(self, run: RunFolder, branch: Branch | None = None) -> None:
+        """Take up the run's latest state, or that of a branch, or start with fresh weights."""
+        state, processes = self.state, self.processes
+        with processes.agreeing():
+            if states := run.states():
+                self._go_on(states)
+                self._warn_of_changes(run)
+            elif branch is not None:
+                state.load(branch.state_path, branch=True)
+            if processes.is_main:
+                run.forget_after(state.step)
+        processes.check_equal(state.weights(), state.step)
+        self.started = time.monotonic() - state.seconds
+
+    def is_due(self) -> bool:
+        """Whether something is to be written after the steps that are done."""
+        settings, step = self.config.training, self.state.step
+        return self._logs() or step % settings.save_every == 0 or step in self.stored
+
+    def record(self, run: RunFolder, losses: list[Tensor]) -> dict[str, Any] | None:
+        """Write what is due, and the state to go on from.
+
+        Args:
+            run: Where to.
+            losses: Of the steps since the last time; the list is empty then.
+
+        Returns:
+            The line of metrics, where there is one.
+
+        Raises:
+            NonFiniteLossError: If a loss or a weight is not finite; nothing is written.
+        """
+        settings, state, processes = self.config.training, self.state, self.processes
+        # Losses stay on the device until here: reading one waits for the GPU.
+        values = self._collect(losses)
+        processes.check_equal(state.weights(), state.step)
+        self._check_weights()
+        state.seconds = time.monotonic() - self.started
+        line = self._metrics() if self._logs() else None
+        if line is not None:
+            state.losses = []
+        with processes.agreeing():
+            if processes.is_main:
+                run.append_losses(values)
+                if line is not None:
+                    run.append_metrics(line)
+                if state.step in self.checkpointed:
+                    self._save_checkpoint(run)
+                if state.step in settings.keep_states:
+                    state.save(run.kept_state_path(state.step))
+                # The state last: from it a training goes on, and nothing before it is redone.
+                state.save(run.state_path)
+        return line
+
+    def _logs(self) -> bool:
+        settings, step = self.config.training, self.state.step
+        return step % settings.log_every == 0 or step == settings.steps
 
     def _go_on(self, states: list[Path]) -> None:
         """Take up the latest of a run's states that is whole."""
@@ -236,24 +280,32 @@ class Trainer:
             self._go_on(earlier)
 
     def _step(self, step: int) -> Tensor:
-        settings = self.config.training
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rates[step]
+        x_0, t, eps, random = self.draw(step)
+        with self.precision():
+            loss = self.objective.loss(self.model, x_0, t, eps, random)
+        loss.backward()
+        self.update(step)
+        return loss.detach()
+
+    def draw(self, step: int) -> tuple[Tensor, Tensor, Tensor, torch.Generator]:
+        """Return the images, noise levels and noise of a step, and its generator after them."""
         x_0, random = self.batches.draw(step)
         t = self.objective.draw_levels(len(x_0), random)
         eps = torch.randn(x_0.shape, generator=random, device=self.device)
         x_0, t, eps = (self.processes.part(drawn) for drawn in (x_0, t, eps))
-        with self.precision():
-            loss = self.objective.loss(self.model, x_0, t, eps, random)
-        loss.backward()
-        if settings.gradient_clip > 0:
-            self._clip(settings.gradient_clip)
+        return x_0, t, eps, random
+
+    def update(self, step: int) -> None:
+        """Move the weights by their gradients, which are gone then, and the averages by them."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rates[step]
+        if (most := self.config.training.gradient_clip) > 0:
+            self._clip(most)
         self.optimizer.step()
         for weight in self.weights:
             weight.grad = None
         for average in self.state.averages.values():
             average.update(step + 1, self.weights)
-        return loss.detach()
 
     @contextmanager
     def _bf16(self) -> Iterator[None]:
@@ -346,6 +398,7 @@ class Trainer:
             ("device", device_name(self.device)),
             ("threads", torch.get_num_threads()),
             ("processes", self.processes.count),
+            ("replicas", self.replicas),
         ):
             if before.get(key) != now:
                 logger.warning(

@@ -99,7 +99,12 @@ class RunFolder(Table):
 
     @classmethod
     def open(
-        cls, path: Path, config: Config, device: "torch.device", branch: Branch | None = None
+        cls,
+        path: Path,
+        config: Config,
+        device: "torch.device",
+        branch: Branch | None = None,
+        replicas: int = 1,
     ) -> "RunFolder":
         """Create the folder, or return to one that trains the same.
 
@@ -122,7 +127,7 @@ class RunFolder(Table):
                 )
         else:
             run._check_place()
-            run._describe(description(config, device, branch))
+            run._describe(description(config, device, branch, replicas))
         remove_partials(path)
         return run
 
