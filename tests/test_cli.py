@@ -528,7 +528,7 @@ def test_a_full_disk(
     def full(*_: object, **__: object) -> None:
         Path("/dev/full").write_text("x")
 
-    monkeypatch.setattr(np, "savez_compressed", full)
+    monkeypatch.setattr("numpy.lib.format.write_array_header_1_0", full)
     assert run(["sample", "--checkpoint", str(own_run)]) == FAILED
     assert "the disk is full" in capsys.readouterr().err
     assert not list((own_run / "samples").iterdir())
@@ -571,7 +571,7 @@ def test_out_of_memory_says_what_to_make_smaller(
 
     monkeypatch.setattr("diffprobe.sampling.of_checkpoint.sample", exhaust)
     assert run(["sample", "--checkpoint", str(own_run)]) == FAILED
-    assert "out of memory: do less at once with --set probe.batch_size" in capsys.readouterr().err
+    assert "out of memory: say how much there is with --memory SIZE" in capsys.readouterr().err
 
 
 def _write_golden() -> None:

@@ -13,8 +13,7 @@ import click
 
 from diffprobe import __version__
 from diffprobe.foundations.errors import DiffprobeError, UsageError
-from diffprobe.foundations.launch import is_main
-from diffprobe.foundations.launch import processes, tells_errors
+from diffprobe.foundations.launch import is_main, processes, tells_errors
 from diffprobe.foundations.signals import exit_code, raised_signals
 
 COMMANDS = {
