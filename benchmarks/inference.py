@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 
 from diffprobe.datasets import Glyphs, SymbolImages
+from diffprobe.datasets.grammars.copy import CopyConfig
 from diffprobe.datasets.grammars.dyck import DyckConfig
 from diffprobe.datasets.grammars.modular_sum import ModularSumConfig
 from diffprobe.datasets.inference.grammar import INSIDE
@@ -47,7 +48,7 @@ def many_symbols() -> None:
     """Print what 128 cells of 64 symbols take, whole and within budgets, and handwriting."""
     random = torch.Generator().manual_seed(0)
     scores = torch.randn(256, 128, 64, generator=random)
-    for grammar in (DyckConfig(128, 32).build(), ModularSumConfig(128, 64).build()):
+    for grammar in (CopyConfig(128, 64).build(), ModularSumConfig(128, 64, 64).build()):
         print(f"posterior marginals of {grammar.title}, 128 cells, 64 symbols, batch 256")
         for size in (GIB, 2 * GIB, None):
             with memory.limited(size):

@@ -530,7 +530,7 @@ def test_a_full_disk(
     def full(*_: object, **__: object) -> None:
         Path("/dev/full").write_text("x")
 
-    monkeypatch.setattr("diffprobe.sampling.samples.array_format.write_array", full)
+    monkeypatch.setattr("numpy.lib.format.write_array_header_1_0", full)
     assert run(["sample", "--checkpoint", str(own_run)]) == FAILED
     assert "the disk is full" in capsys.readouterr().err
     assert not list((own_run / "samples").iterdir())

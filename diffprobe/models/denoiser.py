@@ -146,18 +146,18 @@ class PredictionDenoiser(Denoiser):
         super().__init__(scheduler, **space)
         self.schedule.check_prediction_type(prediction_type)
         self.prediction_type = prediction_type
-        self._finite: Tensor | None = None
+        self._finite: list[Tensor] | None = None
 
     @contextlib.contextmanager
     def checked_together(self) -> Iterator[None]:
         """Look once at the end whether outputs were finite: each look waits for the device."""
-        self._finite = torch.ones((), dtype=torch.bool, device=self.device)
+        looked_at: list[Tensor] = []
+        self._finite = looked_at
         try:
             yield
-            finite = bool(self._finite)
         finally:
             self._finite = None
-        if not finite:
+        if looked_at and not torch.stack(looked_at).all():
             raise UsageError("what the network returned is not finite")
 
     @abstractmethod
@@ -179,7 +179,7 @@ class PredictionDenoiser(Denoiser):
             )
         finite = prediction.detach().isfinite().all()
         if self._finite is not None:
-            self._finite = self._finite & finite
+            self._finite.append(finite)
         elif not finite:
             given = "" if x_t.detach().isfinite().all() else ", and neither is its input"
             raise UsageError(f"what the network returned is not finite{given}")

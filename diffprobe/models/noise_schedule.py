@@ -157,7 +157,9 @@ class NoiseSchedule(nn.Module):
             x_t, prediction: (B, C, H, W).
             t: (B,) or (B, cells) long. A given cell is its own clean image.
         """
-        alpha, sigma = self.alpha_sigma(t, x_t.dtype)
+        # Of one level, expanded to all images, the tables are asked once.
+        one = t.ndim == 1 and len(t) > 0 and t.stride(0) == 0
+        alpha, sigma = self.alpha_sigma(t[:1] if one else t, x_t.dtype)
         found = x0_hat(prediction_type, x_t, prediction, alpha, sigma)
         return torch.where(sigma > 0, found, x_t) if t.ndim == 2 else found
 

@@ -125,14 +125,17 @@ class SchedulerPath(NoisePath):
         self.schedule = schedule
         self.levels = self.scheduler.timesteps.long().to(schedule.device)
         self._make = partial(make, prediction)
+        self._walked = False
         self._takes_epsilon = prediction == "epsilon"
         self._options = options
         self._takes_generator = "generator" in inspect.signature(cls.step).parameters
 
     def start(self, noise: Tensor) -> Tensor:
         """Scale the noise as the scheduler has it."""
-        with _quiet():
-            self.scheduler = self._make()
+        if self._walked:
+            with _quiet():
+                self.scheduler = self._make()
+        self._walked = True
         result: Tensor = noise * self.scheduler.init_noise_sigma
         return result
 

@@ -98,9 +98,11 @@ def sample(
 
 
 def _in_parts(denoiser: Denoiser, x_t: Tensor, t: Tensor, at_once: int) -> Tensor:
+    if len(x_t) <= at_once:
+        whole: Tensor = denoiser(x_t, t)
+        return whole
     parts = zip(x_t.split(at_once), t.split(at_once), strict=True)
-    found = [denoiser(*part) for part in parts]
-    return found[0] if len(found) == 1 else torch.cat(found)
+    return torch.cat([denoiser(*part) for part in parts])
 
 
 def _check(sampling: SamplingConfig, timesteps: int) -> None:
