@@ -138,7 +138,9 @@ def _shown(number: int, grid: "Grid") -> list[str]:
     metavar="FOLDER",
     help="Where runs lie, those of all studies.",
 )
-@click.option("--workers", type=int, metavar="N", help="Work in N processes, which share the cores.")
+@click.option(
+    "--workers", type=int, metavar="N", help="Work in N processes, which share the cores."
+)
 @click.option("--cluster", metavar="NAME", help="Submit to a cluster: slurm, or local to try it.")
 @click.option(
     "--cluster-set",
@@ -289,9 +291,7 @@ def _tell(found: "Findings", markdown: Path | None, as_json: bool) -> None:
         click.echo(f"docs   {markdown}")
 
 
-def _tell_cost(
-    study: "Study", store: Path, most: int, workers: int | None, as_json: bool
-) -> None:
+def _tell_cost(study: "Study", store: Path, most: int, workers: int | None, as_json: bool) -> None:
     from diffprobe.studies.cost import cost
 
     found = cost(study.cells(most), store)

@@ -1,7 +1,7 @@
 """Which code measures, and which draws: hashes of the source, so that no version is forgotten.
 
-What was measured by other code is measured again. All code below the command line, the studies and the
-report counts, but for what draws and tells, which changes no number.
+What was measured by other code is measured again. All code below the command line, the
+studies and the report counts, but for what draws and tells, which changes no number.
 """
 
 import functools

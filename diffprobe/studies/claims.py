@@ -149,7 +149,12 @@ class Claim:
     def estimate(self, table: StudyTable) -> Estimate:
         """Return the estimate over seeds; of none where no seed has all that it needs."""
         found = [number for rows in table.by_seed(self.measure) if (number := self._one(rows))]
-        return over_seeds([value for value, _ in found], [error for _, error in found])
+        level = not (self.between or self.trend)
+        return over_seeds(
+            [value for value, _ in found],
+            [error for _, error in found],
+            share=level and Measure.is_share(self.measure),
+        )
 
     def _one(self, rows: "StudyTable") -> tuple[float, float | None] | None:
         """The estimate of one seed, and its error."""
@@ -158,10 +163,11 @@ class Claim:
             a = rows.at({**self.where, name: first}, apart=name)
             b = rows.at({**self.where, name: second}, apart=name)
             both = a.keys() & b.keys()
-            return _mean([(1, a[k]) for k in both] + [(-1, b[k]) for k in both])
+            return _mean([(1, a[k]) for k in both] + [(-1, b[k]) for k in both], len(both))
         if self.trend:
             return self._rise(rows)
-        return _mean([(1, row) for row in rows.at(self.where).values()])
+        terms = [(1.0, row) for row in rows.at(self.where).values()]
+        return _mean(terms, len(terms), apart=True)
 
     def _rise(self, rows: "StudyTable") -> tuple[float, float | None] | None:
         places = rows.steps() if self.against == STEP else rows.values(self.against)
@@ -249,13 +255,16 @@ def _why_open(found: Estimate) -> str:
 
 
 def _mean(
-    terms: Sequence[tuple[float, Mapping[str, Any]]], parts: int = 0
+    terms: Sequence[tuple[float, Mapping[str, Any]]], n: int, *, apart: bool = False
 ) -> tuple[float, float | None] | None:
-    """A weighted sum over rows, divided by how many estimates went into it, and its error."""
+    """A weighted sum over rows by how many estimates went into it; its error if they lie apart.
+
+    What is compared within a seed was measured with the same inputs, and the errors of the runs do
+    not tell that of a difference.
+    """
     if not terms or any(row["value"] is None for _, row in terms):
         return None
-    n = parts or sum(weight > 0 for weight, _ in terms)
     value = sum(weight * row["value"] for weight, row in terms) / n
-    errors = [(weight, own_error(row)) for weight, row in terms]
-    known = [(weight * error) ** 2 for weight, error in errors if error is not None]
-    return value, sum(known) ** 0.5 / n if len(known) == len(errors) else None
+    errors = [own_error(row) for _, row in terms]
+    known = [error**2 for error in errors if error is not None]
+    return value, sum(known) ** 0.5 / n if apart and len(known) == len(errors) else None

@@ -33,12 +33,13 @@ def cost(cells: Sequence[Cell], store: Path) -> Cost:
     all that is done was the same work.
     """
     counted: dict[str, int] = {}
-    rows, known = [], []
+    rows: list[dict[str, Any]] = []
+    known: list[tuple[float, float]] = []
     for cell in cells:
         config, found = cell.config(), stored(cell, store)
         parameters = found.parameters if found else _parameters(cell, config, counted)
         images = config.training.steps * config.training.batch_size
-        row = {
+        row: dict[str, Any] = {
             "question": cell.question,
             "cell": cell.name,
             "what": cell.in_words(),

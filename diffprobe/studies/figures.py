@@ -61,7 +61,7 @@ def draw(table: StudyTable, spec: FigureSpec, path: Path) -> None:
     panels = table.values(spec.panel) if spec.panel else [""]
     columns = min(MOST_PANELS, len(panels))
     rows = -(-len(panels) // columns)
-    with figure(path, 2.0 + 2.8 * columns, 0.7 + 2.4 * rows) as canvas:
+    with figure(path, 1.6 + 2.8 * columns, 1.0 + 2.2 * rows) as canvas:
         grid = canvas.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         axes = list(grid.flat)
         for ax, panel in zip(axes, panels, strict=False):
@@ -75,9 +75,7 @@ def draw(table: StudyTable, spec: FigureSpec, path: Path) -> None:
             canvas.suptitle(spec.title, fontsize=9)
         handles, labels = axes[0].get_legend_handles_labels()
         if any(labels):
-            canvas.legend(
-                handles, labels, loc="outside right upper", title=spec.colour, title_fontsize=8
-            )
+            canvas.legend(handles, labels, loc="outside upper center", ncols=4, title=spec.colour)
 
 
 def plot(

@@ -29,6 +29,7 @@ class Answer:
         figures: Name of the file, without ending -> caption.
         cells: How many there are, how many have numbers, and how many seconds those took.
         failures: Cell in words -> why it failed.
+        runs: Of each cell with numbers: what it is, its folder, parameters and seconds.
     """
 
     grid: Grid
@@ -37,6 +38,7 @@ class Answer:
     figures: dict[str, str]
     cells: dict[str, float]
     failures: dict[str, str]
+    runs: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,41 @@ class Findings:
             "command": self.study.command,
             "diffprobe": __version__,
             "folder": str(self.folder),
-            "questions": [_told(number, answer) for number, answer in self.answers.items()],
+            "questions": [self._told(number) for number in self.answers],
+        }
+
+    def _told(self, number: int) -> dict[str, Any]:
+        answer = self.answers[number]
+        grid, table = answer.grid, answer.table
+        return {
+            "number": number,
+            "title": grid.title or f"Question {number}",
+            "question": grid.question,
+            "command": self.study.command_of(number),
+            "base": grid.base,
+            "fixed": grid.fixed,
+            "settings": table.settings,
+            "seeds": grid.seeds,
+            "cells": answer.cells,
+            "failures": answer.failures,
+            "runs": answer.runs,
+            "claims": [
+                {
+                    "text": verdict.claim.text,
+                    "rule": verdict.claim.rule(),
+                    "verdict": verdict.verdict,
+                    "estimate": verdict.estimate,
+                    "threshold": verdict.claim.threshold,
+                    "p": verdict.p,
+                    "corrected": verdict.corrected,
+                    "why": verdict.why,
+                    "afterwards": verdict.afterwards,
+                }
+                for verdict in answer.verdicts
+            ],
+            "figures": answer.figures,
+            "estimates": [{**row, "seeds": len(row["seeds"])} for row in table.over_seeds()],
+            "columns": [*table.settings, *([STEP] if grid.along else [])],
         }
 
     def lines(self) -> list[str]:
@@ -119,6 +155,7 @@ def report_study(folder: Path, *, parquet: bool = False) -> Findings:
             _draw(grid, tables[number], folder, number),
             _counts(of_question[number]),
             _failures(of_question[number]),
+            _runs(of_question[number], content["store"]),
         )
         for number, grid in study.questions.items()
     }
@@ -164,10 +201,25 @@ def _counts(cells: list[dict[str, Any]]) -> dict[str, float]:
 
 def _failures(cells: list[dict[str, Any]]) -> dict[str, str]:
     return {
-        in_words(each["varied"], each["seed"]): each["outcome"]["error"] if each["outcome"] else "not done yet"
+        in_words(each["varied"], each["seed"]): each["outcome"]["error"]
+        if each["outcome"]
+        else "not done yet"
         for each in cells
         if not _has_numbers(each)
     }
+
+
+def _runs(cells: list[dict[str, Any]], store: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "what": in_words(each["varied"], each["seed"]),
+            "run": f"{store}/{each['run']}",
+            "parameters": each["outcome"]["parameters"],
+            "seconds": each["outcome"]["seconds"],
+        }
+        for each in cells
+        if _has_numbers(each)
+    ]
 
 
 def _draw(grid: Grid, table: StudyTable, folder: Path, number: int) -> dict[str, str]:
@@ -179,38 +231,3 @@ def _draw(grid: Grid, table: StudyTable, folder: Path, number: int) -> dict[str,
         figures.draw(table, spec, folder / "figures" / name)
         found[name] = figures.caption(spec, table, len(grid.seeds))
     return found
-
-
-def _told(number: int, answer: Answer) -> dict[str, Any]:
-    grid, table = answer.grid, answer.table
-    return {
-        "number": number,
-        "title": grid.title or f"Question {number}",
-        "question": grid.question,
-        "base": grid.base,
-        "fixed": grid.fixed,
-        "settings": table.settings,
-        "seeds": grid.seeds,
-        "cells": answer.cells,
-        "failures": answer.failures,
-        "claims": [
-            {
-                "text": verdict.claim.text,
-                "rule": verdict.claim.rule(),
-                "verdict": verdict.verdict,
-                "estimate": verdict.estimate,
-                "threshold": verdict.claim.threshold,
-                "p": verdict.p,
-                "corrected": verdict.corrected,
-                "why": verdict.why,
-                "afterwards": verdict.afterwards,
-            }
-            for verdict in answer.verdicts
-        ],
-        "figures": answer.figures,
-        "estimates": [
-            {**row, "estimate": row["estimate"], "seeds": len(row["seeds"])}
-            for row in table.over_seeds()
-        ],
-        "columns": [*table.settings, *([STEP] if grid.along else [])],
-    }

@@ -1,13 +1,13 @@
 """Measures: the numbers that a study asks of each run, by name.
 
-    loss                    validation loss of the weights that are sampled
-    legible, grammatical    shares of the samples; grammatical of the legible ones
-    ldr, excess_ldr         at the noise level where the grammar is worth most, or at another one:
-                            excess_ldr@-2 is that nearest to log-SNR -2
-    gamma, mu, unexplained, missed_nats, missed_along_nats, to_product_nats, scale
-                            over all noise levels, or at one: gamma@0
-    PROBE.NUMBER            any number in the summary of a probe: spectrum.network.asymmetry
-    samples.NUMBER          any number of the verdicts: samples.verdicts.valid-memorised
+loss                    validation loss of the weights that are sampled
+legible, grammatical    shares of the samples; grammatical of the legible ones
+ldr, excess_ldr         at the noise level where the grammar is worth most, or at another one:
+                        excess_ldr@-2 is that nearest to log-SNR -2
+gamma, mu, unexplained, missed_nats, missed_along_nats, to_product_nats, scale
+                        over all noise levels, or at one: gamma@0
+PROBE.NUMBER            any number in the summary of a probe: spectrum.network.asymmetry
+samples.NUMBER          any number of the verdicts: samples.verdicts.valid-memorised
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +35,8 @@ SHORT = {
     "excess_ldr": ("locality", "excess_ldr"),
     **{name: ("placement", name) for name in PLACEMENT},
 }
+# What cannot lie outside 0 to 1, nor its interval.
+SHARES = ("legible", "grammatical", "ldr")
 # What has a number for each noise level.
 BY_LEVEL = ("ldr", "excess_ldr", "gamma", "mu")
 
@@ -80,6 +82,11 @@ class Measure:
             return cls(text, by, path, float(level))
         except ValueError:
             raise UsageError(f"{text!r}: {level!r} is no log-SNR") from None
+
+    @staticmethod
+    def is_share(name: str) -> bool:
+        """Whether a measure lies between 0 and 1."""
+        return name.partition("@")[0].replace("-", "_") in SHARES
 
     @staticmethod
     def one_of(name: str, measures: Sequence[str], where: str) -> None:

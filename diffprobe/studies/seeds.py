@@ -6,8 +6,8 @@ both what differs between trainings and what each was measured with; the interva
 
     mean ± t s / sqrt(n),   s / sqrt(n) at least what the runs' own errors alone give
 
-the latter since a few seeds may agree by chance, or all lie at the end of a scale, where the spread
-between them says nothing.
+the latter, where they are told, since a few seeds may agree by chance, or all lie at the end of a
+scale, where the spread between them says nothing.
 """
 
 import math
@@ -16,12 +16,15 @@ from collections.abc import Mapping, Sequence
 from diffprobe.foundations.estimates import Estimate
 
 
-def over_seeds(values: Sequence[float], errors: Sequence[float | None] = ()) -> Estimate:
+def over_seeds(
+    values: Sequence[float], errors: Sequence[float | None] = (), *, share: bool = False
+) -> Estimate:
     """Return the mean over seeds; without interval where there are fewer than two.
 
     Args:
         values: One of each seed.
         errors: The standard error of each, as its own run tells it; None where it tells none.
+        share: Whether it lies between 0 and 1; the interval ends there then.
 
     >>> print(over_seeds([1.0, 2.0, 3.0]))
     2.000 ± 2.484
@@ -39,7 +42,10 @@ def over_seeds(values: Sequence[float], errors: Sequence[float | None] = ()) -> 
     own = math.sqrt(math.fsum(e * e for e in known)) / n if len(known) == n else 0.0
     error = max(spread, own)
     far = float(stdtrit(n - 1, 0.975)) * error
-    return Estimate(value=mean, standard_error=error, low=mean - far, high=mean + far, n=n)
+    low, high = mean - far, mean + far
+    if share:
+        low, high = max(0.0, low), min(1.0, high)
+    return Estimate(value=mean, standard_error=error, low=low, high=high, n=n)
 
 
 def p_value(found: Estimate, threshold: float) -> float:

@@ -75,7 +75,8 @@ class Study:
         if what.endswith(".toml"):
             if scale is not None:
                 raise UsageError(f"--scale is for shipped studies; {what} says its own size")
-            name, scale, grids = Path(what).stem, "", (read_grid(Path(what)),)
+            name, scale = Path(what).stem, ""
+            grids: tuple[Grid, ...] = (read_grid(Path(what)),)
         else:
             scale = scale or SCALES[0]
             if scale not in SCALES:
@@ -95,6 +96,12 @@ class Study:
             command += f" --question {question}" if len(grids) > 1 else ""
         command += "".join(f" --set {assignment}" for assignment in assignments)
         return cls(name, scale, questions, command, tuple(assignments))
+
+    def command_of(self, number: int) -> str:
+        """Return the command that asks one of its questions."""
+        if len(self.questions) == 1 or " --question " in self.command:
+            return self.command
+        return f"{self.command} --question {number}"
 
     @property
     def folder(self) -> Path:
@@ -123,7 +130,9 @@ class Study:
                     config = grid.config(varied, seed, self.assignments)
                 except UsageError as error:
                     told = ", ".join(f"{key} = {value!r}" for key, value in varied.items())
-                    raise UsageError(f"the cell with {told or 'these settings'}: {error}") from error
+                    raise UsageError(
+                        f"the cell with {told or 'these settings'}: {error}"
+                    ) from error
                 settings = settings_of(config)
                 yield Cell(number, varied, seed, settings, grid.measures, grid.along)
 

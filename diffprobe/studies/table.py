@@ -2,15 +2,15 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from diffprobe.foundations.atomic import atomic_file, write_text
 from diffprobe.foundations.errors import UsageError
-from diffprobe.foundations.estimates import Estimate
 from diffprobe.foundations.tables import Table
+from diffprobe.studies.measures import Measure
 from diffprobe.studies.places import STEP, label, matches
 from diffprobe.studies.seeds import over_seeds, own_error
 
@@ -56,7 +56,9 @@ class StudyTable(Table):
         """Return the steps of the rows, in order."""
         return sorted({row[STEP] for row in self.content if row[STEP] is not None})
 
-    def at(self, where: Mapping[str, Any], apart: str = "") -> dict[tuple[str, ...], dict[str, Any]]:
+    def at(
+        self, where: Mapping[str, Any], apart: str = ""
+    ) -> dict[tuple[str, ...], dict[str, Any]]:
         """Return the rows at a place, of one measure and seed, by the settings left open.
 
         Args:
@@ -93,7 +95,11 @@ class StudyTable(Table):
                     **dict(zip(self.settings, place, strict=True)),
                     STEP: step,
                     "log_snr": sum(levels) / len(levels) if levels else None,
-                    "estimate": _estimate(told),
+                    "estimate": over_seeds(
+                        [row["value"] for row in told],
+                        [own_error(row) for row in told],
+                        share=Measure.is_share(measure),
+                    ),
                     "seeds": [row["seed"] for row in told],
                 }
             )
@@ -139,7 +145,3 @@ def need_pyarrow() -> Any:
             "table is in table.csv"
         ) from error
     return pyarrow
-
-
-def _estimate(rows: Sequence[Mapping[str, Any]]) -> Estimate:
-    return over_seeds([row["value"] for row in rows], [own_error(row) for row in rows])

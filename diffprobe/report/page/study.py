@@ -1,4 +1,4 @@
-"""Renders the page of a study: verdicts first, then figures, tables, and the command behind each."""
+"""Renders the page of a study: verdicts, figures, tables, and the command behind each."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,10 +12,11 @@ from diffprobe.report.page.figures import Figure
 from diffprobe.report.page.page import _colors, _hash, _own, _widths, number
 
 STYLE = """
-.verdict { display: inline-block; padding: .1rem .7rem; border-radius: 2rem; border: 2px solid var(--of); font-size: .85rem; white-space: nowrap; }
-.supported { --of: var(--good); border-style: solid; }
-.not-supported { --of: var(--invalid); border-style: dashed; }
-.inconclusive { --of: var(--soft); border-style: dotted; }
+.verdict { display: inline-block; padding: .1rem .7rem; border: 2px solid var(--of); }
+.verdict { border-radius: 2rem; font-size: .85rem; white-space: nowrap; }
+.verdict.supported { --of: var(--good); border-style: solid; }
+.verdict.not-supported { --of: var(--invalid); border-style: dashed; }
+.verdict.inconclusive { --of: var(--soft); border-style: dotted; }
 .claims { list-style: none; padding: 0; display: grid; gap: .8rem; }
 .claims li { display: grid; gap: .35rem; }
 .claims p { margin: 0; }
@@ -85,7 +86,9 @@ def _table(question: Mapping[str, Any], step: bool) -> tuple[list[str], list[lis
         place = tuple(row[name] if row[name] is not None else "" for name in columns)
         rows.setdefault(place, {})[row["measure"]] = row["estimate"]
     order = {name: {v: i for i, v in enumerate(question["settings"][name])} for name in names}
-    places = sorted(rows, key=lambda place: [order[n][v] for n, v in zip(names, place, strict=False)])
+    places = sorted(
+        rows, key=lambda place: [order[n][v] for n, v in zip(names, place, strict=False)]
+    )
     measures = list(dict.fromkeys(row["measure"] for row in question["estimates"]))
     return [*columns, *measures], [
         [*place, *(rows[place].get(measure) for measure in measures)] for place in places

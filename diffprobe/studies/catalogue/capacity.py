@@ -70,12 +70,14 @@ class Capacity(StudyKind):
                     "where": {"network.width": wide},
                     "between": {"step": ["last", "first"]},
                     "expect": "less",
+                    "margin": 0.05,
                 },
                 {
                     "text": "At the end the widest network is less local than the narrowest.",
                     "measure": "excess_ldr",
                     "between": {"network.width": [wide, narrow]},
                     "expect": "less",
+                    "margin": 0.05,
                 },
                 {
                     "text": "The more units, the more of the grammar is used.",

@@ -1,7 +1,7 @@
 """Cells in several processes of this machine, which share its cores.
 
 Each process goes on from job to job, so that what takes seconds to import is imported once. A
-process that dies, as where memory runs out, costs the cells of its job, and another takes its place.
+process that dies, as where memory runs out, costs the cells of its job; another takes its place.
 """
 
 import multiprocessing
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from typing import Any
 
 from diffprobe.foundations.errors import FullDiskError, StoppedError, UsageError
 from diffprobe.foundations.signals import raised_signals
@@ -70,7 +71,7 @@ class _Worker:
     """A process, this end of the pipe to it, and the cells that it still has to do."""
 
     process: SpawnProcess
-    here: "Connection[object, object]"
+    here: "Connection[Any, Any]"
     job: list[Cell] = field(default_factory=list)
     is_gone: bool = False
 
@@ -110,7 +111,7 @@ class _Worker:
         yield message
 
 
-def _serve(there: "Connection[object, object]", threads: int) -> None:
+def _serve(there: "Connection[Any, Any]", threads: int) -> None:
     """Do jobs until there are no more."""
     # A Ctrl-C at the terminal is the parent's alone, which stops this process once and not twice.
     os.setsid()
