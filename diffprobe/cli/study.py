@@ -201,12 +201,15 @@ def run_command(
         return 0
 
     from diffprobe.foundations import progress
+    from diffprobe.foundations.devices import resolve_device
     from diffprobe.studies.findings import report_study
     from diffprobe.studies.study import run_study
     from diffprobe.studies.table import need_pyarrow
 
     if parquet:
         need_pyarrow()
+    if cluster is None:
+        resolve_device(device)
     cells = found.cells(max_cells)
     folder = out or found.folder
     launcher = _launcher(workers, cluster, folder / "jobs", cluster_options, as_json)

@@ -225,9 +225,12 @@ def read_grid(path: Path) -> Grid:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     try:
-        return grid_of(settings, path.parent)
+        grid = grid_of(settings, path.parent)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
+    if grid.base.endswith(".toml") and not Path(grid.base).exists():
+        raise UsageError(f"{path}: base names {grid.base}, and there is no such file")
+    return grid
 
 
 def grid_of(settings: Mapping[str, Any], beside: Path = Path()) -> Grid:

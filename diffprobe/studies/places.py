@@ -27,7 +27,7 @@ def check_place(name: str, known: Iterable[str], where: str) -> None:
         raise UsageError(f"{where} names {name!r}, and the grid varies nothing")
     error = unknown_name(f"setting in {where}", name, known)
     hint = "; along = true measures along training" if name == STEP else ""
-    raise UsageError(f"{error}: it must be one that the grid varies{hint}")
+    raise UsageError(f"{error} (it must be one that the grid varies{hint})")
 
 
 def check_value(name: str, value: Any, known: Places, where: str) -> None:

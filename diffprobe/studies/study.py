@@ -83,7 +83,7 @@ class Study:
                 raise unknown_name("scale", scale, SCALES)
             if what not in kinds.announced("study"):
                 error = unknown_name("study", what, kinds.announced("study"))
-                raise UsageError(f"{error}; a grid of your own is a file that ends in .toml")
+                raise UsageError(f"{error} (a grid of your own is a file that ends in .toml)")
             kind = cast(StudyKind, kinds.find("study", what)())
             name, grids = what, kind.questions(scale)
         questions = dict(enumerate(grids, 1))

@@ -39,13 +39,13 @@ def cluster(name: str, folder: Path, options: Mapping[str, Any]) -> Launcher:
         options: Of submitit, such as slurm_partition, timeout_min or gpus_per_node.
 
     Raises:
-        UsageError: If submitit is not installed, there is no such cluster here, or it has no such
-            option.
+        UsageError: If submitit is not installed, or there is no such cluster here; when launched,
+            if it has no such option.
     """
     if name not in CLUSTERS:
         raise unknown_name("cluster", name, CLUSTERS)
     try:
-        import submitit
+        import submitit  # noqa: F401
     except ImportError as error:
         raise UsageError(
             "--cluster needs submitit, which is not installed: pip install 'diffprobe[cluster]'"
@@ -55,13 +55,9 @@ def cluster(name: str, folder: Path, options: Mapping[str, Any]) -> Launcher:
             "there is no Slurm here: sbatch is not on the PATH. Start the study where jobs are "
             "submitted, or use --workers N"
         )
-    executor = submitit.AutoExecutor(folder=folder, cluster=name)
-    try:
-        executor.update_parameters(**{**USUAL, **options})
-    except (NameError, TypeError, ValueError, AssertionError) as error:
-        raise UsageError(f"--cluster-set: {first_line(error)}") from error
 
     def launch(jobs: Jobs, store: Path, device: str) -> Generator[Outcome]:
+        executor = _executor(name, folder, options)
         going = []
         try:
             for job in jobs:
@@ -114,6 +110,17 @@ class CellTask:
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
+
+
+def _executor(name: str, folder: Path, options: Mapping[str, Any]) -> Any:
+    from submitit import AutoExecutor
+
+    executor = AutoExecutor(folder=folder, cluster=name)
+    try:
+        executor.update_parameters(**{**USUAL, **options})
+    except (NameError, TypeError, ValueError, AssertionError) as error:
+        raise UsageError(f"--cluster-set: {first_line(error)}") from error
+    return executor
 
 
 def _submit(executor: Any, task: CellTask) -> Any:
