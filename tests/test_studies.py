@@ -177,6 +177,28 @@ def test_too_many_cells_are_refused() -> None:
         study(small()).cells(3)
 
 
+def test_the_command_line_is_over_what_is_fixed(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'question = "a"\nbase = "hypercube-mlp"\nmeasures = ["loss"]\n'
+        'fixed = {"network.width" = 4}\n'
+        'settings = {"training.steps" = [5, 6]}\n'
+    )
+    found = Study.open(str(path), assignments=["network.width=9"])
+    assert {cell.settings["network"]["width"] for cell in found.cells()} == {9}
+    assert found.command == f"diffprobe study run {path} --set network.width=9"
+    with pytest.raises(UsageError, match=r"training.steps is varied by the study"):
+        Study.open(str(path), assignments=["training.steps=9"])
+
+
+def test_the_documentation_shows_the_example() -> None:
+    root = Path(__file__).parent.parent
+    text = (root / "examples" / "grid.toml").read_text("utf-8")
+    shown = text.partition("\n")[2]
+    assert f"```toml\n{shown}```" in (root / "docs" / "studies.md").read_text("utf-8")
+    assert len([line for line in text.splitlines() if line]) <= 25
+
+
 # ---- seeds and verdicts --------------------------------------------------------------------------
 
 

@@ -91,7 +91,7 @@ def steps_done(run: Path) -> int:
     return RunFolder(run).steps_done()
 
 
-def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
+def test_ctrl_c_saves_what_its_processes_have_done(tmp_path: Path) -> None:
     """With workers: the driver alone is told, and tells its processes."""
     driver = begin(tmp_path, "--workers", "1")
     run = until(lambda: driver.poll() is not None or training(tmp_path))
@@ -105,19 +105,6 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
     assert 0 < saved < LONG
     cells = json.loads((tmp_path / "runs" / "studies" / "mine" / "cells.json").read_text())
     assert [each["outcome"] for each in cells["cells"]] == [None]
-    # Not to the end, which takes half a minute: it goes on from where it was.
-    driver = begin(tmp_path)
-    time.sleep(0.1)
-    until(lambda: driver.poll() is not None or steps_done(run) > saved or _log(run) > saved)
-    driver.send_signal(signal.SIGTERM)
-    _, told = driver.communicate(timeout=120)
-    assert driver.returncode == 143, told
-    assert steps_done(run) > saved
-
-
-def _log(run: Path) -> int:
-    path = run / "losses.f32"
-    return path.stat().st_size // 4 if path.exists() else 0
 
 
 def test_a_process_that_dies_costs_its_own_cells(

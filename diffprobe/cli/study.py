@@ -90,7 +90,7 @@ def list_studies(as_json: bool) -> None:
         click.echo(f"{name:{width}}  {summary}")
 
 
-@command.command("show")
+@command.command("show", short_help="Show questions, claims and runs.")
 @click.argument("study")
 @opt.options(scale_option, question_option, opt.json_option)
 def show(study: str, scale: str | None, question: int | None, as_json: bool) -> None:
@@ -126,7 +126,7 @@ def _shown(number: int, grid: "Grid") -> list[str]:
     return lines
 
 
-@command.command("run")
+@command.command("run", short_help="Run a shipped study, or a TOML file of your own.")
 @click.argument("study")
 @opt.options(scale_option, question_option, out_option)
 @click.option(
@@ -229,7 +229,7 @@ def run_command(
     return 1 if done.failed else 0
 
 
-@command.command("report")
+@command.command("report", short_help="Judge claims and write the page again.")
 @click.argument("study")
 @opt.options(scale_option, out_option, parquet_option, markdown_option, opt.json_option)
 def report(

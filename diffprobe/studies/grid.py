@@ -38,8 +38,8 @@ from typing import Any
 
 from diffprobe.config import Config
 from diffprobe.foundations.errors import UsageError
-from diffprobe.foundations.settings import build, check_seed, shown, to_settings
-from diffprobe.resolution import preset_names, resolve
+from diffprobe.foundations.settings import build, check_seed, overlay, shown
+from diffprobe.resolution import nested, preset_names, read_preset, read_toml, resolve
 from diffprobe.studies.claims import Claim
 from diffprobe.studies.measures import Measure
 from diffprobe.studies.places import STEP, check_place, label
@@ -195,17 +195,20 @@ class Grid:
     ) -> Config:
         """Return the resolved configuration of one cell.
 
+        Args:
+            varied: Setting -> value.
+            seed: Of everything random.
+            assignments: `section.key=value` each, over what is fixed.
+
         Raises:
             UsageError: If there is no such setting, or its value does not fit.
         """
-        flags = {**self.fixed, **varied}
-        # Another kind takes the former one's settings away: what chooses a kind comes first.
-        ordered = dict(sorted(flags.items(), key=lambda each: not each[0].endswith(".name")))
-        base: dict[str, Any] = (
-            {"file": Path(self.base)} if self.base.endswith(".toml") else {"preset": self.base}
-        )
-        below = resolve(**base, assignments=assignments)
-        config = resolve(base=to_settings(below), flags=ordered).with_seed(seed)
+        is_file = self.base.endswith(".toml")
+        base = read_toml(Path(self.base)) if is_file else read_preset(self.base)
+        for key, value in _kinds_first(self.fixed).items():
+            base = overlay(base, nested(key.split("."), value))
+        config = resolve(base=base, assignments=assignments, flags=_kinds_first(varied))
+        config = config.with_seed(seed)
         config.check_own()
         return config
 
@@ -259,6 +262,11 @@ def grid_of(settings: Mapping[str, Any], beside: Path = Path()) -> Grid:
     elif grid.base not in preset_names():
         grid.config({}, grid.seeds[0])  # which says what there is
     return grid
+
+
+def _kinds_first(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Put first what chooses a kind: it takes the settings of another kind away."""
+    return dict(sorted(settings.items(), key=lambda each: not each[0].endswith(".name")))
 
 
 def _check_list(values: Any, where: str) -> None:

@@ -44,7 +44,7 @@ class Study:
         scale: One of `SCALES`; empty for a grid of the user's own.
         questions: The grids by their number, from 1.
         command: What runs it.
-        assignments: Settings laid over the base of all grids, `section.key=value`.
+        assignments: Settings of all runs, over what the grids fix, `section.key=value`.
     """
 
     name: str
@@ -94,6 +94,10 @@ class Study:
                 raise UsageError(f"{name} has no question {question}; it has {listed}")
             questions = {question: questions[question]}
             command += f" --question {question}" if len(grids) > 1 else ""
+        for assignment in assignments:
+            key = assignment.partition("=")[0].strip()
+            if any(key in grid.places() for grid in questions.values()):
+                raise UsageError(f"--set {assignment}: {key} is varied by the study")
         command += "".join(f" --set {assignment}" for assignment in assignments)
         return cls(name, scale, questions, command, tuple(assignments))
 

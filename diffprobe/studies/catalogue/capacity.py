@@ -10,7 +10,7 @@ from diffprobe.studies.grid import Grid, grid_of
 # Scale -> widths, seeds and steps.
 SIZES = {
     "tiny": ([16, 32], 2, 24),
-    "cpu": ([64, 256, 1024], 5, 4000),
+    "cpu": ([64, 256, 1024], 5, 3000),
     "gpu": ([64, 256, 1024, 4096], 10, 20000),
 }
 # What makes tiny seconds.
