@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: setup browser demo test fuzz check bench coverage clean
+.PHONY: setup browser demo test test-slurm fuzz check bench coverage clean
 
 setup: $(VENV)/installed
 
@@ -21,6 +21,11 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# A study through a real Slurm, Debian's, started on this machine; as root.
+test-slurm: setup
+	command -v slurmctld && command -v munged || { apt-get update && apt-get install --yes --no-install-recommends slurm-wlm munge; }
+	$(BIN)/python tests/slurm.py
 
 # Hostile input of every kind; the tests run a sample of it.
 fuzz: setup

@@ -4,9 +4,11 @@ A job that is preempted or runs into its time limit saves its training and is pu
 again. A job is cancelled where the study is stopped, and has saved; the same command goes on.
 """
 
+import logging
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Generator, Iterator, Mapping
@@ -27,6 +29,17 @@ from diffprobe.studies.launching import Jobs, Launcher
 
 CLUSTERS = ("slurm", "local")
 EVERY = 0.5  # seconds between two looks at the jobs
+ASKED = 15.0  # seconds between two questions to Slurm's queue
+ENDED = (
+    "BOOT_FAIL",
+    "CANCELLED",
+    "COMPLETED",
+    "DEADLINE",
+    "FAILED",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "TIMEOUT",
+)
 USUAL = {"timeout_min": 24 * 60, "cpus_per_task": 1, "name": "diffprobe"}
 
 
@@ -63,12 +76,18 @@ def cluster(name: str, folder: Path, options: Mapping[str, Any]) -> Launcher:
             for job in jobs:
                 task = CellTask(list(job), store.resolve(), device)
                 going.append((_submit(executor, task), list(job)))
+            lost = _Lost(name)
             while going:
+                gone = lost.jobs()
                 for each in list(going):
                     submitted, cells = each
                     if submitted.done():
                         going.remove(each)
                         yield from _collect(submitted, cells, store)
+                    elif (state := gone.get(submitted.job_id)) is not None:
+                        going.remove(each)
+                        told = f"job {submitted.job_id} ended without a result: {state}"
+                        yield from _without(cells, store, told)
                 time.sleep(EVERY if going else 0)
         finally:
             for submitted, _ in going:
@@ -115,6 +134,8 @@ class CellTask:
 def _executor(name: str, folder: Path, options: Mapping[str, Any]) -> Any:
     from submitit import AutoExecutor
 
+    # That there is no accounting, at every look.
+    logging.getLogger("submitit").setLevel(logging.ERROR)
     executor = AutoExecutor(folder=folder, cluster=name)
     try:
         executor.update_parameters(**{**USUAL, **options})
@@ -138,11 +159,37 @@ def _collect(submitted: Any, cells: list[Cell], store: Path) -> Iterator[Outcome
         if "disk is full" in str(error):
             raise FullDiskError(_last_line(error)) from error
         told = f"job {submitted.job_id} ended without a result: {_last_line(error)}"
-        found = [
-            stored(cell, store) or Outcome(cell.name, error=told, trace=str(error))
-            for cell in cells
-        ]
+        found = _without(cells, store, told, str(error))
     yield from found
+
+
+def _without(cells: list[Cell], store: Path, why: str, trace: str = "") -> list[Outcome]:
+    return [stored(cell, store) or Outcome(cell.name, error=why, trace=trace) for cell in cells]
+
+
+class _Lost:
+    """Jobs that Slurm says have ended: without accounting submitit waits for their result for ever.
+
+    A job is lost that two looks in a row find ended; its result may be slow to arrive.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.asks = name == "slurm"
+        self.ended: dict[str, str] = {}
+        self.looked = time.monotonic()
+
+    def jobs(self) -> dict[str, str]:
+        """Return job -> state of what is lost."""
+        if not self.asks or time.monotonic() < self.looked + ASKED:
+            return {}
+        self.looked = time.monotonic()
+        command = ["squeue", "--noheader", "--states=all", "--format=%i %T"]
+        told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        states = dict(line.split() for line in told.splitlines() if len(line.split()) == 2)
+        ended = {job: state for job, state in states.items() if state in ENDED}
+        lost = {job: state for job, state in ended.items() if job in self.ended}
+        self.ended = ended
+        return lost
 
 
 def _last_line(error: Exception) -> str:
