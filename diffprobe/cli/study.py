@@ -11,12 +11,10 @@ from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.progress import clock
 
 if TYPE_CHECKING:
+    from diffprobe.studies.cells import Cell
     from diffprobe.studies.findings import Findings
     from diffprobe.studies.grid import Grid
     from diffprobe.studies.launching import Launcher
-    from diffprobe.studies.study import Study
-
-SUBCOMMANDS = ("list", "show", "run", "report")
 
 
 class StudyGroup(click.Group):
@@ -195,9 +193,11 @@ def run_command(
     if max_cells < 1:
         raise UsageError(f"--max-cells must be at least 1, not {max_cells}")
     found = Study.open(study, scale, question, assignments)
+    # What is wrong with a configuration is told before torch is imported.
+    cells = found.cells(max_cells)
     opt.show_warnings()
     if dry_run:
-        _tell_cost(found, store, max_cells, workers, as_json)
+        _tell_cost(cells, store, workers, as_json)
         return 0
 
     from diffprobe.foundations import progress
@@ -210,7 +210,6 @@ def run_command(
         need_pyarrow()
     if cluster is None:
         resolve_device(device)
-    cells = found.cells(max_cells)
     folder = out or found.folder
     launcher = _launcher(workers, cluster, folder / "jobs", cluster_options, as_json)
     started = time.monotonic()
@@ -294,10 +293,10 @@ def _tell(found: "Findings", markdown: Path | None, as_json: bool) -> None:
         click.echo(f"docs   {markdown}")
 
 
-def _tell_cost(study: "Study", store: Path, most: int, workers: int | None, as_json: bool) -> None:
+def _tell_cost(cells: "list[Cell]", store: Path, workers: int | None, as_json: bool) -> None:
     from diffprobe.studies.cost import cost
 
-    found = cost(study.cells(most), store)
+    found = cost(cells, store)
     if as_json:
         opt.print_json({"cells": found.rows, "seconds": found.seconds, "how": found.how})
         return

@@ -25,7 +25,6 @@ from typing import Any, Literal
 
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.estimates import Estimate
-from diffprobe.foundations.statistics import holm
 from diffprobe.studies.measures import Measure
 from diffprobe.studies.places import STEP, Places, check_place, check_value
 from diffprobe.studies.seeds import over_seeds, own_error, p_value
@@ -228,6 +227,8 @@ def judge(
         asked: Claims, each with the table of its own question.
         afterwards: Of each, whether it came after numbers.
     """
+    from diffprobe.foundations.statistics import holm
+
     estimates = [claim.estimate(table) for claim, table in asked]
     ps = [p_value(e, claim.threshold) for (claim, _), e in zip(asked, estimates, strict=True)]
     found = []

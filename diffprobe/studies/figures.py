@@ -38,7 +38,8 @@ def specs(grid: Grid) -> list[FigureSpec]:
     found = []
     for spec in asked:
         x = spec.x or (STEP if grid.along else places[0])
-        rest = [place for place in places if place not in (x, spec.panel, STEP)]
+        taken = {spec.panel, STEP, *next((g for g in grid.together if x in g), (x,))}
+        rest = [place for place in places if place not in taken]
         colour = spec.colour or (rest[0] if rest else "")
         found.append(FigureSpec(spec.y, x, colour, spec.panel, spec.title))
     return found
@@ -48,11 +49,16 @@ def caption(spec: FigureSpec, table: StudyTable, seeds: int) -> str:
     """Return in words what a figure shows."""
     lines = f", a curve for each {spec.colour}" if spec.colour else ""
     panels = f", a panel for each {spec.panel}" if spec.panel else ""
-    rest = [name for name in table.settings if name not in (spec.x, spec.colour, spec.panel)]
+    group = next((g for g in table.together if spec.x in g), (spec.x,))
+    along = [name for name in group if name != spec.x]
+    taken = {spec.colour, spec.panel, *group}
+    rest = [name for name in table.settings if name not in taken]
+    with_it = f" ({', '.join(along)} with it)" if along else ""
     apart = f" and {', '.join(rest)}" if rest and spec.colour else ""
     return (
-        f"{spec.y} against {spec.x}{lines}{apart}{panels}. Points are means over {seeds} seeds, "
-        "bands 95 % intervals over seeds, small points the seeds themselves."
+        f"{spec.y} against {spec.x}{with_it}{lines}{apart}{panels}. "
+        f"Points are means over {seeds} seeds, bands 95 % intervals over seeds, small points the "
+        "seeds themselves."
     )
 
 
