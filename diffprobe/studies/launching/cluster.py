@@ -23,7 +23,7 @@ from diffprobe.foundations.errors import (
     first_line,
     unknown_name,
 )
-from diffprobe.foundations.signals import raised_signals
+from diffprobe.foundations.signals import exit_code, raised_signals
 from diffprobe.studies.cells import Cell, Outcome, stored, work
 from diffprobe.studies.launching import Jobs, Launcher
 
@@ -119,7 +119,7 @@ class CellTask:
                 return [work(cell, self.store, self.device) for cell in self.cells]
         except StoppedError as stopped:
             signal.signal(queue_again, theirs)
-            if wants_back:
+            if wants_back or stopped.exit_code == exit_code(signal.SIGUSR1):
                 os.kill(os.getpid(), queue_again)
             # Without a result: whoever ended it decides whether it is run again.
             sys.exit(stopped.exit_code)
