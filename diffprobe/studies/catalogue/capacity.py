@@ -31,7 +31,7 @@ TINY = {
 
 @dataclass(frozen=True)
 class Capacity(StudyKind):
-    """Does a two-layer network leave local generation, and a wider one sooner?"""
+    """Whether a two-layer network leaves local generation, and a wider one sooner."""
 
     name: ClassVar[str] = "capacity"
 
