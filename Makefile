@@ -7,7 +7,7 @@ PYTEST := -m pytest --numprocesses 2 --dist worksteal
 TESTS ?=
 test test-oldest test-newest: export OMP_NUM_THREADS = 1
 
-.PHONY: setup browser demo test test-oldest test-newest fuzz soak check bench coverage clean
+.PHONY: setup browser demo test test-oldest test-newest test-slurm fuzz soak check bench coverage clean
 
 setup: $(VENV)/installed
 
@@ -33,6 +33,11 @@ test-oldest test-newest:
 	$(PYTHON) -m venv $(VENV)-$@
 	$(VENV)-$@/bin/python -m pip install --quiet $(VERSIONS) --editable '.[dev]'
 	$(VENV)-$@/bin/python $(PYTEST) $(TESTS)
+
+# A study through a real Slurm, Debian's, started on this machine; as root.
+test-slurm: setup
+	command -v slurmctld && command -v munged || { apt-get update && apt-get install --yes --no-install-recommends slurm-wlm munge; }
+	$(BIN)/python tests/slurm.py
 
 # Hostile input of every kind; the tests run a sample of it.
 fuzz: setup

@@ -91,6 +91,7 @@ def run_experiment(
     device: str = "auto",
     progress: Progress | bool = True,
     branch: Branch | None = None,
+    figures: bool = True,
 ) -> Experiment:
     """Train a configuration and measure it; what is there already is not done again.
 
@@ -104,6 +105,7 @@ def run_experiment(
         device: "auto", "cpu", "cuda", …
         progress: Whether to show it, or what is called as tqdm is.
         branch: Another run's step to start from; see `train`.
+        figures: Whether the probes draw theirs.
 
     Raises:
         UsageError: If the configuration does not fit together, `out` holds another training, or
@@ -147,6 +149,6 @@ def run_experiment(
             own=probing or config,
             cache=run.path / "probes" / "cache",
         )
-        found = run_probes(subject, named or None, steps=steps)
+        found = run_probes(subject, named or None, steps=steps, figures=figures)
         records |= plain(found.summary()["probes"])
     return Experiment(run, dataset, records, samples, path, assessment, found)

@@ -46,11 +46,11 @@ def resolve(
     if preset is not None:
         layers.append(read_preset(preset))
     if file is not None:
-        layers.append(_read_toml(file))
+        layers.append(read_toml(file))
     layers.append(_from_environment(environment or {}))
     layers += [_parse_assignment(a) for a in assignments]
     given = {key: value for key, value in (flags or {}).items() if value is not None}
-    layers += [_nested(key.split("."), value) for key, value in given.items()]
+    layers += [nested(key.split("."), value) for key, value in given.items()]
     settings: Settings = {}
     for layer in layers:
         settings = overlay(settings, layer)
@@ -78,7 +78,12 @@ def preset_summary(name: str) -> str:
     return text.splitlines()[0].removeprefix("#").strip()
 
 
-def _read_toml(path: Path) -> Settings:
+def read_toml(path: Path) -> Settings:
+    """Return the settings of a TOML file.
+
+    Raises:
+        UsageError: If it is not there, or is no TOML.
+    """
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
@@ -111,7 +116,7 @@ def _from_environment(environment: Mapping[str, str]) -> Settings:
             raise unknown_name("environment variable", variable, [*valid, *_OPTION_VARIABLES])
         key = rest.removeprefix(f"{section}_")
         path = _path_in_several(SEVERAL[section], key) if section in SEVERAL else [key]
-        settings = overlay(settings, {section: _nested(path, _parse_value(value))})
+        settings = overlay(settings, {section: nested(path, _parse_value(value))})
     return settings
 
 
@@ -130,10 +135,11 @@ def _parse_assignment(assignment: str) -> Settings:
     known = all(keys) and len(keys) <= DEEPEST and (len(keys) > 1 or keys[0] in SEVERAL)
     if not equals or not known:
         raise UsageError(f"{shown(assignment)} is not of the form section.key=value")
-    return _nested(keys, _parse_value(value.strip()))
+    return nested(keys, _parse_value(value.strip()))
 
 
-def _nested(keys: Sequence[str], value: Any) -> Settings:
+def nested(keys: Sequence[str], value: Any) -> Settings:
+    """Return settings in which `value` stands at a path of keys."""
     for key in reversed(keys):
         value = {key: value}
     settings: Settings = value

@@ -46,6 +46,7 @@ _drawn = figures._store
 
 
 def _blank(canvas: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("L", (9, 9), 255).save(path.with_name(f"{path.name}.png"))
     svg = '<svg width="9pt" height="9pt" xmlns="http://www.w3.org/2000/svg"><defs></defs></svg>'
     path.with_name(f"{path.name}.svg").write_text(svg)

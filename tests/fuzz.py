@@ -10,6 +10,7 @@ import importlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -267,6 +268,30 @@ def configurations(draw: Any, material: Material) -> bytes:
     return "\n".join(content).encode("utf-8", "surrogateescape")
 
 
+GRID = """
+question = "Is it so?"
+base = "hypercube-mlp"
+seeds = 2
+measures = ["loss", "excess_ldr@0"]
+along = true
+settings = { "network.width" = [4, 8] }
+fixed = { "grammar.length" = 4, "images.grid" = [2, 2] }
+together = [{ "training.steps" = [1, 2], "training.batch_size" = [2, 4] }]
+claims = [{ text = "It is.", measure = "loss", where = { step = 1 }, above = 0.5, margin = 0.1 }]
+figures = [{ y = "loss", x = "step", colour = "network.width", panel = "training.steps" }]
+"""
+
+
+@st.composite
+def grids(draw: Any) -> bytes:
+    """A grid of a study with other values, in any place, or other keys."""
+    content = GRID
+    for _ in range(draw(st.integers(1, 2))):
+        words = re.findall(r'"[^"]*"|[\w.]+|\[[^\]]*\]|\{[^}]*\}', content)
+        content = content.replace(draw(st.sampled_from(words)), draw(VALUES), 1)
+    return content.encode("utf-8", "surrogateescape")
+
+
 @st.composite
 def pictures(draw: Any) -> tuple[str, bytes]:
     """A file of images: any numbers in any shape, whole or damaged, under either name."""
@@ -309,6 +334,10 @@ def fuzz(family: str, material: Material, told: Counter[str], n: int, number: in
             file.write_bytes(data.draw(configurations(material)))
             check(["train", "--config", str(file), "--dry-run", "--device", "cpu"], told)
 
+    def a_grid(data: Any) -> None:
+        Path("grid.toml").write_bytes(data.draw(grids()))
+        check(["study", "run", "grid.toml", "--dry-run", "--max-cells", "20"], told)
+
     def a_damaged_run(data: Any) -> None:
         with copy_of(material.run) as folder:
             files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".png")
@@ -347,6 +376,7 @@ def fuzz(family: str, material: Material, told: Counter[str], n: int, number: in
     cases = {
         "command lines": a_command_line,
         "configurations": a_configuration,
+        "grids": a_grid,
         "damaged runs": a_damaged_run,
         "damaged pictures": damaged_pictures,
         "damaged checkpoints": a_damaged_checkpoint,
@@ -364,8 +394,9 @@ def fuzz(family: str, material: Material, told: Counter[str], n: int, number: in
 # Family -> its share of the cases.
 SHARES = {
     "command lines": 0.25,
-    "configurations": 0.2,
-    "damaged runs": 0.25,
+    "configurations": 0.15,
+    "grids": 0.1,
+    "damaged runs": 0.2,
     "damaged pictures": 0.2,
     "damaged checkpoints": 0.1,
 }

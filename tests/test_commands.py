@@ -36,6 +36,7 @@ SHORT = {
     ],
     "report": ["sampling.n=8", "sampling.steps=2"],
 }
+EXAMPLE = ROOT / "examples" / "grid.toml"
 
 # Run elsewhere: whole, by `make demo` in a fresh clone, and at a small size by test_experiment.py.
 ELSEWHERE = ("demo",)
@@ -66,6 +67,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     checks = re.search(r"```python\n(# checks\.py\n.*?)```", DOCS_REPORT.read_text("utf-8"), re.S)
     assert checks is not None
     (folder / "checks.py").write_text(checks[1])
+    grid = EXAMPLE.read_text("utf-8")
+    for whole, less in {"[1000, 2000, 4000]": "[1, 2, 4]", "seeds = 3": "seeds = 1"}.items():
+        assert whole in grid
+        grid = grid.replace(whole, less)
+    (folder / "examples").mkdir()
+    (folder / "examples" / "grid.toml").write_text(grid)
     (folder / "pictures").mkdir()
     for index, picture in enumerate(np.random.default_rng(0).integers(0, 255, (6, 8, 8, 3))):
         Image.fromarray(picture.astype(np.uint8)).save(folder / "pictures" / f"{index}.png")
@@ -101,6 +108,11 @@ def test_commands_of_a_page(page: Path, capsys: pytest.CaptureFixture[str]) -> N
             if word.startswith("runs/"):
                 _train(word, "--preset", PRESET_OF.get(Path(word).name, "demo"))
         short = [part for setting in SHORT.get(name, []) for part in ("--set", setting)]
+        if name == "study" and "capacity" in arguments:
+            # Run by test_studies.py, at its smallest.
+            if arguments[0] == "report":
+                continue
+            short = ["--dry-run"] if arguments[0] == "run" else []
         code = run([name, *arguments, *short])
         told = capsys.readouterr()
         allowed = (0, 3) if "--fail-above" in arguments else (0,)

@@ -12,6 +12,8 @@ ROOT = Path(diffprobe.__file__).parent
 # From the top down; each may import those after it.
 ORDER = (
     "cli",
+    "studies",
+    "experiment",
     "report",
     "probes",
     "probing",

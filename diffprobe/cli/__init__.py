@@ -1,4 +1,4 @@
-"""The command line: `diffprobe train | sample | probe | report | runs | demo | presets | kinds`.
+"""The command line: `diffprobe train | sample | probe | report | study | runs | demo | …`.
 
 Sub-commands load only when called: importing torch and diffusers takes seconds, `--help` should
 not.
@@ -22,6 +22,7 @@ COMMANDS = {
     "sample": "Draw images from a checkpoint.",
     "probe": "Measure how local a denoiser is, and draw the figures.",
     "report": "Judge samples: legible? grammatical? how sure?",
+    "study": "Run a grid of trainings, and judge claims about it.",
     "runs": "List run folders: how far, how good; draw their losses.",
     "demo": "See the whole phenomenon in three minutes.",
     "presets": "List the shipped configurations.",

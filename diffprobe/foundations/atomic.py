@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from diffprobe.foundations.errors import DiffprobeError
+from diffprobe.foundations.errors import DiffprobeError, FullDiskError
 
 PARTIAL = ".partial-"
 # From when on a partial file is nobody's, whose process cannot be asked: it is on another host.
@@ -32,7 +32,8 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     If the block fails, nothing but the temporary folder was touched, and it is removed.
 
     Raises:
-        DiffprobeError: If the disk is full, or there is a `target` with something in it: a folder
+        FullDiskError: If the disk is full.
+        DiffprobeError: If there is a `target` with something in it: a folder
             cannot be replaced in one step.
     """
     partial = _partial(target)
@@ -54,7 +55,7 @@ def atomic_file(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside `target` and rename it to `target` at the end.
 
     Raises:
-        DiffprobeError: If the disk is full.
+        FullDiskError: If the disk is full.
     """
     partial = _partial(target)
     with explain_full_disk(target):
@@ -97,7 +98,7 @@ def append(target: Path, content: bytes) -> None:
     """Add to the end of a file.
 
     Raises:
-        DiffprobeError: If the disk is full; a part of the content may be there then.
+        FullDiskError: If the disk is full; a part of the content may be there then.
     """
     with explain_full_disk(target), target.open("ab") as file:
         file.write(content)
@@ -134,7 +135,7 @@ def explain_full_disk(target: Path) -> Iterator[None]:
         # safetensors wraps the operating system's error in its own class.
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         if full or "No space left on device" in str(error):
-            raise DiffprobeError(
+            raise FullDiskError(
                 f"the disk is full: {target} could not be written; nothing already there was "
                 "touched. Free some space and run the same command again"
             ) from error

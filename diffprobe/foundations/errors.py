@@ -25,6 +25,10 @@ class InUseError(DiffprobeError):
     """Another process is writing there; the message says which."""
 
 
+class FullDiskError(DiffprobeError):
+    """The disk, or what may be used of it, is full; the message says what was not written."""
+
+
 class NotFoundError(UsageError, CheckpointError):
     """What was named is not there, or is no run and no checkpoint: a mistake of who named it."""
 

@@ -45,6 +45,7 @@ ROOMS = {
     "average": "diffprobe.training.averages",
     "sampler": "diffprobe.sampling.samplers",
     "probe": "diffprobe.probes",
+    "study": "diffprobe.studies.catalogue",
 }
 
 

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import math
 import sys
+import types
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -262,10 +263,20 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return build(typing.cast(type, hint), _section(value, where), where + ".")
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin is types.UnionType:  # what need not be given
+        (given,) = (each for each in arguments if each is not type(None))
+        return None if value is None else _convert(given, value, where)
+    if origin is dict:
+        section = _section(value, where)
+        return {k: _convert(arguments[1], v, f"{where}.{k!r}") for k, v in section.items()}
     if origin is Literal:
         if value not in arguments:
             raise unknown_name(f"value of {where}", shown(value).strip("'"), map(str, arguments))
         return value
+    if origin is list:
+        return list(_convert_tuple((*arguments, ...), value, where))
     if origin is tuple:
         return _convert_tuple(arguments, value, where)
     if type(value) is int and not -(2**63) <= value < 2**63:
@@ -290,7 +301,10 @@ def _convert_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[
         arguments = (arguments[0],) * len(value)
     elif len(value) != len(arguments):
         raise UsageError(f"{where} must have {len(arguments)} entries, not {len(value)}")
-    return tuple(_convert(a, v, where) for a, v in zip(arguments, value, strict=True))
+    return tuple(
+        _convert(a, v, f"{where}[{i}]" if dataclasses.is_dataclass(a) else where)
+        for i, (a, v) in enumerate(zip(arguments, value, strict=True))
+    )
 
 
 def _section(value: Any, where: str) -> Mapping[str, Any]:

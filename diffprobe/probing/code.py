@@ -1,7 +1,7 @@
 """Which code measures, and which draws: hashes of the source, so that no version is forgotten.
 
-What was measured by other code is measured again. All code below the command line and the report
-counts, but for what draws and tells, which changes no number.
+What was measured by other code is measured again. All code below the command line, the
+studies and the report counts, but for what draws and tells, which changes no number.
 """
 
 import functools
@@ -14,7 +14,7 @@ from pathlib import Path
 import diffprobe
 
 ROOT = Path(diffprobe.__file__).parent
-ABOVE = ("cli", "report")
+ABOVE = ("cli", "report", "studies")
 # Names of files, or their last word, that hold no measuring.
 DRAWING = ("figures", "marks", "trends", "words")
 LIBRARIES = ("torch", "diffusers", "captum")

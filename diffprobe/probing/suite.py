@@ -137,6 +137,7 @@ def run_probes(
     steps: Literal["last", "all"] = "last",
     out: Path | None = None,
     told: Callable[[list[str]], None] = lambda lines: None,
+    figures: bool = True,
 ) -> ProbeResults:
     """Measure a subject with the named probes, write the numbers and draw the figures.
 
@@ -149,6 +150,7 @@ def run_probes(
             named, or with what is quick of the usual ones if none is; and judges samples of each.
         out: Where to write; `probes/step-…/` in the run folder by default, or `probes/NAME/` here.
         told: Called with each probe's result in words, as soon as it is there.
+        figures: Whether to draw them.
 
     Raises:
         UsageError: If there is no such probe, or one that is named does not apply.
@@ -166,20 +168,21 @@ def run_probes(
         found.results[name] = measured(kind, subject, keep)
         write_record(folder / f"{found.called(name)}.json", numbers(found.results[name]))
         told(found._lines_of(name))
-        draw_once(
-            name,
-            tag(found.differs(name)),
-            folder,
-            None if keep.folder is None else keep.key + subject.architecture,
-            partial(kind.draw, found.results[name], subject),
-        )
+        if figures:
+            draw_once(
+                name,
+                tag(found.differs(name)),
+                folder,
+                None if keep.folder is None else keep.key + subject.architecture,
+                partial(kind.draw, found.results[name], subject),
+            )
         _write_summary(found)
     told(found._afterword())
     if steps == "all" and subject.run is not None:
         found = replace(
             found, along=follow(subject, subject.run, chosen, folder, asked=bool(names))
         )
-        _draw_along(found)
+        _write_along(found, figures=figures)
         _write_summary(found)
     return found
 
@@ -202,7 +205,7 @@ def _along_differs(found: ProbeResults) -> dict[str, Any]:
     return {key: value for differs in each for key, value in differs.items()}
 
 
-def _draw_along(found: ProbeResults) -> None:
+def _write_along(found: ProbeResults, *, figures: bool) -> None:
     along, folder, architecture = found.along, found.folder, found.subject.architecture
     if along is None:
         return
@@ -217,12 +220,14 @@ def _draw_along(found: ProbeResults) -> None:
 
         draw(along, where, architecture)
 
+    behind, record = tag(_along_differs(found)), along.record()
+    write_record(folder / f"dynamics{behind}.json", record)
+    if not figures:
+        return
     for name, moments in along.summaries().items():
         shows = json.dumps(plain(moments))
         draw = partial(draw_trend, name, moments)
         draw_once(f"along-{name}", tag(found.differs(name)), folder, shows, draw)
-    behind, record = tag(_along_differs(found)), along.record()
-    write_record(folder / f"dynamics{behind}.json", record)
     draw_once("dynamics", behind, folder, json.dumps(plain(record)) + architecture, draw_dynamics)
 
 

@@ -108,14 +108,23 @@ class Figure:
         Raises:
             ValueError: If it is damaged.
         """
+        title, caption = CAPTIONS[name]
+        told = f" Here with {settings}." if settings else ""
+        return cls.read(path, title, caption + told)
+
+    @classmethod
+    def read(cls, path: Path, title: str, caption: str) -> "Figure":
+        """Read a stored figure that is described here.
+
+        Raises:
+            ValueError: If it is damaged.
+        """
         text = path.read_text("utf-8")
         width, height = (
             round(_PIXELS * float(points))
             for points in re.findall(r'(?:width|height)="([\d.]+)pt"', text[:2000])[:2]
         )
-        title, caption = CAPTIONS[name]
-        told = f" Here with {settings}." if settings else ""
-        return cls(title, caption + told, _embedded(text), width, height)
+        return cls(title, caption, _embedded(text), width, height)
 
 
 def figures_in(folder: Path, settings: Mapping[str, str] | None = None) -> list[Figure]:

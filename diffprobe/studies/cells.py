@@ -1,0 +1,166 @@
+"""Cells: a configuration and what is measured of it; where its run lies, and what was found.
+
+STORE/ADDRESS/                  an ordinary run folder, called by a hash of how it is trained
+STORE/ADDRESS/cells/KEY.json    what was measured of it, by a hash of all that the numbers depend on
+
+Studies share the store: what one has trained and measured no other does again.
+"""
+
+import hashlib
+import json
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from diffprobe.config import TRAINED, Config, from_settings
+from diffprobe.foundations.errors import (
+    CheckpointError,
+    DiffprobeError,
+    FullDiskError,
+    StoppedError,
+    UsageError,
+    first_line,
+)
+from diffprobe.foundations.progress import Progress, silent
+from diffprobe.foundations.records import read_record, write_record
+from diffprobe.foundations.settings import to_settings
+from diffprobe.probing.code import measuring_code
+from diffprobe.studies.places import in_words
+
+SCHEMA = "diffprobe-cell/1"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a grid, and what is asked of it; all in plain terms, to be sent anywhere.
+
+    Attributes:
+        question: Which of the study's questions it belongs to, from 1.
+        varied: Setting -> value.
+        seed: Of everything random.
+        settings: The resolved configuration.
+        measures: What to measure.
+        along: Whether at every checkpoint.
+    """
+
+    question: int
+    varied: dict[str, Any]
+    seed: int
+    settings: dict[str, Any]
+    measures: tuple[str, ...]
+    along: bool
+
+    @property
+    def address(self) -> str:
+        """What tells its run from others: how it is trained, and how far."""
+        return _hash({key: self.settings[key] for key in TRAINED})
+
+    @property
+    def key(self) -> str:
+        """What tells its numbers from others."""
+        asked = [sorted(self.measures), self.along, measuring_code(), SCHEMA]
+        return _hash([self.settings, asked])
+
+    @property
+    def name(self) -> str:
+        """What it is called in tables: the run, and how it was looked at."""
+        return f"{self.address}-{self.key[:6]}"
+
+    def config(self) -> Config:
+        """Return the configuration."""
+        return from_settings(self.settings)
+
+    def run(self, store: Path) -> Path:
+        """Return its run folder."""
+        return store / self.address
+
+    def record(self, store: Path) -> Path:
+        """Return the file of what was measured."""
+        return self.run(store) / "cells" / f"{self.key}.json"
+
+    def in_words(self) -> str:
+        """Return where in the grid it lies."""
+        return in_words(self.varied, self.seed)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a cell.
+
+    Attributes:
+        cell: Its name.
+        numbers: Rows: "step", "measure", "log_snr", and a number with its error.
+        seconds: What it took here; of what lay there already, what it took then.
+        parameters: Of the network.
+        when: Seconds since 1970 at which it was measured.
+        error: Why there are no numbers, in a line; empty where there are.
+        trace: Where in the code that was, for an error that is none of diffprobe's own.
+    """
+
+    cell: str
+    numbers: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+    parameters: int = 0
+    when: float = 0.0
+    error: str = ""
+    trace: str = ""
+
+
+def stored(cell: Cell, store: Path) -> Outcome | None:
+    """Return what was measured of a cell before; None where nothing was, or it is damaged."""
+    try:
+        found: Outcome = read_record(cell.record(store), Outcome, schema=SCHEMA)
+    except (UsageError, CheckpointError):
+        return None
+    return found
+
+
+def work(cell: Cell, store: Path, device: str, progress: Progress = silent) -> Outcome:
+    """Train and measure a cell, or find what was done before; what fails is told, not raised.
+
+    Raises:
+        StoppedError: After Ctrl-C or SIGTERM, when what is done has been stored.
+        FullDiskError: If the disk is full: no other cell could be stored either.
+    """
+    if (found := stored(cell, store)) is not None:
+        return found
+    started = time.monotonic()
+    try:
+        from diffprobe.studies.measuring import measure
+
+        numbers, parameters = measure(cell, store, device, progress)
+        seconds = time.monotonic() - started
+        outcome = Outcome(cell.name, numbers, seconds, parameters, time.time())
+        write_record(cell.record(store), outcome, schema=SCHEMA)
+    except (StoppedError, FullDiskError):
+        raise
+    except DiffprobeError as error:
+        return Outcome(cell.name, seconds=time.monotonic() - started, error=str(error))
+    # One cell's trouble, whatever it is, does not take the others along.
+    except Exception as error:
+        told = f"{type(error).__name__}: {first_line(error)}"
+        seconds = time.monotonic() - started
+        return Outcome(cell.name, seconds=seconds, error=told, trace=traceback.format_exc())
+    return outcome
+
+
+def jobs(cells: list[Cell]) -> list[list[Cell]]:
+    """Put cells of one run together: no two processes write one run folder."""
+    found: dict[str, list[Cell]] = {}
+    for cell in cells:
+        found.setdefault(cell.address, []).append(cell)
+    return list(found.values())
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """Return a configuration in plain terms."""
+    found: dict[str, Any] = to_settings(config)
+    return found
+
+
+def _hash(content: Mapping[str, Any] | list[Any]) -> str:
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,271 @@
+"""Claims: what is expected of a grid, written down before its numbers, and what becomes of it.
+
+A claim names an estimate and the side of a threshold on which it is expected:
+
+    above, below   the mean of the measure over the place that `where` names
+    between        the first value of a setting less the second, `expect` greater or less
+    trend          the rise of the measure over the values of the setting `against`, in their order,
+                   along the straight line of least squares, increasing or decreasing
+
+Each is taken seed by seed, what `where` leaves open averaged, and then over seeds (`seeds`). With
+p of the two-sided test of the threshold, corrected by Holm over all claims of the study,
+
+    supported       p < 0.05, and the estimate lies on the expected side
+    not supported   p < 0.05, and it lies on the other
+    inconclusive    else
+
+The threshold of `between` and `trend` is 0, or `margin` on the expected side: the smallest effect
+that is worth the name.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.estimates import Estimate
+from diffprobe.studies.measures import Measure
+from diffprobe.studies.places import STEP, Places, check_place, check_value
+from diffprobe.studies.seeds import over_seeds, own_error, p_value
+from diffprobe.studies.table import StudyTable
+
+SUPPORTED, REFUTED, OPEN = "supported", "not supported", "inconclusive"
+SURE = 0.05
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A hypothesis about a grid; one of the four rules of this module.
+
+    Attributes:
+        text: In a sentence.
+        measure: What it is about.
+        where: Setting -> value: where in the grid; the last step where none is given.
+        between: A setting and two of its values, or two steps.
+        expect: On which side of nothing their difference is expected.
+        trend: How the measure goes with `against`.
+        against: A setting of numbers, or "step".
+        above, below: A threshold of the measure itself.
+        margin: The smallest effect worth the name, 0 or more.
+    """
+
+    text: str
+    measure: str
+    where: dict[str, Any] = field(default_factory=dict)
+    between: dict[str, list[Any]] = field(default_factory=dict)
+    expect: Literal["", "greater", "less"] = ""
+    trend: Literal["", "increasing", "decreasing"] = ""
+    against: str = ""
+    above: float | None = None
+    below: float | None = None
+    margin: float = 0.0
+
+    def check(self, at: str, measures: Sequence[str], known: Places) -> None:
+        """Check that a grid can answer it.
+
+        Args:
+            at: Where the claim stands, for messages.
+            measures: Of the grid.
+            known: What is varied -> its values.
+
+        Raises:
+            UsageError: If it cannot.
+        """
+        if not self.text.strip():
+            raise UsageError(f"{at}.text is empty: say what is claimed")
+        Measure.one_of(self.measure, measures, f"{at}.measure")
+        rules = {
+            "above": self.above is not None,
+            "below": self.below is not None,
+            "between": bool(self.between),
+            "trend": bool(self.trend),
+        }
+        if sum(rules.values()) != 1:
+            given = " and ".join(name for name, is_given in rules.items() if is_given) or "none"
+            raise UsageError(f"{at} needs one rule of {', '.join(rules)}, and has {given}")
+        for name, value in self.where.items():
+            check_value(name, value, known, f"{at}.where")
+        if self.margin < 0:
+            raise UsageError(f"{at}.margin must not be negative: {self.margin}")
+        self._check_rule(at, known)
+        if twice := {*self.where} & {*self.between, *([self.against] if self.trend else [])}:
+            raise UsageError(f"{at}.where fixes {sorted(twice)[0]}, which the rule goes over")
+
+    def _check_rule(self, at: str, known: Places) -> None:
+        if bool(self.between) != bool(self.expect):
+            raise UsageError(f"{at}: `between` goes with expect = 'greater' or 'less'")
+        if bool(self.trend) != bool(self.against):
+            raise UsageError(f"{at}: `trend` goes with `against`, the setting that it is against")
+        if self.between:
+            if len(self.between) > 1:
+                raise UsageError(f"{at}.between takes one setting, not {len(self.between)}")
+            ((name, pair),) = self.between.items()
+            if len(pair) != 2 or pair[0] == pair[1]:
+                raise UsageError(f"{at}.between must name two different values, not {pair!r}")
+            for value in pair:
+                check_value(name, value, known, f"{at}.between")
+        if self.trend:
+            check_place(self.against, known, f"{at}.against")
+            values = known[self.against]
+            if values is not None and any(type(value) not in (int, float) for value in values):
+                raise UsageError(f"{at}.against: the values of {self.against} are no numbers")
+            if values is not None and len(values) < 2:
+                raise UsageError(f"{at}.against: {self.against} has one value, and no trend")
+
+    @property
+    def upward(self) -> bool:
+        """Whether the estimate is expected above its threshold."""
+        return self.expect == "greater" or self.trend == "increasing" or self.above is not None
+
+    @property
+    def threshold(self) -> float:
+        """What the estimate is expected to lie above, or below."""
+        if self.above is not None or self.below is not None:
+            return float(self.above if self.above is not None else self.below or 0.0)
+        return self.margin if self.upward else 0.0 - self.margin
+
+    def rule(self) -> str:
+        """Return in words which estimate is expected where.
+
+        >>> Claim("x", "gamma", between={"network.width": [64, 16]}, expect="greater").rule()
+        'gamma at network.width 64 less that at 16 > 0'
+        >>> Claim("x", "loss", where={"step": 10}, below=0.5).rule()
+        'loss at step 10 < 0.5'
+        """
+        place = ", ".join(f"{name} {value}" for name, value in self.where.items())
+        at = f" at {place}" if place else ""
+        side = ">" if self.upward else "<"
+        if self.between:
+            ((name, (first, second)),) = self.between.items()
+            what = f"{self.measure}{at} at {name} {first} less that at {second}"
+        elif self.trend:
+            what = f"rise of {self.measure}{at} over {self.against}"
+        else:
+            what = f"{self.measure}{at}"
+        return f"{what} {side} {self.threshold:g}"
+
+    def estimate(self, table: StudyTable) -> Estimate:
+        """Return the estimate over seeds; of none where no seed has all that it needs."""
+        found = [number for rows in table.by_seed(self.measure) if (number := self._one(rows))]
+        level = not (self.between or self.trend)
+        return over_seeds(
+            [value for value, _ in found],
+            [error for _, error in found],
+            share=level and Measure.is_share(self.measure),
+        )
+
+    def _one(self, rows: "StudyTable") -> tuple[float, float | None] | None:
+        """The estimate of one seed, and its error."""
+        if self.between:
+            ((name, (first, second)),) = self.between.items()
+            a = rows.at({**self.where, name: first}, apart=name)
+            b = rows.at({**self.where, name: second}, apart=name)
+            both = a.keys() & b.keys()
+            return _mean([(1, a[k]) for k in both] + [(-1, b[k]) for k in both], len(both))
+        if self.trend:
+            return self._rise(rows)
+        terms = [(1.0, row) for row in rows.at(self.where).values()]
+        return _mean(terms, len(terms), apart=True)
+
+    def _rise(self, rows: "StudyTable") -> tuple[float, float | None] | None:
+        places = rows.steps() if self.against == STEP else rows.values(self.against)
+        curves: dict[Any, list[tuple[int, dict[str, Any]]]] = {}
+        for i, value in enumerate(places):
+            for key, row in rows.at({**self.where, self.against: value}, self.against).items():
+                curves.setdefault(key, []).append((i, row))
+        terms: list[tuple[float, dict[str, Any]]] = []
+        for points in curves.values():
+            middle = sum(i for i, _ in points) / len(points)
+            square = sum((i - middle) ** 2 for i, _ in points)
+            if square:
+                length = points[-1][0] - points[0][0]
+                terms += [(length * (i - middle) / square, row) for i, row in points]
+            else:
+                return None
+        return _mean(terms, len(curves))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a claim.
+
+    Attributes:
+        claim: As it was written.
+        estimate: Over seeds.
+        p: Of the two-sided test of its threshold; 1 where there is no interval.
+        corrected: The same after Holm's correction over all claims of the study.
+        verdict: "supported", "not supported" or "inconclusive".
+        why: Why it is inconclusive, where that is not the numbers' doing.
+        afterwards: Whether it was written down, or changed, when numbers were there.
+    """
+
+    claim: Claim
+    estimate: Estimate
+    p: float
+    corrected: float
+    verdict: str
+    why: str = ""
+    afterwards: bool = False
+
+    def line(self) -> str:
+        """Return it in words."""
+        late = " (written when numbers were there)" if self.afterwards else ""
+        why = self.why or f"p = {self.p:.2g}, corrected {self.corrected:.2g}"
+        return (
+            f"{self.verdict}: {self.claim.text}{late} "
+            f"[{self.claim.rule()}: {self.estimate}, {self.estimate.n} seeds, {why}]"
+        )
+
+
+def judge(
+    asked: Sequence[tuple[Claim, StudyTable]], afterwards: Sequence[bool] = ()
+) -> list[Verdict]:
+    """Return the verdict on each claim, corrected over all of them.
+
+    Args:
+        asked: Claims, each with the table of its own question.
+        afterwards: Of each, whether it came after numbers.
+    """
+    from diffprobe.foundations.statistics import holm
+
+    estimates = [claim.estimate(table) for claim, table in asked]
+    ps = [p_value(e, claim.threshold) for (claim, _), e in zip(asked, estimates, strict=True)]
+    found = []
+    for i, (p, corrected) in enumerate(zip(ps, holm(ps), strict=True)):
+        claim, estimate = asked[i][0], estimates[i]
+        verdict, why = OPEN, _why_open(estimate)
+        if not why and estimate.value is not None and corrected < SURE:
+            verdict = SUPPORTED if (estimate.value > claim.threshold) == claim.upward else REFUTED
+        late = bool(afterwards) and afterwards[i]
+        found.append(Verdict(claim, estimate, p, corrected, verdict, why, late))
+    return found
+
+
+def changed(before: Mapping[str, Any], claim: Claim) -> bool:
+    """Whether a claim is another than the one that was written down."""
+    return dict(before) != dataclasses.asdict(claim)
+
+
+def _why_open(found: Estimate) -> str:
+    if found.value is None:
+        return "no seed has the numbers that it needs"
+    if found.standard_error is None:
+        return "one seed tells nothing of the next"
+    return "all seeds agree to the last bit" if found.standard_error == 0 else ""
+
+
+def _mean(
+    terms: Sequence[tuple[float, Mapping[str, Any]]], n: int, *, apart: bool = False
+) -> tuple[float, float | None] | None:
+    """A weighted sum over rows by how many estimates went into it; its error if they lie apart.
+
+    What is compared within a seed was measured with the same inputs, and the errors of the runs do
+    not tell that of a difference.
+    """
+    if not terms or any(row["value"] is None for _, row in terms):
+        return None
+    value = sum(weight * row["value"] for weight, row in terms) / n
+    errors = [own_error(row) for _, row in terms]
+    known = [error**2 for error in errors if error is not None]
+    return value, sum(known) ** 0.5 / n if apart and len(known) == len(errors) else None

@@ -1,0 +1,89 @@
+"""What a study will take, told before it is begun."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffprobe.config import Config
+from diffprobe.models import parameter_count
+from diffprobe.studies.cells import Cell, _hash, stored
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a study will take.
+
+    Attributes:
+        rows: One a cell: what it is, its parameters, steps and images, and whether it is done.
+        seconds: Of the cells that are to do, one after another; None where no cell is done yet.
+        how: How the seconds were found.
+    """
+
+    rows: list[dict[str, Any]]
+    seconds: float | None
+    how: str
+
+
+def cost(cells: Sequence[Cell], store: Path) -> Cost:
+    """Estimate what the cells will take.
+
+    A cell's work is parameters × images seen in training. Seconds are those of the study's cells
+    that are done, by their work: least squares of seconds = a + b · work, or in proportion where
+    all that is done was the same work.
+    """
+    counted: dict[str, int] = {}
+    rows: list[dict[str, Any]] = []
+    known: list[tuple[float, float]] = []
+    for cell in cells:
+        config, found = cell.config(), stored(cell, store)
+        parameters = found.parameters if found else _parameters(cell, config, counted)
+        images = config.training.steps * config.training.batch_size
+        row: dict[str, Any] = {
+            "question": cell.question,
+            "cell": cell.name,
+            "what": cell.in_words(),
+            "parameters": parameters,
+            "steps": config.training.steps,
+            "images": images,
+            "work": float(parameters * images),
+            "done": found is not None,
+        }
+        rows.append(row)
+        if found is not None:
+            known.append((row["work"], found.seconds))
+    todo = [row["work"] for row in rows if not row["done"]]
+    if not todo:
+        return Cost(rows, 0.0, "all cells are done")
+    if not known:
+        return Cost(
+            rows,
+            None,
+            "no cell is done yet, so no time is known; the first that is tells it for the others",
+        )
+    a, b = _line(known)
+    many = f"{len(known)} cells that are" if len(known) > 1 else "one cell that is"
+    how = f"from the {many} done, by parameters × images seen in training"
+    return Cost(rows, sum(max(0.0, a + b * work) for work in todo), how)
+
+
+def _parameters(cell: Cell, config: Config, counted: dict[str, int]) -> int:
+    world: Mapping[str, Any] = {key: cell.settings[key] for key in ("network", "images", "grammar")}
+    if (key := _hash(world)) not in counted:
+        dataset = config.dataset()
+        counted[key] = parameter_count(config.network.build(dataset.image_shape, 0, dataset.grid))
+    return counted[key]
+
+
+def _line(known: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Intercept and slope of seconds against work; neither below zero."""
+    n = len(known)
+    mean_work = sum(work for work, _ in known) / n
+    mean_seconds = sum(seconds for _, seconds in known) / n
+    square = sum((work - mean_work) ** 2 for work, _ in known)
+    if square:
+        slope = sum((w - mean_work) * (s - mean_seconds) for w, s in known) / square
+        intercept = mean_seconds - slope * mean_work
+        if slope >= 0 and intercept >= 0:
+            return intercept, slope
+    return 0.0, mean_seconds / mean_work

@@ -1,0 +1,205 @@
+"""Figures of a study: a measure against a setting or the training step, with bands over seeds."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from diffprobe.foundations.figures import COLORS, SERIES, figure
+from diffprobe.studies.grid import FigureSpec, Grid
+from diffprobe.studies.places import STEP
+from diffprobe.studies.table import StudyTable
+
+# Measure -> its axis, and where nothing is found.
+AXES: dict[str, tuple[str, float | None]] = {
+    "loss": ("validation loss", None),
+    "legible": ("legible, of all samples", None),
+    "grammatical": ("grammatical, of the legible", None),
+    "ldr": ("LDR", None),
+    "excess_ldr": ("excess LDR over Bayes", 0.0),
+    "gamma": ("gamma (0 local, 1 optimal)", 0.0),
+    "mu": ("mu above placebos", 0.0),
+    "unexplained": ("unexplained share", None),
+    "missed_nats": ("missed, nats", 0.0),
+    "missed_along_nats": ("of the grammar missed, nats", 0.0),
+    "to_product_nats": ("to the product oracle, nats", 0.0),
+}
+MOST_PANELS = 4  # in a row
+
+
+def specs(grid: Grid) -> list[FigureSpec]:
+    """Return the figures that a grid asks for; each measure, where it asks for none."""
+    asked = grid.figures or tuple(FigureSpec(y=measure) for measure in grid.measures)
+    places = grid.places()
+    if not places:
+        return []  # one setting, looked at once: a table says it
+    found = []
+    for spec in asked:
+        x = spec.x or (STEP if grid.along else places[0])
+        taken = {spec.panel, STEP, *next((g for g in grid.together if x in g), (x,))}
+        rest = [place for place in places if place not in taken]
+        colour = spec.colour or (rest[0] if rest else "")
+        found.append(FigureSpec(spec.y, x, colour, spec.panel, spec.title))
+    return found
+
+
+def caption(spec: FigureSpec, table: StudyTable, seeds: int) -> str:
+    """Return in words what a figure shows."""
+    lines = f", a curve for each {spec.colour}" if spec.colour else ""
+    panels = f", a panel for each {spec.panel}" if spec.panel else ""
+    group = next((g for g in table.together if spec.x in g), (spec.x,))
+    along = [name for name in group if name != spec.x]
+    taken = {spec.colour, spec.panel, *group}
+    rest = [name for name in table.settings if name not in taken]
+    with_it = f" ({', '.join(along)} with it)" if along else ""
+    apart = f" and {', '.join(rest)}" if rest and spec.colour else ""
+    return (
+        f"{spec.y} against {spec.x}{with_it}{lines}{apart}{panels}. "
+        f"Points are means over {seeds} seeds, bands 95 % intervals over seeds, small points the "
+        "seeds themselves."
+    )
+
+
+def draw(table: StudyTable, spec: FigureSpec, path: Path) -> None:
+    """Store a figure as `path`.png and .svg."""
+    panels = table.values(spec.panel) if spec.panel else [""]
+    columns = min(MOST_PANELS, len(panels))
+    rows = -(-len(panels) // columns)
+    with figure(path, 1.6 + 2.8 * columns, 1.0 + 2.2 * rows) as canvas:
+        grid = canvas.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        axes = list(grid.flat)
+        for ax, panel in zip(axes, panels, strict=False):
+            where = {spec.panel: panel} if spec.panel else {}
+            plot(table, spec, ax, where)
+            if spec.panel:
+                ax.set_title(f"{spec.panel} {panel}")
+        for ax in axes[len(panels) :]:
+            ax.set_visible(False)
+        if spec.title:
+            canvas.suptitle(spec.title, fontsize=9)
+        handles, labels = axes[0].get_legend_handles_labels()
+        if any(labels):
+            canvas.legend(handles, labels, loc="outside upper center", ncols=4, title=spec.colour)
+
+
+def plot(
+    table: StudyTable, spec: FigureSpec, ax: Axes, where: Mapping[str, str] | None = None
+) -> Axes:
+    """Draw a measure against a setting, or against the step, a curve for each of the others.
+
+    Args:
+        table: Of a question.
+        spec: What against what; `x` given.
+        ax: What to draw on.
+        where: Setting -> what its value is called: the rows to draw, all by default.
+    """
+    where = where or {}
+    rows = [
+        row
+        for row in table.over_seeds()
+        if row["measure"] == spec.y and all(row[k] == v for k, v in where.items())
+    ]
+    if spec.x != STEP:
+        rows = _last(rows, table)
+    places = _positions([row[spec.x] for row in rows], table, spec.x)
+    group = next((g for g in table.together if spec.x in g), (spec.x,))
+    apart = [n for n in table.settings if n not in (*group, *where)]
+    curves: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        curves.setdefault(_name(row, apart, spec.colour), []).append(row)
+    names = [n for n in _ordered(table, apart, spec.colour) if n in curves]
+    single = _single(table, spec, where)
+    for i, name in enumerate(names):
+        points = sorted(
+            (places[row[spec.x]], row["estimate"], row)
+            for row in curves[name]
+            if row["estimate"].value is not None
+        )
+        color = COLORS.get(name, SERIES[i % len(SERIES)] if len(names) > 1 else COLORS["network"])
+        xs, found = [x for x, _, _ in points], [estimate for _, estimate, _ in points]
+        ax.plot(xs, [e.value for e in found], color=color, marker="o", ms=3, label=name)
+        told = [(x, e.low, e.high) for x, e in zip(xs, found, strict=True) if e.low is not None]
+        if told:
+            at, low, high = zip(*told, strict=True)
+            if len(told) > 1:
+                ax.fill_between(at, low, high, color=color, alpha=0.18, linewidth=0)
+            else:
+                ax.errorbar(at, [0.5 * (low[0] + high[0])], [0.5 * (high[0] - low[0])], color=color)
+        for x, _, row in points:
+            values = single[_key(row, table)]
+            ax.plot([x] * len(values), values, ls="", marker=".", ms=2.5, color=color, alpha=0.6)
+    _dress(ax, spec, places, table)
+    return ax
+
+
+def _dress(ax: Axes, spec: FigureSpec, places: Mapping[Any, float], table: StudyTable) -> None:
+    name, nothing = AXES.get(spec.y, (spec.y.replace("_", " "), None))
+    if nothing is not None:
+        ax.axhline(nothing, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
+    ax.set(xlabel="training step" if spec.x == STEP else spec.x, ylabel=name)
+    positions = sorted(places.values())
+    if spec.x != STEP and not _are_numbers(table.values(spec.x)):
+        ax.set_xticks(list(places.values()), [str(each) for each in places])
+        ax.margins(x=0.15)
+    elif positions and positions[0] > 0 and positions[-1] >= 10 * positions[0]:
+        ax.set_xscale("log")
+    elif positions and spec.x != STEP:
+        ax.set_xticks(positions, [f"{each:g}" for each in positions])
+
+
+def _positions(values: Sequence[Any], table: StudyTable, x: str) -> dict[Any, float]:
+    if x == STEP:
+        return {value: float(value) for value in values}
+    names = table.values(x)
+    if _are_numbers(names):
+        return {name: float(json.loads(name)) for name in names}
+    return {name: float(i) for i, name in enumerate(names)}
+
+
+def _are_numbers(names: Sequence[str]) -> bool:
+    try:
+        return all(type(json.loads(name)) in (int, float) for name in names)
+    except ValueError:
+        return False
+
+
+def _last(rows: Sequence[dict[str, Any]], table: StudyTable) -> list[dict[str, Any]]:
+    """The rows of the last step of each setting."""
+    latest: dict[Any, dict[str, Any]] = {}
+    for row in rows:
+        key = tuple(row[name] for name in table.settings)
+        if key not in latest or (row[STEP] or 0) >= (latest[key][STEP] or 0):
+            latest[key] = row
+    return list(latest.values())
+
+
+def _name(row: Mapping[str, Any], apart: Sequence[str], colour: str) -> str:
+    if not apart:
+        return ""
+    if list(apart) == [colour]:
+        return str(row[colour])
+    return ", ".join(f"{name.rpartition('.')[2]} {row[name]}" for name in apart)
+
+
+def _ordered(table: StudyTable, apart: Sequence[str], colour: str) -> list[str]:
+    """The names of curves in the order in which the grid has their settings."""
+    order = {name: {v: i for i, v in enumerate(table.values(name))} for name in apart}
+    rows = sorted(table.rows(), key=lambda row: [order[name][row[name]] for name in apart])
+    return list(dict.fromkeys(_name(row, apart, colour) for row in rows))
+
+
+def _key(row: Mapping[str, Any], table: StudyTable) -> tuple[Any, ...]:
+    return (*(row[name] for name in table.settings), row[STEP])
+
+
+def _single(
+    table: StudyTable, spec: FigureSpec, where: Mapping[str, str]
+) -> dict[tuple[Any, ...], list[float]]:
+    found: dict[tuple[Any, ...], list[float]] = {}
+    for row in table.rows():
+        here = row["measure"] == spec.y and all(row[k] == v for k, v in where.items())
+        if here and row["value"] is not None:
+            found.setdefault(_key(row, table), []).append(row["value"])
+    return found

@@ -1,0 +1,278 @@
+"""A grid: a question, the runs that answer it, and what is claimed of them before they are made.
+
+In TOML, as a user writes it:
+
+    question = "Does a wider network leave local generation sooner?"
+    base = "hypercube-mlp"            # a preset, or a file of settings
+    seeds = 3                         # or the seeds themselves, [0, 1, 2]
+    measures = ["excess_ldr", "gamma", "grammatical"]
+    along = true                      # at every checkpoint
+
+    [fixed]                           # settings that are the same in all runs
+    "training.steps" = 1000
+
+    [settings]                        # settings to vary: every value with every other
+    "network.width" = [64, 256]
+
+    [[together]]                      # settings that vary hand in hand
+    "training.steps" = [500, 1000]
+    "training.batch_size" = [128, 64]
+
+    [[claims]]
+    text = "After training the wider network is the less local one."
+    measure = "excess_ldr"
+    between = { "network.width" = [256, 64] }
+    expect = "less"
+
+    [[figures]]
+    y = "excess_ldr"
+    colour = "network.width"
+"""
+
+import itertools
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from diffprobe.config import Config
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.settings import build, check_seed, overlay, shown
+from diffprobe.resolution import nested, preset_names, read_preset, read_toml, resolve
+from diffprobe.studies.claims import Claim
+from diffprobe.studies.measures import Measure
+from diffprobe.studies.places import STEP, check_place, label
+from diffprobe.studies.table import NUMBERS, StudyTable
+
+MOST_CELLS = 200
+
+
+@dataclass(frozen=True)
+class FigureSpec:
+    """What is drawn against what.
+
+    Attributes:
+        y: A measure.
+        x: A setting that is varied, or "step"; by default the step where measures are taken along
+            training, else the first setting.
+        colour, panel: Settings that tell curves and panels apart; what is left over tells curves
+            apart too.
+        title: Above the figure; by default the measure.
+    """
+
+    y: str
+    x: str = ""
+    colour: str = ""
+    panel: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A question and the runs that answer it.
+
+    Attributes:
+        question: In a sentence.
+        base: The preset, or the file of settings, that all runs start from.
+        seeds: Of the runs at each setting; a number n stands for 0 … n - 1.
+        measures: What is measured of each run; see `measures.Measure`.
+        along: Whether it is measured at every checkpoint.
+        fixed: Setting -> value in all runs.
+        settings: Setting -> values; every value goes with every other.
+        together: Settings whose values go hand in hand.
+        claims: What is expected, said before the runs are made.
+        figures: What to draw; by default each measure.
+        title: What the question is called in short.
+    """
+
+    question: str
+    base: str
+    seeds: tuple[int, ...]
+    measures: tuple[str, ...]
+    along: bool = False
+    fixed: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    together: tuple[dict[str, Any], ...] = ()
+    claims: tuple[Claim, ...] = ()
+    figures: tuple[FigureSpec, ...] = ()
+    title: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.question.strip():
+            raise UsageError("question is empty: say what the study asks")
+        if not self.seeds:
+            raise UsageError("seeds is empty: a grid needs one at least, and two for an interval")
+        for seed in self.seeds:
+            check_seed(seed)
+        if len(set(self.seeds)) < len(self.seeds):
+            raise UsageError(f"seeds has one twice: {list(self.seeds)}")
+        if not self.measures:
+            raise UsageError('measures is empty: ask for some, such as ["excess_ldr", "loss"]')
+        self._check_values()
+        for measure in self.measures:
+            Measure.parse(measure)
+        known = {name: None if name == STEP else self.values(name) for name in self.places()}
+        for i, claim in enumerate(self.claims):
+            claim.check(f"claims[{i}]", self.measures, known)
+        for i, figure in enumerate(self.figures):
+            where = f"figures[{i}]"
+            Measure.one_of(figure.y, self.measures, f"{where}.y")
+            for key in ("x", "colour", "panel"):
+                if name := getattr(figure, key):
+                    check_place(name, list(known), f"{where}.{key}")
+
+    def _check_values(self) -> None:
+        for key, values in self.settings.items():
+            _check_list(values, f"settings.{key!r}")
+        seen = {**self.settings}
+        for i, group in enumerate(self.together):
+            for key, values in group.items():
+                _check_list(values, f"together[{i}].{key!r}")
+                if key in seen:
+                    raise UsageError(f"{key} is varied twice: in together[{i}] and before")
+                seen[key] = values
+            if len(sizes := {key: len(values) for key, values in group.items()}) == 0:
+                raise UsageError(f"together[{i}] is empty")
+            if len(set(sizes.values())) > 1:
+                told = ", ".join(f"{key} has {n}" for key, n in sizes.items())
+                raise UsageError(f"what varies together has as many values each, but {told}")
+        if both := sorted(seen.keys() & self.fixed.keys()):
+            raise UsageError(f"{both[0]} is both fixed and varied")
+        if seeds := [key for key in (*seen, *self.fixed) if key.endswith(".seed")]:
+            raise UsageError(f"{seeds[0]} cannot be set: `seeds` are those of everything random")
+
+    def places(self) -> list[str]:
+        """Return the settings that are varied, and "step" where measures go along training."""
+        varied = [*self.settings, *(key for group in self.together for key in group)]
+        return [*varied, STEP] if self.along else varied
+
+    def values(self, name: str) -> list[Any]:
+        """Return the values of a setting that is varied."""
+        every = {**self.settings, **{k: v for group in self.together for k, v in group.items()}}
+        return list(every[name])
+
+    def combinations(self) -> Iterator[dict[str, Any]]:
+        """Yield the varied settings of each combination."""
+        axes: list[list[dict[str, Any]]] = [
+            [{key: value} for value in values] for key, values in self.settings.items()
+        ]
+        for group in self.together:
+            rows = zip(*group.values(), strict=True)
+            axes.append([dict(zip(group, row, strict=True)) for row in rows])
+        for parts in itertools.product(*axes):
+            yield {key: value for part in parts for key, value in part.items()}
+
+    def table(self, rows: Sequence[Mapping[str, Any]]) -> StudyTable:
+        """Put the rows of the cells together.
+
+        Args:
+            rows: "cell", "seed", the cell's setting -> value as "varied", "step" and the number.
+        """
+        names = [name for name in self.places() if name != STEP]
+        found = []
+        for row in rows:
+            varied = {name: label(row["varied"][name]) for name in names}
+            one = {"cell": row["cell"], "seed": row["seed"], **varied, STEP: row[STEP]}
+            found.append({**one, **{key: row[key] for key in NUMBERS}})
+        return StudyTable(
+            found,
+            {name: [label(value) for value in self.values(name)] for name in names},
+            tuple(tuple(group) for group in self.together),
+        )
+
+    def size(self) -> int:
+        """Return how many cells the grid has, without making them."""
+        found = len(self.seeds)
+        for values in self.settings.values():
+            found *= len(values)
+        for group in self.together:
+            found *= len(next(iter(group.values())))
+        return found
+
+    def config(
+        self, varied: Mapping[str, Any], seed: int, assignments: Sequence[str] = ()
+    ) -> Config:
+        """Return the resolved configuration of one cell.
+
+        Args:
+            varied: Setting -> value.
+            seed: Of everything random.
+            assignments: `section.key=value` each, over what is fixed.
+
+        Raises:
+            UsageError: If there is no such setting, or its value does not fit.
+        """
+        is_file = self.base.endswith(".toml")
+        base = read_toml(Path(self.base)) if is_file else read_preset(self.base)
+        for key, value in _kinds_first(self.fixed).items():
+            base = overlay(base, nested(key.split("."), value))
+        config = resolve(base=base, assignments=assignments, flags=_kinds_first(varied))
+        config = config.with_seed(seed)
+        config.check_own()
+        return config
+
+
+def read_grid(path: Path) -> Grid:
+    """Read a grid from a TOML file.
+
+    Raises:
+        UsageError: If it is not there, is no TOML, or holds what a grid does not know.
+    """
+    try:
+        settings = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"no grid at {path}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from error
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        grid = grid_of(settings, path.parent)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+    if grid.base.endswith(".toml") and not Path(grid.base).exists():
+        raise UsageError(f"{path}: base names {grid.base}, and there is no such file")
+    return grid
+
+
+def grid_of(settings: Mapping[str, Any], beside: Path = Path()) -> Grid:
+    """Build a grid from settings as its TOML file has them.
+
+    Args:
+        settings: Nested.
+        beside: The folder that a `base` file is looked for in.
+
+    Raises:
+        UsageError: At an unknown key, naming the nearest, or a value that does not fit.
+    """
+    settings = dict(settings)
+    missing = [key for key in ("question", "base", "measures") if key not in settings]
+    if missing and not settings.keys() - Grid.__dataclass_fields__.keys():
+        raise UsageError(f"a grid needs {', '.join(map(repr, missing))}; see docs/studies.md")
+    seeds = settings.setdefault("seeds", 3)
+    if type(seeds) is int:
+        if not 1 <= seeds <= 1000:
+            raise UsageError(f"seeds must be a number from 1 to 1000, or a list, not {seeds}")
+        settings["seeds"] = list(range(seeds))
+    grid = build(Grid, settings)
+    if grid.base.endswith(".toml"):
+        file = beside / grid.base
+        grid = build(Grid, {**settings, "base": str(file)})
+    elif grid.base not in preset_names():
+        grid.config({}, grid.seeds[0])  # which says what there is
+    return grid
+
+
+def _kinds_first(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Put first what chooses a kind: it takes the settings of another kind away."""
+    return dict(sorted(settings.items(), key=lambda each: not each[0].endswith(".name")))
+
+
+def _check_list(values: Any, where: str) -> None:
+    if not isinstance(values, list | tuple):
+        raise UsageError(f"{where} must be a list of values to vary, not {shown(values)}")
+    if not values:
+        raise UsageError(f"{where} is an empty list")
+    if len({label(value) for value in values}) < len(values):
+        raise UsageError(f"{where} has a value twice: {shown(list(values))}")

@@ -1,0 +1,85 @@
+"""Places in a grid: the settings that are varied, and the training step."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from diffprobe.foundations.errors import UsageError, unknown_name
+from diffprobe.foundations.settings import shown
+
+STEP = "step"
+ENDS = ("first", "last")  # of a run's steps
+
+# What is varied -> its values; None for the step, which a run has its own of.
+Places = Mapping[str, Sequence[Any] | None]
+
+
+def check_place(name: str, known: Iterable[str], where: str) -> None:
+    """Raise UsageError unless `name` is varied, naming the nearest that is.
+
+    Raises:
+        UsageError: If it is not.
+    """
+    known = list(known)
+    if name in known:
+        return
+    if not known:
+        raise UsageError(f"{where} names {name!r}, and the grid varies nothing")
+    error = unknown_name(f"setting in {where}", name, known)
+    hint = "; along = true measures along training" if name == STEP else ""
+    raise UsageError(f"{error} (it must be one that the grid varies{hint})")
+
+
+def check_value(name: str, value: Any, known: Places, where: str) -> None:
+    """Raise UsageError unless a varied setting has this value somewhere in the grid.
+
+    Raises:
+        UsageError: If the setting is not varied, or never has the value.
+    """
+    check_place(name, known, where)
+    values = known[name]
+    if values is None:
+        if value not in ENDS and type(value) is not int:
+            raise UsageError(f"{where}.step must be a step, 'first' or 'last', not {shown(value)}")
+    elif value not in values:
+        listed = ", ".join(map(repr, values))
+        raise UsageError(f"{where}: {name} is never {value!r} in this grid, but {listed}")
+
+
+def matches(row: Mapping[str, Any], where: Mapping[str, Any], steps: Sequence[int]) -> bool:
+    """Whether a row of the table lies at a place.
+
+    Args:
+        row: With the settings of its cell, and its step.
+        where: Setting -> value; a step that is not given is the last.
+        steps: Of the row's own run and measure, in order.
+    """
+    wanted = {STEP: "last", **where} if steps else where
+    for name, value in wanted.items():
+        if name == STEP and value in ENDS:
+            value = steps[0 if value == "first" else -1]
+        if row[name] != value:
+            return False
+    return True
+
+
+def label(value: Any) -> str:
+    """Return what a value of a setting is called in tables and figures.
+
+    >>> label(0.5), label("mlp"), label({"name": "mlp", "width": 64})
+    ('0.5', 'mlp', 'mlp, width 64')
+    """
+    if isinstance(value, Mapping):
+        rest = [f"{key} {label(each)}" for key, each in value.items() if key != "name"]
+        return ", ".join([*([str(value["name"])] if "name" in value else []), *rest])
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def in_words(varied: Mapping[str, Any], seed: int) -> str:
+    """Return where in the grid a cell lies.
+
+    >>> in_words({"network.width": 64}, 0)
+    'network.width 64, seed 0'
+    """
+    told = [f"{name} {label(value)}" for name, value in varied.items()]
+    return ", ".join([*told, f"seed {seed}"])

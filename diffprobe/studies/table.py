@@ -1,0 +1,147 @@
+"""The table of a study: a row for each cell, measure and step, with its error and configuration."""
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffprobe.foundations.atomic import atomic_file, write_text
+from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.tables import Table
+from diffprobe.studies.measures import Measure
+from diffprobe.studies.places import STEP, label, matches
+from diffprobe.studies.seeds import over_seeds, own_error
+
+# What stands in a row beside the settings that are varied.
+NUMBERS = ("measure", "log_snr", "value", "standard_error", "low", "high", "n")
+
+
+@dataclass(frozen=True, repr=False)
+class StudyTable(Table):
+    """The numbers of one question.
+
+    Attributes:
+        content: Rows: "cell", "seed", each varied setting as it is called, "step" (None where a
+            number is of no step), and `NUMBERS`.
+        settings: Those that are varied -> what each value is called, in order.
+        together: Settings that go hand in hand.
+    """
+
+    content: list[dict[str, Any]]
+    settings: dict[str, list[str]]
+    together: tuple[tuple[str, ...], ...] = ()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the rows."""
+        return self.content
+
+    def _with(self, rows: list[dict[str, Any]]) -> "StudyTable":
+        return StudyTable(rows, self.settings, self.together)
+
+    def by_seed(self, measure: str) -> "list[StudyTable]":
+        """Return the rows of a measure, a table for each seed."""
+        found: dict[int, list[dict[str, Any]]] = {}
+        for row in self.content:
+            if row["measure"] == measure:
+                found.setdefault(row["seed"], []).append(row)
+        return [self._with(rows) for rows in found.values()]
+
+    def values(self, name: str) -> list[str]:
+        """Return what the values of a setting are called, in order."""
+        return self.settings[name]
+
+    def steps(self) -> list[int]:
+        """Return the steps of the rows, in order."""
+        return sorted({row[STEP] for row in self.content if row[STEP] is not None})
+
+    def at(
+        self, where: Mapping[str, Any], apart: str = ""
+    ) -> dict[tuple[str, ...], dict[str, Any]]:
+        """Return the rows at a place, of one measure and seed, by the settings left open.
+
+        Args:
+            where: Setting -> value; the last step of each run where none is given.
+            apart: A setting that is not left open, nor are those that go hand in hand with it.
+        """
+        group = next((g for g in self.together if apart in g), (apart,))
+        names = [name for name in self.settings if name not in group]
+        wanted = {k: v if k == STEP else label(v) for k, v in where.items()}
+        runs: dict[str, list[dict[str, Any]]] = {}
+        for row in self.content:
+            runs.setdefault(row["cell"], []).append(row)
+        found = {}
+        for rows in runs.values():
+            steps = sorted(row[STEP] for row in rows if row[STEP] is not None)
+            for row in rows:
+                if matches(row, wanted, steps):
+                    found[tuple(row[name] for name in names)] = row
+        return found
+
+    def over_seeds(self) -> list[dict[str, Any]]:
+        """Return a row for each measure, setting and step: "estimate" over seeds, and "seeds"."""
+        groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+        for row in self.content:
+            key = (row["measure"], *(row[name] for name in self.settings), row[STEP])
+            groups.setdefault(key, []).append(row)
+        found = []
+        for (measure, *place, step), rows in groups.items():
+            told = [row for row in rows if row["value"] is not None]
+            levels = [row["log_snr"] for row in told if row["log_snr"] is not None]
+            found.append(
+                {
+                    "measure": measure,
+                    **dict(zip(self.settings, place, strict=True)),
+                    STEP: step,
+                    "log_snr": sum(levels) / len(levels) if levels else None,
+                    "estimate": over_seeds(
+                        [row["value"] for row in told],
+                        [own_error(row) for row in told],
+                        share=Measure.is_share(measure),
+                    ),
+                    "seeds": [row["seed"] for row in told],
+                }
+            )
+        return found
+
+    def write_csv(self, path: Path) -> None:
+        """Write the rows as CSV; what is not defined is empty."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.content)
+        write_text(path, text.getvalue())
+
+    def write_parquet(self, path: Path) -> None:
+        """Write the rows as Parquet.
+
+        Raises:
+            UsageError: If pyarrow is not installed.
+        """
+        pyarrow = need_pyarrow()
+        from pyarrow import parquet
+
+        columns = {name: [row[name] for row in self.content] for name in self.columns()}
+        with atomic_file(path) as partial:
+            parquet.write_table(pyarrow.table(columns), partial)
+
+    def columns(self) -> list[str]:
+        """Return the names of the columns."""
+        return ["cell", "seed", *self.settings, STEP, *NUMBERS]
+
+
+def need_pyarrow() -> Any:
+    """Return the module pyarrow.
+
+    Raises:
+        UsageError: If it is not installed.
+    """
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise UsageError(
+            "a Parquet file needs pyarrow, which is not installed: pip install pyarrow; the same "
+            "table is in table.csv"
+        ) from error
+    return pyarrow
