@@ -26,6 +26,7 @@ from diffprobe.training.learning_rates.constant import ConstantConfig
 from diffprobe.training.learning_rates.cosine import CosineConfig
 from diffprobe.training.learning_rates.two_stage import TwoStageConfig
 from diffprobe.training.learning_rates.wsd import WSDConfig
+from diffprobe.training.processes import make_accelerator
 from diffprobe.training.run_folder import RunFolder
 from diffprobe.training.state import TrainingState
 from diffprobe.training.validation import ValidationBatch
@@ -348,7 +349,7 @@ def test_whenever_a_state_cannot_be_written_nothing_is_missed(
 @pytest.mark.parametrize(("size", "levels"), [(32, 8), (30, 7), (3, 8), (5, 1)])
 def test_levels_average_to_the_whole(size: int, levels: int, config: Config) -> None:
     settings = replace(config.training, validation_size=size, validation_levels=levels)
-    trainer = loop.Trainer(replace(config, training=settings), loop.make_accelerator("cpu", "no"))
+    trainer = loop.Trainer(replace(config, training=settings), make_accelerator("cpu", "no"))
     validation = ValidationBatch(
         trainer.dataset, trainer.stream, settings, trainer.objective, torch.device("cpu")
     )

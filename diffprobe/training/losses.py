@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from diffprobe.foundations.atomic import atomic_file
 
 LOSS = np.dtype("<f4")
+MISSING = 0x7FC00000  # the bits of the NaN that stands for a loss that is not there
 
 logger = logging.getLogger("diffprobe")
 
@@ -36,7 +37,7 @@ def seal(losses: Sequence[float]) -> dict[str, Any]:
     >>> seal([1.0, 0.5])
     {'n': 2, 'crc32': 'ee85c9db'}
     """
-    return {"n": len(losses), "crc32": f"{zlib.crc32(encode(losses)):08x}"}
+    return {"n": len(losses), "crc32": _crc(encode(losses))}
 
 
 def damaged(
@@ -55,10 +56,14 @@ def damaged(
         n = line.get("losses", {}).get("n", 0)  # of a run from before there were any
         block = slice(max(0, end - n), end)
         there = losses[block]
-        whole = len(there) == n and not np.isnan(there).any()
-        if n and whole and seal(there.tolist()) != line["losses"]:
+        missing = len(there) < n or (there.view("<u4") == MISSING).any()
+        if n and not missing and _crc(there.tobytes()) != line["losses"]["crc32"]:
             found.append(block)
     return found
+
+
+def _crc(content: bytes) -> str:
+    return f"{zlib.crc32(content):08x}"
 
 
 def keep(path: Path, known: NDArray[np.float32], n: int) -> None:

@@ -255,6 +255,8 @@ class RunFolder(Table):
                 f"{first + block.start + 1:,}",
                 f"{first + block.stop:,}",
             )
+        with np.errstate(invalid="ignore"):  # of which a flipped bit can make signalling ones
+            found[np.isnan(found)] = np.nan
         return found
 
     def checkpoint_path(self, step: int) -> Path:
