@@ -3,7 +3,7 @@
     python benchmarks/precision.py
 
 A step is forward and backward on one batch of the preset parity-unet's images, by turns in one
-process; times are of the processor, medians of the turns. "Autocast" is what
+process; medians of the turns. "Autocast" is what
 `training.mixed_precision = "bf16"` does: on a CPU it keeps to the plain attention kernel. "All in
 bfloat16" casts the weights first and hands float32 gradients back to them, so that norms,
 activations and additions are in bfloat16 as well. The error is that of the gradient beside
@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import torch
+from ratios import Ratio
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -27,7 +28,7 @@ from diffprobe.foundations.seeding import generator
 from diffprobe.models.networks import parameter_count
 from diffprobe.resolution import resolve
 
-TURNS = 3
+TURNS = 7
 # What is part of what, by the names of PyTorch's operators.
 KINDS = {
     "convolution": ("convolution", "thnn_conv"),
@@ -95,8 +96,8 @@ def shares(step: Callable[[], object]) -> str:
     return ", ".join(f"{kind} {time / total:.0%}" for kind, time in spent.most_common())
 
 
-def main() -> None:
-    """Print the table."""
+def main() -> dict[str, Ratio]:
+    """Print the table; return how many times as fast as float32 each is."""
     keep_freed_memory()
     config = resolve(preset="parity-unet")
     dataset, random = config.dataset(), generator(0, "benchmark")
@@ -109,7 +110,7 @@ def main() -> None:
     for dtype in (torch.float32, torch.bfloat16):
         c, d = a.to(dtype), b.to(dtype)
         rate = 2 * 1024**3 / min(_seconds(lambda c=c, d=d: c @ d) for _ in range(5)) / 1e9
-        print(f"  matrix product in {dtype}: {rate:.0f} GFLOP/s of processor time")
+        print(f"  matrix product in {dtype}: {rate:.0f} GFLOP/s")
     steps: dict[str, Callable[[], Tensor]] = {}
     for name, (forward, layout) in CONTENDERS.items():
         network = copy.deepcopy(original).to(memory_format=layout)
@@ -120,21 +121,23 @@ def main() -> None:
     for _ in range(TURNS):
         for name, step in steps.items():
             times[name].append(_seconds(step))
+    found = {name: Ratio.of(times["float32"], each) for name, each in times.items()}
     for name, step in steps.items():
-        ratio = statistics.median(
-            one / own for one, own in zip(times["float32"], times[name], strict=True)
-        )
         print(
-            f"  {name:31} {statistics.median(times[name]) * 1e3:7.1f} ms, {ratio:.2f} × as fast as "
-            f"float32, gradient's error {errors[name]:.1e}\n    {shares(step)}"
+            f"  {name:31} {statistics.median(times[name]) * 1e3:7.1f} ms, {found[name]} × as fast "
+            f"as float32, gradient's error {errors[name]:.1e}\n    {shares(step)}",
+            flush=True,
         )
+    return found
 
 
 def _seconds(step: Callable[[], object]) -> float:
-    begun = time.process_time()
+    begun = time.perf_counter()
     step()
-    return time.process_time() - begun
+    return time.perf_counter() - begun
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(2)
+    print(f"{torch.get_num_threads()} threads, medians of {TURNS} turns")
     main()

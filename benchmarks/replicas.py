@@ -7,12 +7,12 @@ how many times faster all at once is: the median over the turns and the range of
 """
 
 import dataclasses
-import statistics
 import sys
 import time
 from collections.abc import Callable
 
 import torch
+from ratios import Ratio
 
 from diffprobe.config import Config
 from diffprobe.resolution import resolve
@@ -24,7 +24,7 @@ TURNS = 9
 SECONDS = 0.5  # of a turn
 
 
-def compare(config: Config) -> str:
+def compare(config: Config) -> Ratio:
     """Return the ratio of the time of the seeds one after another to that of all at once."""
     configs = replica_configs(config)
     alone = [prepare_replicas([each], "cpu").trainers[0] for each in configs]
@@ -46,20 +46,17 @@ def compare(config: Config) -> str:
     begun = time.perf_counter()
     one_after_another()
     n = max(1, round(SECONDS / (time.perf_counter() - begun)))
-    ratios = []
+    times: tuple[list[float], ...] = ([], [])
     for _ in range(TURNS):
-        times = []
-        for step in contenders:
+        for step, each in zip(contenders, times, strict=True):
             begun = time.perf_counter()
             for _ in range(n):
                 step()
-            times.append(time.perf_counter() - begun)
-        ratios.append(times[0] / times[1])
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+            each.append(time.perf_counter() - begun)
+    return Ratio.of(*times)
 
 
-def _with(config: Config, replicas: int) -> Config:
+def with_replicas(config: Config, replicas: int) -> Config:
     training = dataclasses.replace(config.training, replicas=replicas)
     return dataclasses.replace(config, training=training)
 
@@ -71,5 +68,5 @@ if __name__ == "__main__":
     print(f"{'':24}" + "".join(f"{k:<24}" for k in REPLICAS))
     for name in sys.argv[1:] or PRESETS:
         config = resolve(preset=name, assignments=["training.steps=1000000"])
-        cells = [compare(_with(config, k)) for k in REPLICAS]
-        print(f"{name:24}" + "".join(f"{cell:<24}" for cell in cells), flush=True)
+        cells = [compare(with_replicas(config, k)) for k in REPLICAS]
+        print(f"{name:24}" + "".join(f"{cell!s:<24}" for cell in cells), flush=True)

@@ -12,6 +12,7 @@ import time
 
 import torch
 import torch.distributed as dist
+from ratios import Ratio
 
 from diffprobe.config import Config
 from diffprobe.resolution import resolve
@@ -52,13 +53,11 @@ def compare(preset: str, one: Trainer, both: Trainer) -> None:
         if dist.get_rank() == 0:  # the other waits
             singles.append(trained(one, int(count)))
     if dist.get_rank() == 0:
-        ratios = [s / t for s, t in zip(singles, togethers, strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4)
         batch = one.config.training.batch_size
         by_one, by_both = (batch / statistics.median(each) for each in (singles, togethers))
         print(
             f"{preset:20} batch {batch:4}: {by_one:8.0f} samples/s by 1 process, {by_both:8.0f} by "
-            f"{PROCESSES}: {middle:.2f} × ({low:.2f} to {high:.2f})",
+            f"{PROCESSES}: {Ratio.of(singles, togethers)} ×",
             flush=True,
         )
 

@@ -28,6 +28,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
+from ratios import Ratio
 from tqdm import tqdm
 
 from diffprobe.config import Config
@@ -230,7 +231,7 @@ CONTENDERS: dict[str, Callable[[nn.Module, Config, Tensor], Steps]] = {
 }
 
 
-def compare(preset: str) -> dict[str, float]:
+def compare(preset: str) -> dict[str, Ratio]:
     """Print the time of a step of each, and return its ratio to diffprobe's."""
     config = resolve(preset=preset, assignments=["training.steps=1000000"])
     trainer = Trainer(config, Accelerator(cpu=True))
@@ -258,21 +259,20 @@ def compare(preset: str) -> dict[str, float]:
     times["diffprobe"] = [t + validation for t in times["diffprobe"]]
     found = {}
     for name, each in times.items():
-        ratios = [t / own for t, own in zip(each, times["diffprobe"], strict=True)]
-        low, found[name], high = statistics.quantiles(ratios, n=4)
+        found[name] = Ratio.of(each, times["diffprobe"])
         told = f"  {name:28} {statistics.median(each) * 1e3:8.2f} ms a step"
         if name != "diffprobe":
-            told += f", {found[name]:.2f} of diffprobe's ({low:.2f} to {high:.2f})"
+            told += f", {found[name]} of diffprobe's"
         print(told, flush=True)
     return found
 
 
-def table(found: dict[str, dict[str, float]]) -> str:
+def table(found: dict[str, dict[str, Ratio]]) -> str:
     """One line a contender, one column a preset: its step over diffprobe's."""
     width = max(len(preset) for preset in found)
     lines = [f"{'step / diffprobe':28}" + "".join(f"  {preset:>{width}}" for preset in found)]
     for name in CONTENDERS:
-        row = (f"{each[name]:.2f}" if name in each else "–" for each in found.values())
+        row = (f"{each[name].middle:.2f}" if name in each else "–" for each in found.values())
         lines.append(f"{name:28}" + "".join(f"  {number:>{width}}" for number in row))
     return "\n".join(lines)
 
