@@ -53,8 +53,10 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/mypy examples
 
+# One table of ratios; every file in benchmarks/ prints more of itself when run alone.
 bench: setup
-	for name in inference jacobian sampling memory startup reading report nulls; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	$(BIN)/python -m pip install --quiet --no-deps smalldiffusion denoising-diffusion-pytorch ema-pytorch
+	$(BIN)/python benchmarks/bench.py
 
 # How often every interval covers: an hour and a half on one core.
 coverage: setup

@@ -1,7 +1,7 @@
 """Sampling beside a bare loop of the same diffusers scheduler on the same network.
 
-Both draw one batch in turns in one process; printed is the median over the turns of diffprobe's
-time over the bare loop's, with the range of the middle half.
+Both draw one batch in turns in one process; printed is the median over the turns of the bare loop's
+time over diffprobe's, with the range of the middle half.
 """
 
 import statistics
@@ -44,7 +44,7 @@ def timed(call: Callable[[], object]) -> float:
 
 
 def compare(preset: str, steps: int, sampler: SamplerKind) -> Ratio:
-    """Print one line of the table; return diffprobe's time over the bare loop's."""
+    """Print one line of the table; return the bare loop's time over diffprobe's."""
     config = resolve(preset=preset)
     shape = config.dataset().image_shape
     network = config.network.build(shape).eval().requires_grad_(False)
@@ -68,11 +68,11 @@ def compare(preset: str, steps: int, sampler: SamplerKind) -> Ratio:
         first, second = timed(loop), timed(ours)
         third, fourth = timed(ours), timed(loop)
         turns += [(first, second), (fourth, third)]
-    found = Ratio.of([mine for _, mine in turns], [other for other, _ in turns])
+    found = Ratio.of([other for other, _ in turns], [mine for _, mine in turns])
     rate = BATCH / statistics.median(mine for _, mine in turns)
     print(
         f"{preset:15} {sampler.name:13} {steps:3} steps  {rate:8,.0f} images/s  "
-        f"over the bare loop {found}",
+        f"bare loop over it {found}",
         flush=True,
     )
     return found

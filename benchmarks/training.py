@@ -26,9 +26,9 @@ os.environ["TQDM_DISABLE"] = "1"  # before any peer makes a bar
 
 import torch
 from accelerate import Accelerator
+from ratios import Ratio
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
-from ratios import Ratio
 from tqdm import tqdm
 
 from diffprobe.config import Config
