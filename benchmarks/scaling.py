@@ -2,10 +2,10 @@
 
     python benchmarks/scaling.py [FOLDER]   # the figure goes to FOLDER, by default docs/figures
 
-Every part is timed at sizes that double, in turns, the best of several runs of each. The exponent is
-the slope of log time over the upper sizes, where what does not grow no longer counts; its interval
-is Student's for the scatter around that line. A slope below theory's means that this machine was not
-yet busy with what grows; one above it, that memory or caches ran out.
+Every part is timed at sizes that double, in turns, the best of several runs of each. The exponent
+is the slope of log time over the upper sizes, where what does not grow no longer counts; its
+interval is Student's for the scatter around that line. A slope below theory's means that this
+machine was not yet busy with what grows; one above it, that memory or caches ran out.
 """
 
 import math
@@ -271,8 +271,6 @@ def main(folder: Path) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(2)
     torch.manual_seed(0)
-    print(
-        f"{torch.get_num_threads()} threads, best of {RUNS} turns; exponents of the {UPPER} largest sizes"
-    )
+    print(f"{torch.get_num_threads()} threads, best of {RUNS}; exponents of the {UPPER} largest")
     default = Path(__file__).parents[1] / "docs" / "figures"
     main(Path(sys.argv[1]) if len(sys.argv) > 1 else default)
