@@ -552,6 +552,28 @@ def _pictures(text: str) -> list[str]:
     return [part.partition(")")[0] for part in text.split("(figures/")[1:]]
 
 
+def test_seeds_are_trained_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from diffprobe.training import replicas
+
+    seen: list[int] = []
+    real = replicas.train_replicas
+
+    def train_replicas(configs: Any, *rest: Any) -> Any:
+        seen.append(len(configs))
+        return real(configs, *rest)
+
+    monkeypatch.setattr(replicas, "train_replicas", train_replicas)
+    one = small(settings={}, claims=[], fixed={**FIXED, "network.width": 4})
+    values = []
+    for together in (True, False):
+        out, store = tmp_path / f"{together}", tmp_path / f"cells-{together}"
+        done = run_study(study(one), out, store=store, device="cpu", together=together)
+        assert not done.failed
+        values.append([outcome.numbers[0]["value"] for outcome in done.outcomes])
+    assert seen == [2]
+    assert values[0] == pytest.approx(values[1], rel=1e-5)
+
+
 def test_the_page_is_clean_in_a_browser(tiny: Path, tmp_path: Path) -> None:
     from browser import Browser, find_browser
 

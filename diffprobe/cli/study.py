@@ -148,6 +148,11 @@ def _shown(number: int, grid: "Grid") -> list[str]:
     help="Option of submitit, such as slurm_partition=gpu or timeout_min=60.",
 )
 @click.option(
+    "--together",
+    is_flag=True,
+    help="Train the seeds of a setting together, where the network allows it.",
+)
+@click.option(
     "--max-cells",
     type=int,
     default=200,
@@ -172,6 +177,7 @@ def run_command(
     workers: int | None,
     cluster: str | None,
     cluster_options: tuple[str, ...],
+    together: bool,
     max_cells: int,
     assignments: tuple[str, ...],
     device: str,
@@ -220,6 +226,7 @@ def run_command(
         launcher=launcher,
         device=device,
         most=max_cells,
+        together=together,
         progress=progress.shown,
     )
     findings = report_study(folder, parquet=parquet)

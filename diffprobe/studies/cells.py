@@ -8,9 +8,10 @@ Studies share the store: what one has trained and measured no other does again.
 
 import hashlib
 import json
+import logging
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from diffprobe.probing.code import measuring_code
 from diffprobe.studies.places import in_words
 
 SCHEMA = "diffprobe-cell/1"
+logger = logging.getLogger("diffprobe")
 
 
 @dataclass(frozen=True)
@@ -147,12 +149,45 @@ def work(cell: Cell, store: Path, device: str, progress: Progress = silent) -> O
     return outcome
 
 
-def jobs(cells: list[Cell]) -> list[list[Cell]]:
-    """Put cells of one run together: no two processes write one run folder."""
+def work_on(
+    job: Sequence[Cell], store: Path, device: str, progress: Progress = silent
+) -> Iterator[Outcome]:
+    """Yield what comes of each cell of a job; see `work`. Several runs are trained together."""
+    runs = {cell.address: cell for cell in job if stored(cell, store) is None}
+    if len(runs) > 1:
+        _train_together(list(runs.values()), store, device, progress)
+    for cell in job:
+        yield work(cell, store, device, progress)
+
+
+def jobs(cells: Sequence[Cell], *, together: bool = False) -> list[list[Cell]]:
+    """Put cells of one run together: no two processes write one run folder.
+
+    Args:
+        cells: Those to do.
+        together: Whether runs that differ in their seed alone are one job, and trained together.
+    """
     found: dict[str, list[Cell]] = {}
     for cell in cells:
-        found.setdefault(cell.address, []).append(cell)
+        key = _hash([cell.question, cell.varied]) if together else cell.address
+        found.setdefault(key, []).append(cell)
     return list(found.values())
+
+
+def _train_together(cells: Sequence[Cell], store: Path, device: str, progress: Progress) -> None:
+    """Train runs as replicas; what cannot be is left to be trained, and to fail, by itself."""
+    from diffprobe.training.replicas import train_replicas
+
+    first = cells[0].settings
+    # Seeds of what is done afterwards change no step.
+    rest = {key: value for key, value in first.items() if key not in TRAINED}
+    configs = [from_settings({**cell.settings, **rest}) for cell in cells]
+    try:
+        train_replicas(configs, [cell.run(store) for cell in cells], device, progress)
+    except (StoppedError, FullDiskError):
+        raise
+    except DiffprobeError as error:
+        logger.warning("trained one by one: %s", error)
 
 
 def settings_of(config: Config) -> dict[str, Any]:

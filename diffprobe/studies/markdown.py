@@ -65,7 +65,7 @@ def _question(content: Mapping[str, Any], question: Mapping[str, Any]) -> Iterat
             yield f"| {' | '.join(_cell(each) for each in cells_)} |"
         yield ""
     for name, caption in question["figures"].items():
-        yield f"![{caption}](figures/{_figure(content, name)}.png)"
+        yield f"![{caption.partition('. ')[0]}](figures/{_figure(content, name)}.png)"
         yield ""
         yield f"*{caption}*"
         yield ""

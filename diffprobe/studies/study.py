@@ -296,6 +296,7 @@ def run_study(
     launcher: Launcher | None = None,
     device: str = "auto",
     most: int = MOST_CELLS,
+    together: bool = False,
     progress: Progress = silent,
 ) -> Done:
     """Run the cells that were not run before, and write down what came of all of them.
@@ -307,6 +308,7 @@ def run_study(
         launcher: Where to work; here and one after another by default.
         device: "auto", "cpu", "cuda", …
         most: Cells at most.
+        together: Whether the seeds of a setting are trained together, as `train_replicas` does.
         progress: Called as tqdm is.
 
     Raises:
@@ -324,7 +326,7 @@ def run_study(
         done.outcomes += [outcome for outcome in before.values() if outcome is not None]
         todo = list({cell.name: cell for cell in cells if before[cell.name] is None}.values())
         total = len({cell.name for cell in cells})
-        found = (launcher or serial(progress))(jobs(todo), store, device)
+        found = (launcher or serial(progress))(jobs(todo, together=together), store, device)
         bar = progress(
             found,
             desc="cells",

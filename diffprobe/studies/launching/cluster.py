@@ -24,7 +24,7 @@ from diffprobe.foundations.errors import (
     unknown_name,
 )
 from diffprobe.foundations.signals import exit_code, raised_signals
-from diffprobe.studies.cells import Cell, Outcome, stored, work
+from diffprobe.studies.cells import Cell, Outcome, stored, work_on
 from diffprobe.studies.launching import Jobs, Launcher
 
 CLUSTERS = ("slurm", "local")
@@ -116,7 +116,7 @@ class CellTask:
         theirs = signal.signal(queue_again, save)
         try:
             with raised_signals():
-                return [work(cell, self.store, self.device) for cell in self.cells]
+                return list(work_on(self.cells, self.store, self.device))
         except StoppedError as stopped:
             signal.signal(queue_again, theirs)
             if wants_back or stopped.exit_code == exit_code(signal.SIGUSR1):

@@ -18,7 +18,7 @@ from typing import Any
 
 from diffprobe.foundations.errors import FullDiskError, StoppedError, UsageError
 from diffprobe.foundations.signals import raised_signals
-from diffprobe.studies.cells import Cell, Outcome, work
+from diffprobe.studies.cells import Cell, Outcome, work_on
 from diffprobe.studies.launching import Jobs, Launcher
 
 MOST = 256  # processes
@@ -123,8 +123,8 @@ def _serve(there: "Connection[Any, Any]", threads: int) -> None:
             torch.set_num_threads(threads)
             while True:
                 job, store, device = there.recv()
-                for cell in job:
-                    there.send(work(cell, store, device))
+                for outcome in work_on(job, store, device):
+                    there.send(outcome)
     except FullDiskError as error:
         there.send(str(error))
     except (EOFError, OSError):
