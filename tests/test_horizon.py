@@ -278,7 +278,10 @@ def test_branching_from_the_command_line(
     train_it = ["train", "--config", "c.toml", "--out", "branch", "--device", "cpu"]
     assert command_line([*train_it, "--branch-from", f"{thirty}@20", "--steps", "25"]) == 0
     assert len(RunFolder(Path("branch")).losses()) == 5
-    capsys.readouterr()
+    assert "going on" not in capsys.readouterr().err
+    more = ["--branch-from", f"{thirty}@20", "--steps", "27"]
+    assert command_line([*train_it, *more]) == 0
+    assert "going on from step 25\n" in capsys.readouterr().err
     assert command_line([*train_it, "--branch-from", str(thirty), "--steps", "25"]) == 2
     assert "is not of the form RUN@STEP" in capsys.readouterr().err
     other = ["--out", "other", "--branch-from", f"{thirty}@21", "--steps", "25"]

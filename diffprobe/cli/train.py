@@ -1,6 +1,7 @@
 """`diffprobe train`."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import click
 from diffprobe.cli import options as opt
 from diffprobe.config import Config, to_toml
 from diffprobe.foundations import memory
-from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.errors import CheckpointError, UsageError
 from diffprobe.foundations.launch import is_main
 from diffprobe.foundations.settings import to_settings
 
@@ -113,6 +114,10 @@ def command(
     from diffprobe.training import RunFolder, train
 
     was_finished = RunFolder(out).is_finished(config, branch)
+    # Of a damaged state training says itself what it goes on from.
+    with suppress(CheckpointError):
+        if is_main() and not was_finished and (done := RunFolder(out).steps_done()):
+            click.echo(f"going on from step {done:,}", err=True)
     run = train(config, out, device, progress.shown, branch=branch)
     if not is_main():
         return
