@@ -146,17 +146,32 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return installed
 
 
-def diffprobe(site: Path, cwd: Path, *arguments: str) -> str:
+# Commands one after another in one process, and what each prints.
+COMMANDS = """
+import contextlib, io, json, sys
+from diffprobe.cli import run
+
+for arguments in json.load(sys.stdin):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        code = run(arguments)
+    if code:
+        sys.exit(code)
+    print(json.dumps(out.getvalue()))
+"""
+
+
+def diffprobe(site: Path, cwd: Path, *commands: str) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-m", "diffprobe", *arguments],
+        [sys.executable, "-c", COMMANDS],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"},
+        input=json.dumps([command.split() for command in commands]),
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 PRESET = """
@@ -191,31 +206,33 @@ steps = 4
 
 
 def test_a_package_outside_brings_its_own(site: Path, tmp_path: Path) -> None:
-    listed = json.loads(diffprobe(site, tmp_path, "kinds", "--json"))
-    assert listed["grammar"]["no-double-one"] == "from diffprobe-outside"
-    shown = diffprobe(site, tmp_path, "kinds", "network", "local-conv")
-    assert "radius = 2" in shown
-    assert "gain from diffprobe-outside" in " ".join(
-        diffprobe(site, tmp_path, "probe", "--help").split()
-    )
     (tmp_path / "mine.toml").write_text(PRESET)
-    trained = json.loads(
-        diffprobe(site, tmp_path, "train", "--config", "mine.toml", "--out", "run", "--json")
+    listed, shown, helped, trained, _, _, report, probed, drawn = diffprobe(
+        site,
+        tmp_path,
+        "kinds --json",
+        "kinds network local-conv",
+        "probe --help",
+        "train --config mine.toml --out run --json",
+        "sample --checkpoint run --weights tail",
+        "sample --checkpoint run --weights raw",
+        "report run --json",
+        "probe gain --checkpoint run --n 16 --json",
+        "probe locality --checkpoint run --n 8 --levels 3 --json",
     )
-    assert trained["step"] == 12
-    assert "8 valid words" in trained["summary"]["world"]
-    assert {"validation_loss", "validation_loss_ema", "validation_loss_tail"} <= set(trained)
-    for weights in ("tail", "raw"):
-        diffprobe(site, tmp_path, "sample", "--checkpoint", "run", "--weights", weights)
-    report = json.loads(diffprobe(site, tmp_path, "report", "run", "--json"))
-    options = ["--checkpoint", "run", "--n", "16", "--json"]
-    probed = json.loads(diffprobe(site, tmp_path, "probe", "gain", *options))
-    drawn = ["probe", "locality", "--checkpoint", "run", "--n", "8", "--levels", "3", "--json"]
-    figures = json.loads(diffprobe(site, tmp_path, *drawn))["figures"]
-    assert any("/ldr_" in figure for figure in figures)  # of 8 images, not its own
-    assert probed["probes"]["gain"]["network"]["gain"]["n"] == 16
+    assert json.loads(listed)["grammar"]["no-double-one"] == "from diffprobe-outside"
+    assert "radius = 2" in shown
+    assert "gain from diffprobe-outside" in " ".join(helped.split())
+    last = json.loads(trained)
+    assert last["step"] == 12
+    assert "8 valid words" in last["summary"]["world"]
+    assert {"validation_loss", "validation_loss_ema", "validation_loss_tail"} <= set(last)
+    violations = json.loads(report)["violations"]
+    assert list(violations) == [f"ones at {i} and {i + 1}" for i in range(3)]
+    assert json.loads(probed)["probes"]["gain"]["network"]["gain"]["n"] == 16
     assert [*(tmp_path / "run" / "probes" / "step-000012").glob("gain_*16.json")]
-    assert list(report["violations"]) == [f"ones at {i} and {i + 1}" for i in range(3)]
+    figures = json.loads(drawn)["figures"]
+    assert any("/ldr_" in figure for figure in figures)  # of 8 images, not its own
 
 
 @pytest.mark.parametrize("name", ["grammar", "network", "average", "probe"])

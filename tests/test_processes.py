@@ -95,7 +95,9 @@ def test_two_processes_train_as_one_does(met: Any, place: Path, tiny_run: Path) 
 def test_one_process_speaks(met: Any) -> None:
     first, second = met["train"]
     assert "finished, step 30 of 30" in first["out"]
-    assert first["err"].startswith("world: parity")
+    begun, world, *_ = first["err"].splitlines()
+    assert begun.startswith("training ")
+    assert world.startswith("world: parity")
     assert second == {"code": 0, "out": "", "err": ""}
 
 

@@ -23,7 +23,7 @@ from diffprobe.foundations.launch import is_main
 from diffprobe.resolution import resolve
 from diffprobe.training import loop, train
 
-RANK = int(os.environ["RANK"])
+RANK = int(os.environ.get("RANK", "0"))
 
 
 class EndedError(BaseException):

@@ -182,11 +182,18 @@ def numbers(option: str, text: str, kind: type[Number]) -> list[Number]:
         raise UsageError(f"{option} takes numbers separated by commas, not {text!r}") from error
 
 
+class _ToStderr(logging.Handler):
+    """Writes to what is stderr at the time, where `StreamHandler` keeps what was it first."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(self.format(record), err=True)
+
+
 def show_warnings() -> None:
     """Send diffprobe's warnings to stderr, one line each."""
     logger = logging.getLogger("diffprobe")
     if not logger.handlers:
-        handler = logging.StreamHandler()
+        handler = _ToStderr()
         handler.setFormatter(logging.Formatter("diffprobe: %(levelname)s: %(message)s"))
         logger.addHandler(handler)
 
