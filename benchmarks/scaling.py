@@ -45,7 +45,7 @@ LEVEL = 400
 RUNS = 5
 SECONDS = 0.05  # that a run lasts at least, by repeating what is quicker
 LONGEST = 2.0  # seconds; what takes longer is run once
-UPPER = 4  # sizes that the exponent is of
+UPPER = 5  # sizes that the exponent is of
 
 Work = Callable[[], object]
 
@@ -146,7 +146,7 @@ def empirical_by_images(images: int) -> Work:
 
 def reading_by_pixels(side: int) -> Work:
     world = strip(8, (side, side))
-    images = world.draw_images(128, torch.Generator())
+    images = world.draw_images(1024, torch.Generator())
     return lambda: judge(world, images)
 
 
@@ -157,7 +157,7 @@ def reading_by_alphabet(symbols: int) -> Work:
     characters += "0123456789αβ"
     glyphs = Glyphs.font(characters[:symbols], (12, 12))
     world = SymbolImages(CopyConfig(8, symbols).build(), glyphs, (1, 8))
-    images = world.draw_images(256, torch.Generator())
+    images = world.draw_images(4096, torch.Generator())
     return lambda: judge(world, images)
 
 
@@ -223,13 +223,13 @@ def doubling(first: int, last: int) -> list[int]:
 
 PARTS = (
     Part("Bayes oracle of an automaton", "word length", 1, doubling(16, 1024), bayes_by_length),
-    Part("marginals of brackets", "word length", 3, doubling(8, 128), brackets_by_length),
+    Part("marginals of brackets", "word length", 3, doubling(16, 256), brackets_by_length),
     Part("marginals of sums mod V", "alphabet V", 2, doubling(8, 256), sums_by_alphabet),
     Part("empirical oracle", "training images", 1, doubling(256, 16384), empirical_by_images),
     Part("reading and judging", "pixels (side of a cell)", 2, doubling(4, 64), reading_by_pixels),
     Part("reading and judging", "alphabet", 1, doubling(4, 64), reading_by_alphabet),
-    Part("reading and judging", "samples", 1, doubling(256, 16384), judging_by_samples),
-    Part("all that a report tells", "samples", 1, doubling(1024, 16384), telling_by_samples),
+    Part("reading and judging", "samples", 1, doubling(1024, 65536), judging_by_samples),
+    Part("all that a report tells", "samples", 1, doubling(4096, 131072), telling_by_samples),
     Part("locality, a projection", "side of the grid", 2, doubling(1, 16), locality_by_regions),
     Part("exact Jacobian, U-Net", "pixels (cells of 16)", 2, doubling(2, 32), jacobian_by_pixels),
     Part("training step, transformer", "cells", 1, doubling(4, 128), training_by_tokens),

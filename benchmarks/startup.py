@@ -13,6 +13,14 @@ from pathlib import Path
 
 TURNS = 9
 STEPS = "import sys; from diffprobe.cli import run; sys.exit(run(sys.argv[1:]))"
+# Ends as soon as a step is done: what follows is the end of a training, not its beginning.
+ONE_STEP = """
+import os
+from diffprobe.training.loop import Trainer
+
+whole = Trainer._step
+Trainer._step = lambda *arguments: (whole(*arguments), os._exit(0))
+"""
 TINY = ["--set", "training.checkpoints=1", "--set", "training.validation_size=16"]
 
 
@@ -35,10 +43,9 @@ def until_it_speaks(*arguments: str) -> float:
 
 
 def until_a_step(folder: Path) -> float:
-    """Seconds of a training of one step, from start to end."""
+    """Seconds from start to the end of a training's first step."""
     with tempfile.TemporaryDirectory(dir=folder) as out:
-        train = ["train", "--preset", "demo", "--steps", "1", "--out", f"{out}/run", *TINY]
-        return until_it_ends(STEPS, *train)
+        return until_it_ends(ONE_STEP + STEPS, "train", "--preset", "demo", "--out", f"{out}/run")
 
 
 def table(folder: Path) -> None:
@@ -60,14 +67,14 @@ def table(folder: Path) -> None:
                 ["kinds"],
             )
         },
-        "train, one step, to its end": lambda: until_a_step(folder),
+        "train, to the end of a first step": lambda: until_a_step(folder),
     }
-    print(f"{'':32} {'seconds':>8} {'middle half':>16} {'over bare Python':>18}")
+    print(f"{'':33} {'seconds':>8} {'middle half':>16} {'over bare Python':>18}")
     for name, measure in rows.items():
         turns = [(until_it_ends("pass"), measure()) for _ in range(TURNS)]
         low, middle, high = statistics.quantiles([mine for _, mine in turns], n=4)
         over = statistics.median(mine - bare for bare, mine in turns)
-        print(f"{name:32} {middle:8.2f} {low:8.2f} to {high:4.2f} {over:18.2f}", flush=True)
+        print(f"{name:33} {middle:8.2f} {low:8.2f} to {high:4.2f} {over:18.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
 """A step of training beside a bare loop, and beside what else one would train with.
 
     pip install --no-deps smalldiffusion denoising-diffusion-pytorch ema-pytorch   # the peers
-    python benchmarks/training.py [PRESET ...]
+    python benchmarks/training.py [--compile] [PRESET ...]
 
 All train a copy of the same network on the same images, batch and precision, in turns of some
 steps in one process; printed are medians over the turns and the range of the middle half. The bare
-loop is forward, backward and fused AdamW on tensors that are there. A step of diffprobe draws
-words, renders them, adds noise, clips, averages and, as often as the preset says, validates: a
-validation is timed by itself, and each step bears its share. The table at the end has the ratios
-of all presets, above 1 where diffprobe is faster.
+loop is forward, backward and fused AdamW on tensors that are there; with --compile there is another
+one, of the network as torch.compile makes it. A step of diffprobe draws words, renders them, adds
+noise, clips, averages and, as often as the preset says, validates: a validation is timed by itself,
+and each step bears its share. The table at the end has the ratios of all presets, above 1 where
+diffprobe is faster.
 """
 
 import copy
@@ -29,6 +30,7 @@ from accelerate import Accelerator
 from ratios import Ratio
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from diffprobe.config import Config
@@ -63,6 +65,15 @@ def bare(network: nn.Module, config: Config, images: Tensor) -> Steps:
             optimizer.step()
             optimizer.zero_grad()
 
+    return steps
+
+
+def compiled(network: nn.Module, config: Config, images: Tensor) -> Steps:
+    """The bare loop with a network that torch.compile has seen."""
+    begun = time.perf_counter()
+    steps = bare(torch.compile(network), config, images)  # type: ignore[arg-type]
+    steps(1)
+    print(f"  compiled in {time.perf_counter() - begun:.0f} s", flush=True)
     return steps
 
 
@@ -231,12 +242,31 @@ CONTENDERS: dict[str, Callable[[nn.Module, Config, Tensor], Steps]] = {
 }
 
 
+def floor(network: nn.Module, config: Config, images: Tensor) -> str:
+    """What a step's arithmetic would take at the rate of this machine's matrix products."""
+    with FlopCounterMode(display=False) as counted:
+        bare(copy.deepcopy(network), config, images)(1)
+    a, b = torch.randn(2, 2048, 2048)
+    times = []
+    for _ in range(5):
+        begun = time.perf_counter()
+        a @ b
+        times.append(time.perf_counter() - begun)
+    rate = 2 * 2048**3 / min(times)
+    work = counted.get_total_flops()
+    return (
+        f"{work / 1e9:.2f} GFLOP a step at {rate / 1e9:.0f} GFLOP/s: not under "
+        f"{work / rate * 1e3:.2f} ms"
+    )
+
+
 def compare(preset: str) -> dict[str, Ratio]:
     """Print the time of a step of each, and return its ratio to diffprobe's."""
     config = resolve(preset=preset, assignments=["training.steps=1000000"])
     trainer = Trainer(config, Accelerator(cpu=True))
     images = trainer.dataset.draw_images(IMAGES, generator(0, "benchmark"))
     print(f"{preset}: batch {config.training.batch_size}, images {tuple(images.shape[1:])}")
+    print(f"  {floor(trainer.state.network, config, images)}")
     ours = Diffprobe(trainer)
     running: dict[str, Steps] = {"diffprobe": ours}
     for name, make in CONTENDERS.items():
@@ -280,4 +310,7 @@ def table(found: dict[str, dict[str, Ratio]]) -> str:
 if __name__ == "__main__":
     torch.set_num_threads(2)
     print(f"{torch.get_num_threads()} threads, medians of {TURNS} turns in one process")
-    print(table({name: compare(name) for name in sys.argv[1:] or PRESETS}))
+    names = [name for name in sys.argv[1:] if name != "--compile"]
+    if len(names) < len(sys.argv) - 1:
+        CONTENDERS["bare loop, compiled"] = compiled
+    print(table({name: compare(name) for name in names or PRESETS}))
