@@ -574,6 +574,20 @@ def test_seeds_are_trained_together(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert values[0] == pytest.approx(values[1], rel=1e-5)
 
 
+def test_seeds_are_a_job_where_that_is_quicker() -> None:
+    def sizes(network: str, seeds: int, together: bool | None) -> list[int]:
+        fixed = {**FIXED, "network.name": network}
+        fixed.pop("network.width", None)
+        grid = small(settings={}, claims=[], fixed=fixed, seeds=seeds)
+        return [len(job) for job in jobs(study(grid).cells(100), together=together)]
+
+    assert sizes("residual-mlp", 4, None) == [4]
+    assert sizes("residual-mlp", 3, None) == [1, 1, 1]
+    assert sizes("mlp", 4, None) == [1, 1, 1, 1]
+    assert sizes("mlp", 4, True) == [4]
+    assert sizes("residual-mlp", 4, False) == [1, 1, 1, 1]
+
+
 def test_the_page_is_clean_in_a_browser(tiny: Path, tmp_path: Path) -> None:
     from browser import Browser, find_browser
 

@@ -148,9 +148,9 @@ def _shown(number: int, grid: "Grid") -> list[str]:
     help="Option of submitit, such as slurm_partition=gpu or timeout_min=60.",
 )
 @click.option(
-    "--together",
-    is_flag=True,
-    help="Train the seeds of a setting together, where the network allows it.",
+    "--together/--apart",
+    default=None,
+    help="Train the seeds of a setting at once, or not.  [default: where it is quicker]",
 )
 @click.option(
     "--max-cells",
@@ -177,7 +177,7 @@ def run_command(
     workers: int | None,
     cluster: str | None,
     cluster_options: tuple[str, ...],
-    together: bool,
+    together: bool | None,
     max_cells: int,
     assignments: tuple[str, ...],
     device: str,

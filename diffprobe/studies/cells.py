@@ -160,18 +160,28 @@ def work_on(
         yield work(cell, store, device, progress)
 
 
-def jobs(cells: Sequence[Cell], *, together: bool = False) -> list[list[Cell]]:
+def jobs(cells: Sequence[Cell], *, together: bool | None = False) -> list[list[Cell]]:
     """Put cells of one run together: no two processes write one run folder.
 
     Args:
         cells: Those to do.
-        together: Whether runs that differ in their seed alone are one job, and trained together.
+        together: Whether runs that differ in their seed alone are one job, and trained together;
+            None where that is quicker on a CPU.
     """
-    found: dict[str, list[Cell]] = {}
+    of_setting: dict[str, list[Cell]] = {}
     for cell in cells:
-        key = _hash([cell.question, cell.varied]) if together else cell.address
-        found.setdefault(key, []).append(cell)
+        of_setting.setdefault(_hash([cell.question, cell.varied]), []).append(cell)
+    found: dict[str, list[Cell]] = {}
+    for setting, alike in of_setting.items():
+        at_once = _is_quicker(alike) if together is None else together
+        for cell in alike:
+            found.setdefault(setting if at_once else cell.address, []).append(cell)
     return list(found.values())
+
+
+def _is_quicker(alike: Sequence[Cell]) -> bool:
+    fewest = alike[0].config().network.quicker_together
+    return fewest is not None and len({cell.address for cell in alike}) >= fewest
 
 
 def _train_together(cells: Sequence[Cell], store: Path, device: str, progress: Progress) -> None:

@@ -296,7 +296,7 @@ def run_study(
     launcher: Launcher | None = None,
     device: str = "auto",
     most: int = MOST_CELLS,
-    together: bool = False,
+    together: bool | None = None,
     progress: Progress = silent,
 ) -> Done:
     """Run the cells that were not run before, and write down what came of all of them.
@@ -308,7 +308,8 @@ def run_study(
         launcher: Where to work; here and one after another by default.
         device: "auto", "cpu", "cuda", …
         most: Cells at most.
-        together: Whether the seeds of a setting are trained together, as `train_replicas` does.
+        together: Whether the seeds of a setting are trained together, as `train_replicas` does; by
+            default where that is quicker, if one works here and one after another.
         progress: Called as tqdm is.
 
     Raises:
@@ -326,6 +327,8 @@ def run_study(
         done.outcomes += [outcome for outcome in before.values() if outcome is not None]
         todo = list({cell.name: cell for cell in cells if before[cell.name] is None}.values())
         total = len({cell.name for cell in cells})
+        if launcher is not None:
+            together = bool(together)
         found = (launcher or serial(progress))(jobs(todo, together=together), store, device)
         bar = progress(
             found,

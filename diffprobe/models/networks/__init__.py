@@ -15,9 +15,12 @@ class NetworkKind(Kind, ABC):
 
     Attributes:
         levels_by_cell: Whether it is told a noise level for each cell instead of one for the image.
+        quicker_together: From how many seeds on training them at once beats one after another on a
+            CPU (`benchmarks/replicas.py`); None where it does not.
     """
 
     role: ClassVar[str] = "network"
+    quicker_together: ClassVar[int | None] = None
     levels_by_cell: bool = False
 
     def build(

@@ -15,6 +15,7 @@ class ResidualMLPConfig(NetworkKind):
     """A deeper MLP of residual blocks conditioned on time."""
 
     name: ClassVar[str] = "residual-mlp"
+    quicker_together: ClassVar[int | None] = 4
     width: int = 256
     depth: int = 4
     levels_by_cell: bool = False

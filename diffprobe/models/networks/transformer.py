@@ -16,6 +16,7 @@ class TransformerConfig(NetworkKind):
     """adaLN-zero transformer over patches of `patch` pixels (height, width)."""
 
     name: ClassVar[str] = "transformer"
+    quicker_together: ClassVar[int | None] = 4
     patch: tuple[int, int] = (8, 8)
     width: int = 128
     depth: int = 4
