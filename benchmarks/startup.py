@@ -53,7 +53,7 @@ def table(folder: Path) -> None:
     until_it_ends(STEPS, "train", "--preset", "demo", "--steps", "1", "--out", run, *TINY)
     until_it_ends(STEPS, "sample", run, "--n", "8", "--sampler-steps", "2")
     rows = {
-        "diffprobe --help, to its end": lambda: until_it_ends(STEPS, "--help"),
+        "help, to its end": lambda: until_it_ends(STEPS, "--help"),
         "import diffprobe": lambda: until_it_ends("import diffprobe"),
         **{
             f"{command[0]}, to its first word": lambda command=command: until_it_speaks(*command)
