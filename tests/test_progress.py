@@ -2,16 +2,17 @@ import subprocess
 import sys
 import time
 from types import SimpleNamespace
+from weakref import WeakSet
 
 import pytest
 from tqdm import tqdm
 
-from diffprobe.foundations.progress import LogLines, as_progress, clock, shown, silent
+from diffprobe.foundations.progress import LogLines, _tell, as_progress, clock, shown, silent
 
 SLOW_WORK = """
 import time
 from diffprobe.foundations import progress
-progress.EVERY = 0.2
+progress.EVERY, progress.YOUNG = 0.2, 0.1
 for _ in progress.shown(range(3), desc="probes", unit="probe"):
     for _ in progress.shown(range(8), desc="locality", unit="level"):
         time.sleep(0.1)
@@ -31,6 +32,19 @@ def test_without_a_terminal_a_line_now_and_then() -> None:
 def test_quick_work_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(shown(range(3), desc="quick")) == [0, 1, 2]
     assert capsys.readouterr() == ("", "")
+
+
+def test_what_has_just_begun_says_nothing_even_when_a_line_is_due(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LogLines, "_instances", WeakSet())
+    bar = LogLines(total=2, desc="quick", unit="step")
+    _tell()
+    assert capsys.readouterr().err == ""
+    bar.start_t -= 2
+    _tell()
+    assert "quick: 0 of 2 steps (0%)" in capsys.readouterr().err
+    bar.close()
 
 
 def test_a_line_tells_part_share_and_time_left() -> None:

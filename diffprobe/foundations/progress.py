@@ -18,6 +18,7 @@ from tqdm import tqdm
 Progress = Callable[..., Any]
 
 EVERY = 30.0  # seconds between two lines where nothing can be drawn over
+YOUNG = 1.0  # seconds in which what has begun says nothing yet: most of it is done by then
 
 silent: Progress = partial(tqdm, disable=True)
 
@@ -99,7 +100,7 @@ def _tell_now_and_then() -> None:
 def _tell() -> None:
     with LogLines.get_lock():
         going = sorted(LogLines._instances, key=lambda bar: bar.start_t)
-    if going:
+    if going and time.time() - going[0].start_t >= YOUNG:
         line = "; ".join(bar.line() for bar in going)
         sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
         sys.stderr.flush()

@@ -62,7 +62,9 @@ def sample(
         )
     at_once = inputs_at_once(denoiser, image_shape, sampling.batch_size)
     batches = range(0, sampling.n, sampling.batch_size)
-    bar = as_progress(progress)(total=len(batches) * sampling.steps, desc="sample", unit="step")
+    # A sampler may look more often than it steps.
+    steps = len(batches) * len(path.levels)
+    bar = as_progress(progress)(total=steps, desc="sample", unit="step")
     images = room((sampling.n, *image_shape))
     for index, first in enumerate(batches):
         random = generator(sampling.seed, "sampling", index, device)
