@@ -84,5 +84,6 @@ def test_the_figure_has_a_panel_more_for_two_symbols(
     for found, panels in ((binary, 3), (ternary, 2)):
         figures.draw(found, tmp_path / "distribution")
         with Image.open(tmp_path / "distribution.png") as picture:
-            assert picture.width == round(200 * 3.4 * panels)
+            # Matplotlib 3.9 rounds a pixel down.
+            assert abs(picture.width - 200 * 3.4 * panels) <= 1
         assert (tmp_path / "distribution.svg").exists()
