@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from diffprobe.foundations.estimates import in_words
 from diffprobe.foundations.progress import clock
 from diffprobe.report.page.figures import Figure
-from diffprobe.report.page.page import _colors, _hash, _own, _widths, number
+from diffprobe.report.page.page import _colors, _hash, _own, _widths, number, templates
 
 STYLE = """
 .verdict { display: inline-block; padding: .1rem .7rem; border: 2px solid var(--of); }
@@ -35,13 +34,10 @@ def render_study(content: Mapping[str, Any], figures: Mapping[str, Figure]) -> s
         content: What findings.json holds.
         figures: Name -> figure.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = templates()
     environment.filters |= {
         "estimate": lambda e: in_words(e["value"], e["low"], e["high"]),
         "number": number,
-        "count": "{:,}".format,
         "clock": clock,
         "slug": lambda text: text.replace(" ", "-"),
         "p": lambda value: f"{value:.2g}",
@@ -49,7 +45,7 @@ def render_study(content: Mapping[str, Any], figures: Mapping[str, Figure]) -> s
     environment.globals |= {"axis": _axis, "table": _table}
     order = {name: i for i, name in enumerate(figures)}
     style = _colors() + _own("style.css") + STYLE + _widths(list(figures.values()))
-    return environment.from_string(_own("study.html")).render(
+    return environment.get_template("study.html").render(
         content=content,
         figures=figures,
         order=order,
