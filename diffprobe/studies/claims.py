@@ -3,7 +3,8 @@
 A claim names an estimate and the side of a threshold on which it is expected:
 
     above, below   the mean of the measure over the place that `where` names
-    between        the first value of a setting less the second, `expect` greater or less
+    between        the first value of a setting less the second, `expect` greater or less; or of
+                   two measures of one run, the first less the second
     trend          the rise of the measure over the values of the setting `against`, in their order,
                    along the straight line of least squares, increasing or decreasing
 
@@ -32,6 +33,7 @@ from diffprobe.studies.table import StudyTable
 
 SUPPORTED, REFUTED, OPEN = "supported", "not supported", "inconclusive"
 SURE = 0.05
+MEASURE = "measure"  # in `between`, for two of them
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,9 @@ class Claim:
 
     Attributes:
         text: In a sentence.
-        measure: What it is about.
+        measure: What it is about; `between` may name two instead.
         where: Setting -> value: where in the grid; the last step where none is given.
-        between: A setting and two of its values, or two steps.
+        between: A setting and two of its values, or two steps, or "measure" and two of them.
         expect: On which side of nothing their difference is expected.
         trend: How the measure goes with `against`.
         against: A setting of numbers, or "step".
@@ -51,7 +53,7 @@ class Claim:
     """
 
     text: str
-    measure: str
+    measure: str = ""
     where: dict[str, Any] = field(default_factory=dict)
     between: dict[str, list[Any]] = field(default_factory=dict)
     expect: Literal["", "greater", "less"] = ""
@@ -74,7 +76,15 @@ class Claim:
         """
         if not self.text.strip():
             raise UsageError(f"{at}.text is empty: say what is claimed")
-        Measure.one_of(self.measure, measures, f"{at}.measure")
+        if pair := self.between.get(MEASURE):
+            if self.measure:
+                raise UsageError(f"{at} has a measure, and `between` names two: one too many")
+            if len(pair) != 2:
+                raise UsageError(f"{at}.between must name two measures, not {pair!r}")
+        for measure in pair or [self.measure]:
+            Measure.one_of(measure, measures, f"{at}.measure")
+            if Measure.parse(measure).at_all_levels:
+                raise UsageError(f"{at}.measure: {measure} is no single number; it can be drawn")
         rules = {
             "above": self.above is not None,
             "below": self.below is not None,
@@ -103,7 +113,7 @@ class Claim:
             ((name, pair),) = self.between.items()
             if len(pair) != 2 or pair[0] == pair[1]:
                 raise UsageError(f"{at}.between must name two different values, not {pair!r}")
-            for value in pair:
+            for value in pair if name != MEASURE else []:
                 check_value(name, value, known, f"{at}.between")
         if self.trend:
             check_place(self.against, known, f"{at}.against")
@@ -136,7 +146,9 @@ class Claim:
         place = ", ".join(f"{name} {value}" for name, value in self.where.items())
         at = f" at {place}" if place else ""
         side = ">" if self.upward else "<"
-        if self.between:
+        if MEASURE in self.between:
+            what = " less ".join(self.between[MEASURE]) + at
+        elif self.between:
             ((name, (first, second)),) = self.between.items()
             what = f"{self.measure}{at} at {name} {first} less that at {second}"
         elif self.trend:
@@ -147,7 +159,12 @@ class Claim:
 
     def estimate(self, table: StudyTable) -> Estimate:
         """Return the estimate over seeds; of none where no seed has all that it needs."""
-        found = [number for rows in table.by_seed(self.measure) if (number := self._one(rows))]
+        if MEASURE in self.between:
+            a, b = (table.by_seed(measure) for measure in self.between[MEASURE])
+            each = [self._less(a[seed], b[seed]) for seed in a if seed in b]
+        else:
+            each = [self._one(rows) for rows in table.by_seed(self.measure).values()]
+        found = [number for number in each if number is not None]
         level = not (self.between or self.trend)
         return over_seeds(
             [value for value, _ in found],
@@ -155,18 +172,27 @@ class Claim:
             share=level and Measure.is_share(self.measure),
         )
 
+    def never(self, table: StudyTable) -> int:
+        """Return how many first steps at its place are bounds; see `Measure.is_never`."""
+        known = self.between.get(MEASURE, [self.measure])
+        seeds = [rows for measure in known for rows in table.by_seed(measure).values()]
+        found = [row for rows in seeds for row in rows.at(self.where).values()]
+        return sum(Measure.is_never(row) for row in found)
+
     def _one(self, rows: "StudyTable") -> tuple[float, float | None] | None:
         """The estimate of one seed, and its error."""
         if self.between:
             ((name, (first, second)),) = self.between.items()
             a = rows.at({**self.where, name: first}, apart=name)
-            b = rows.at({**self.where, name: second}, apart=name)
-            both = a.keys() & b.keys()
-            return _mean([(1, a[k]) for k in both] + [(-1, b[k]) for k in both], len(both))
+            return _difference(a, rows.at({**self.where, name: second}, apart=name))
         if self.trend:
             return self._rise(rows)
         terms = [(1.0, row) for row in rows.at(self.where).values()]
         return _mean(terms, len(terms), apart=True)
+
+    def _less(self, first: "StudyTable", second: "StudyTable") -> tuple[float, float | None] | None:
+        """One measure less another, of one seed."""
+        return _difference(first.at(self.where), second.at(self.where))
 
     def _rise(self, rows: "StudyTable") -> tuple[float, float | None] | None:
         places = rows.steps() if self.against == STEP else rows.values(self.against)
@@ -198,6 +224,7 @@ class Verdict:
         verdict: "supported", "not supported" or "inconclusive".
         why: Why it is inconclusive, where that is not the numbers' doing.
         afterwards: Whether it was written down, or changed, when numbers were there.
+        never: Of how many runs it takes a last step for a first one, since there was none.
     """
 
     claim: Claim
@@ -207,11 +234,13 @@ class Verdict:
     verdict: str
     why: str = ""
     afterwards: bool = False
+    never: int = 0
 
     def line(self) -> str:
         """Return it in words."""
         late = " (written when numbers were there)" if self.afterwards else ""
         why = self.why or f"p = {self.p:.2g}, corrected {self.corrected:.2g}"
+        why += f", {self.never} first steps are bounds" if self.never else ""
         return (
             f"{self.verdict}: {self.claim.text}{late} "
             f"[{self.claim.rule()}: {self.estimate}, {self.estimate.n} seeds, {why}]"
@@ -238,7 +267,8 @@ def judge(
         if not why and estimate.value is not None and corrected < SURE:
             verdict = SUPPORTED if (estimate.value > claim.threshold) == claim.upward else REFUTED
         late = bool(afterwards) and afterwards[i]
-        found.append(Verdict(claim, estimate, p, corrected, verdict, why, late))
+        never = claim.never(asked[i][1])
+        found.append(Verdict(claim, estimate, p, corrected, verdict, why, late, never))
     return found
 
 
@@ -253,6 +283,13 @@ def _why_open(found: Estimate) -> str:
     if found.standard_error is None:
         return "one seed tells nothing of the next"
     return "all seeds agree to the last bit" if found.standard_error == 0 else ""
+
+
+def _difference(
+    a: Mapping[Any, Mapping[str, Any]], b: Mapping[Any, Mapping[str, Any]]
+) -> tuple[float, float | None] | None:
+    both = a.keys() & b.keys()
+    return _mean([(1, a[k]) for k in both] + [(-1, b[k]) for k in both], len(both))
 
 
 def _mean(

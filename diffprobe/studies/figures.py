@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 
 from diffprobe.foundations.figures import COLORS, SERIES, figure
 from diffprobe.studies.grid import FigureSpec, Grid
-from diffprobe.studies.places import STEP
+from diffprobe.studies.measures import Measure
+from diffprobe.studies.places import LOG_SNR, STEP, along_with, told
 from diffprobe.studies.table import StudyTable
 
 # Measure -> its axis, and where nothing is found.
@@ -31,28 +32,32 @@ MOST_PANELS = 4  # in a row
 
 def specs(grid: Grid) -> list[FigureSpec]:
     """Return the figures that a grid asks for; each measure, where it asks for none."""
-    asked = grid.figures or tuple(FigureSpec(y=measure) for measure in grid.measures)
-    places = grid.places()
+    asked = grid.figures or tuple(_usual(measure) for measure in grid.measures)
+    places = told(grid.places(), grid.together)
     if not places:
         return []  # one setting, looked at once: a table says it
     found = []
     for spec in asked:
         x = spec.x or (STEP if grid.along else places[0])
-        taken = {spec.panel, STEP, *next((g for g in grid.together if x in g), (x,))}
+        taken = {spec.panel, STEP, *along_with(x, grid.together)}
         rest = [place for place in places if place not in taken]
         colour = spec.colour or (rest[0] if rest else "")
         found.append(FigureSpec(spec.y, x, colour, spec.panel, spec.title))
     return found
 
 
+def _usual(measure: str) -> FigureSpec:
+    return FigureSpec(measure, x=LOG_SNR if Measure.parse(measure).at_all_levels else "")
+
+
 def caption(spec: FigureSpec, table: StudyTable, seeds: int) -> str:
     """Return in words what a figure shows."""
     lines = f", a curve for each {spec.colour}" if spec.colour else ""
     panels = f", a panel for each {spec.panel}" if spec.panel else ""
-    group = next((g for g in table.together if spec.x in g), (spec.x,))
-    along = [name for name in group if name != spec.x]
+    group = along_with(spec.x, table.together)
+    along = [name for name in group if name in table.told and name != spec.x]
     taken = {spec.colour, spec.panel, *group}
-    rest = [name for name in table.settings if name not in taken]
+    rest = [name for name in table.told if name not in taken]
     with_it = f" ({', '.join(along)} with it)" if along else ""
     apart = f" and {', '.join(rest)}" if rest and spec.colour else ""
     return (
@@ -74,14 +79,15 @@ def draw(table: StudyTable, spec: FigureSpec, path: Path) -> None:
             where = {spec.panel: panel} if spec.panel else {}
             plot(table, spec, ax, where)
             if spec.panel:
-                ax.set_title(f"{spec.panel} {panel}")
+                ax.set_title(f"{spec.panel} {panel}".removeprefix("label."))
         for ax in axes[len(panels) :]:
             ax.set_visible(False)
         if spec.title:
             canvas.suptitle(spec.title, fontsize=9)
         handles, labels = axes[0].get_legend_handles_labels()
         if any(labels):
-            canvas.legend(handles, labels, loc="outside upper center", ncols=4, title=spec.colour)
+            title = spec.colour.removeprefix("label.")
+            canvas.legend(handles, labels, loc="outside upper center", ncols=4, title=title)
 
 
 def plot(
@@ -104,8 +110,8 @@ def plot(
     if spec.x != STEP:
         rows = _last(rows, table)
     places = _positions([row[spec.x] for row in rows], table, spec.x)
-    group = next((g for g in table.together if spec.x in g), (spec.x,))
-    apart = [n for n in table.settings if n not in (*group, *where)]
+    group = along_with(spec.x, table.together)
+    apart = [n for n in table.told if n not in (*group, *where)]
     curves: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         curves.setdefault(_name(row, apart, spec.colour), []).append(row)
@@ -128,18 +134,21 @@ def plot(
             else:
                 ax.errorbar(at, [0.5 * (low[0] + high[0])], [0.5 * (high[0] - low[0])], color=color)
         for x, _, row in points:
-            values = single[_key(row, table)]
+            values = single.get(_key(row, table), [])
             ax.plot([x] * len(values), values, ls="", marker=".", ms=2.5, color=color, alpha=0.6)
     _dress(ax, spec, places, table)
     return ax
 
 
 def _dress(ax: Axes, spec: FigureSpec, places: Mapping[Any, float], table: StudyTable) -> None:
-    name, nothing = AXES.get(spec.y, (spec.y.replace("_", " "), None))
+    name, nothing = AXES.get(spec.y.removesuffix("@all"), (_axis(spec.y), None))
     if nothing is not None:
         ax.axhline(nothing, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
-    ax.set(xlabel="training step" if spec.x == STEP else spec.x, ylabel=name)
+    xlabel = {STEP: "training step", LOG_SNR: "log-SNR"}.get(spec.x, spec.x.removeprefix("label."))
+    ax.set(xlabel=xlabel, ylabel=name)
     positions = sorted(places.values())
+    if spec.x == LOG_SNR:
+        return
     if spec.x != STEP and not _are_numbers(table.values(spec.x)):
         ax.set_xticks(list(places.values()), [str(each) for each in places])
         ax.margins(x=0.15)
@@ -149,8 +158,13 @@ def _dress(ax: Axes, spec: FigureSpec, places: Mapping[Any, float], table: Study
         ax.set_xticks(positions, [f"{each:g}" for each in positions])
 
 
+def _axis(measure: str) -> str:
+    asked = Measure.parse(measure)
+    return f"log10 of the {measure}" if asked.passes else measure.replace("_", " ")
+
+
 def _positions(values: Sequence[Any], table: StudyTable, x: str) -> dict[Any, float]:
-    if x == STEP:
+    if x in (STEP, LOG_SNR):
         return {value: float(value) for value in values}
     names = table.values(x)
     if _are_numbers(names):
@@ -167,12 +181,15 @@ def _are_numbers(names: Sequence[str]) -> bool:
 
 def _last(rows: Sequence[dict[str, Any]], table: StudyTable) -> list[dict[str, Any]]:
     """The rows of the last step of each setting."""
-    latest: dict[Any, dict[str, Any]] = {}
+    latest: dict[Any, int] = {}
     for row in rows:
         key = tuple(row[name] for name in table.settings)
-        if key not in latest or (row[STEP] or 0) >= (latest[key][STEP] or 0):
-            latest[key] = row
-    return list(latest.values())
+        latest[key] = max(latest.get(key, 0), row[STEP] or 0)
+    return [
+        row
+        for row in rows
+        if (row[STEP] or 0) == latest[tuple(row[name] for name in table.settings)]
+    ]
 
 
 def _name(row: Mapping[str, Any], apart: Sequence[str], colour: str) -> str:
@@ -191,7 +208,8 @@ def _ordered(table: StudyTable, apart: Sequence[str], colour: str) -> list[str]:
 
 
 def _key(row: Mapping[str, Any], table: StudyTable) -> tuple[Any, ...]:
-    return (*(row[name] for name in table.settings), row[STEP])
+    level = row[LOG_SNR] if Measure.parse(row["measure"]).at_all_levels else None
+    return (*(row[name] for name in table.settings), row[STEP], level)
 
 
 def _single(

@@ -1,5 +1,6 @@
 """What a study found: verdicts first, then figures and tables, written from its record."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from diffprobe.report.page.figures import Figure
 from diffprobe.report.page.study import render_study
 from diffprobe.studies import figures
 from diffprobe.studies.claims import Claim, Verdict, judge
-from diffprobe.studies.grid import Grid
-from diffprobe.studies.places import STEP, in_words
+from diffprobe.studies.grid import Grid, called
+from diffprobe.studies.measures import Measure
+from diffprobe.studies.places import BASE, STEP, in_words
 from diffprobe.studies.study import SCHEMA, Study, StudyFolder
 from diffprobe.studies.table import StudyTable, need_pyarrow
 
@@ -79,7 +81,7 @@ class Findings:
             "title": grid.title or f"Question {number}",
             "question": grid.question,
             "command": self.study.command_of(number),
-            "base": grid.base,
+            "base": ", ".join(called(BASE, name) for name in grid.bases()),
             "fixed": grid.fixed,
             "settings": table.settings,
             "seeds": grid.seeds,
@@ -97,12 +99,17 @@ class Findings:
                     "corrected": verdict.corrected,
                     "why": verdict.why,
                     "afterwards": verdict.afterwards,
+                    "never": verdict.never,
                 }
                 for verdict in answer.verdicts
             ],
             "figures": answer.figures,
-            "estimates": [{**row, "seeds": len(row["seeds"])} for row in table.over_seeds()],
-            "columns": [*table.settings, *([STEP] if grid.along else [])],
+            "estimates": [
+                {**row, "seeds": len(row["seeds"])}
+                for row in table.over_seeds()
+                if not Measure.parse(row["measure"]).at_all_levels
+            ],
+            "columns": [*table.told, *([STEP] if grid.along else [])],
         }
 
     def lines(self) -> list[str]:
@@ -227,7 +234,7 @@ def _draw(grid: Grid, table: StudyTable, folder: Path, number: int) -> dict[str,
     for i, spec in enumerate(figures.specs(grid), 1):
         if not any(row["measure"] == spec.y and row["value"] is not None for row in table.rows()):
             continue
-        name = f"{number}-{i}-{spec.y.replace('@', '-at-').replace('_', '-').replace('.', '-')}"
+        name = f"{number}-{i}-{re.sub(r'[^a-z0-9]+', '-', spec.y.replace('@', '-at-')).strip('-')}"
         figures.draw(table, spec, folder / "figures" / name)
         found[name] = figures.caption(spec, table, len(grid.seeds))
     return found

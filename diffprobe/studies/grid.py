@@ -17,6 +17,7 @@ In TOML, as a user writes it:
     [[together]]                      # settings that vary hand in hand
     "training.steps" = [500, 1000]
     "training.batch_size" = [128, 64]
+    "label.batches" = ["large", "small"]    # a name for them, which changes no run
 
     [[claims]]
     text = "After training the wider network is the less local one."
@@ -32,7 +33,7 @@ In TOML, as a user writes it:
 import itertools
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,10 @@ from diffprobe.foundations.settings import build, check_seed, overlay, shown
 from diffprobe.resolution import nested, preset_names, read_preset, read_toml, resolve
 from diffprobe.studies.claims import Claim
 from diffprobe.studies.measures import Measure
-from diffprobe.studies.places import STEP, check_place, label
+from diffprobe.studies.places import BASE, LOG_SNR, STEP, check_place, is_label, label
 from diffprobe.studies.table import NUMBERS, StudyTable
 
-MOST_CELLS = 200
+MOST_CELLS = 500
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,9 @@ class FigureSpec:
 
     Attributes:
         y: A measure.
-        x: A setting that is varied, or "step"; by default the step where measures are taken along
-            training, else the first setting.
+        x: A setting that is varied, "step", or "log_snr" for a measure of all noise levels, at the
+            last step; by default the step where measures are taken along training, else the first
+            setting.
         colour, panel: Settings that tell curves and panels apart; what is left over tells curves
             apart too.
         title: Above the figure; by default the measure.
@@ -74,12 +76,13 @@ class Grid:
 
     Attributes:
         question: In a sentence.
-        base: The preset, or the file of settings, that all runs start from.
+        base: The preset, or the file of settings, that all runs start from, where it is not varied.
         seeds: Of the runs at each setting; a number n stands for 0 … n - 1.
         measures: What is measured of each run; see `measures.Measure`.
         along: Whether it is measured at every checkpoint.
         fixed: Setting -> value in all runs.
-        settings: Setting -> values; every value goes with every other.
+        settings: Setting -> values; every value goes with every other. "base" may be varied too,
+            and what begins with "label." is a name only.
         together: Settings whose values go hand in hand.
         claims: What is expected, said before the runs are made.
         figures: What to draw; by default each measure.
@@ -87,9 +90,9 @@ class Grid:
     """
 
     question: str
-    base: str
     seeds: tuple[int, ...]
     measures: tuple[str, ...]
+    base: str = ""
     along: bool = False
     fixed: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
@@ -111,7 +114,8 @@ class Grid:
             raise UsageError('measures is empty: ask for some, such as ["excess_ldr", "loss"]')
         self._check_values()
         for measure in self.measures:
-            Measure.parse(measure)
+            if Measure.parse(measure).passes and not self.along:
+                raise UsageError(f"{measure} is told along training: add along = true")
         known = {name: None if name == STEP else self.values(name) for name in self.places()}
         for i, claim in enumerate(self.claims):
             claim.check(f"claims[{i}]", self.measures, known)
@@ -119,8 +123,14 @@ class Grid:
             where = f"figures[{i}]"
             Measure.one_of(figure.y, self.measures, f"{where}.y")
             for key in ("x", "colour", "panel"):
-                if name := getattr(figure, key):
+                name = getattr(figure, key)
+                if name and not (key == "x" and name == LOG_SNR):
                     check_place(name, list(known), f"{where}.{key}")
+            if (figure.x == LOG_SNR) != Measure.parse(figure.y).at_all_levels:
+                raise UsageError(
+                    f"{where}: a measure of all noise levels, such as excess_ldr@all, goes with "
+                    f"x = '{LOG_SNR}', and {figure.y} with x = {figure.x!r} does not"
+                )
 
     def _check_values(self) -> None:
         for key, values in self.settings.items():
@@ -128,7 +138,7 @@ class Grid:
         seen = {**self.settings}
         for i, group in enumerate(self.together):
             for key, values in group.items():
-                _check_list(values, f"together[{i}].{key!r}")
+                _check_list(values, f"together[{i}].{key!r}", again=True)
                 if key in seen:
                     raise UsageError(f"{key} is varied twice: in together[{i}] and before")
                 seen[key] = values
@@ -137,8 +147,15 @@ class Grid:
             if len(set(sizes.values())) > 1:
                 told = ", ".join(f"{key} has {n}" for key, n in sizes.items())
                 raise UsageError(f"what varies together has as many values each, but {told}")
-        if both := sorted(seen.keys() & self.fixed.keys()):
+            labels = [values for key, values in group.items() if is_label(key)]
+            for what in (labels, list(group.values())):
+                rows = [tuple(map(label, row)) for row in zip(*what, strict=True)]
+                if twice := next((row for row in rows if rows.count(row) > 1), None):
+                    raise UsageError(f"together[{i}] has {', '.join(twice)} twice")
+        if both := sorted(seen.keys() & {*self.fixed, *([BASE] if self.base else [])}):
             raise UsageError(f"{both[0]} is both fixed and varied")
+        if not self.base and BASE not in seen:
+            raise UsageError("a grid needs a 'base', a preset or a file of settings")
         if seeds := [key for key in (*seen, *self.fixed) if key.endswith(".seed")]:
             raise UsageError(f"{seeds[0]} cannot be set: `seeds` are those of everything random")
 
@@ -172,13 +189,43 @@ class Grid:
         names = [name for name in self.places() if name != STEP]
         found = []
         for row in rows:
-            varied = {name: label(row["varied"][name]) for name in names}
+            varied = {name: called(name, row["varied"][name]) for name in names}
             one = {"cell": row["cell"], "seed": row["seed"], **varied, STEP: row[STEP]}
             found.append({**one, **{key: row[key] for key in NUMBERS}})
         return StudyTable(
             found,
-            {name: [label(value) for value in self.values(name)] for name in names},
+            {
+                name: list(dict.fromkeys(called(name, v) for v in self.values(name)))
+                for name in names
+            },
             tuple(tuple(group) for group in self.together),
+        )
+
+    def bases(self) -> list[str]:
+        """Return the presets and files that runs start from."""
+        if self.base:
+            return [self.base]
+        found = self.values(BASE)
+        for name in found:
+            if not isinstance(name, str):
+                raise UsageError(f"base must name presets or files, not {shown(name)}")
+        return found
+
+    def beside(self, folder: Path) -> "Grid":
+        """Return the same with the files that runs start from in a folder."""
+
+        def there(key: str, value: Any) -> Any:
+            if key != BASE:
+                return value
+            return [str(folder / name) if name.endswith(".toml") else name for name in value]
+
+        return replace(
+            self,
+            base=there(BASE, [self.base])[0],
+            settings={key: there(key, value) for key, value in self.settings.items()},
+            together=tuple(
+                {key: there(key, value) for key, value in group.items()} for group in self.together
+            ),
         )
 
     def size(self) -> int:
@@ -203,8 +250,9 @@ class Grid:
         Raises:
             UsageError: If there is no such setting, or its value does not fit.
         """
-        is_file = self.base.endswith(".toml")
-        base = read_toml(Path(self.base)) if is_file else read_preset(self.base)
+        name = varied.get(BASE, self.base)
+        base = read_toml(Path(name)) if name.endswith(".toml") else read_preset(name)
+        varied = {k: v for k, v in varied.items() if k != BASE and not is_label(k)}
         for key, value in _kinds_first(self.fixed).items():
             base = overlay(base, nested(key.split("."), value))
         config = resolve(base=base, assignments=assignments, flags=_kinds_first(varied))
@@ -231,8 +279,9 @@ def read_grid(path: Path) -> Grid:
         grid = grid_of(settings, path.parent)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
-    if grid.base.endswith(".toml") and not Path(grid.base).exists():
-        raise UsageError(f"{path}: base names {grid.base}, and there is no such file")
+    for base in grid.bases():
+        if base.endswith(".toml") and not Path(base).exists():
+            raise UsageError(f"{path}: base names {base}, and there is no such file")
     return grid
 
 
@@ -247,7 +296,7 @@ def grid_of(settings: Mapping[str, Any], beside: Path = Path()) -> Grid:
         UsageError: At an unknown key, naming the nearest, or a value that does not fit.
     """
     settings = dict(settings)
-    missing = [key for key in ("question", "base", "measures") if key not in settings]
+    missing = [key for key in ("question", "measures") if key not in settings]
     if missing and not settings.keys() - Grid.__dataclass_fields__.keys():
         raise UsageError(f"a grid needs {', '.join(map(repr, missing))}; see docs/studies.md")
     seeds = settings.setdefault("seeds", 3)
@@ -256,12 +305,19 @@ def grid_of(settings: Mapping[str, Any], beside: Path = Path()) -> Grid:
             raise UsageError(f"seeds must be a number from 1 to 1000, or a list, not {seeds}")
         settings["seeds"] = list(range(seeds))
     grid = build(Grid, settings)
-    if grid.base.endswith(".toml"):
-        file = beside / grid.base
-        grid = build(Grid, {**settings, "base": str(file)})
-    elif grid.base not in preset_names():
-        grid.config({}, grid.seeds[0])  # which says what there is
-    return grid
+    for base in grid.bases():
+        if not base.endswith(".toml") and base not in preset_names():
+            read_preset(base)  # which says what there is
+    return grid.beside(beside)
+
+
+def called(name: str, value: Any) -> str:
+    """Return what a value of a setting is called; a file by its name.
+
+    >>> called("base", "worlds/strip.toml"), called("network.width", 64)
+    ('strip', '64')
+    """
+    return Path(value).stem if name == BASE and value.endswith(".toml") else label(value)
 
 
 def _kinds_first(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -269,10 +325,10 @@ def _kinds_first(settings: Mapping[str, Any]) -> dict[str, Any]:
     return dict(sorted(settings.items(), key=lambda each: not each[0].endswith(".name")))
 
 
-def _check_list(values: Any, where: str) -> None:
+def _check_list(values: Any, where: str, *, again: bool = False) -> None:
     if not isinstance(values, list | tuple):
         raise UsageError(f"{where} must be a list of values to vary, not {shown(values)}")
     if not values:
         raise UsageError(f"{where} is an empty list")
-    if len({label(value) for value in values}) < len(values):
+    if not again and len({label(value) for value in values}) < len(values):
         raise UsageError(f"{where} has a value twice: {shown(list(values))}")

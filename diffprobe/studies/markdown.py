@@ -61,6 +61,7 @@ def _question(content: Mapping[str, Any], question: Mapping[str, Any]) -> Iterat
             late = " (written when numbers were there)" if claim["afterwards"] else ""
             verdict = MARKS.get(claim["verdict"], claim["verdict"])
             why = claim["why"] or f"{claim['corrected']:.2g}"
+            why += f"; {claim['never']} first steps are bounds" if claim["never"] else ""
             cells_ = (claim["text"] + late, verdict, claim["rule"], claim["estimate"], why)
             yield f"| {' | '.join(_cell(each) for each in cells_)} |"
         yield ""
@@ -79,7 +80,8 @@ def _estimates(question: Mapping[str, Any]) -> Iterator[str]:
     columns = [name for name in question["columns"] if name != STEP]
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in sorted(question["estimates"], key=lambda row: row[STEP] or 0):
-        rows.setdefault(tuple(row[name] for name in columns), {})[row["measure"]] = row["estimate"]
+        told = {**row["estimate"], "never": row["never"]}
+        rows.setdefault(tuple(row[name] for name in columns), {})[row["measure"]] = told
     measures = list(dict.fromkeys(row["measure"] for row in question["estimates"]))
     if not rows:
         return
@@ -100,5 +102,6 @@ def _figure(content: Mapping[str, Any], name: str) -> str:
 
 def _cell(value: Any) -> str:
     if isinstance(value, Mapping):
-        value = in_words(value["value"], value["low"], value["high"])
+        never = f" ({value['never']} never)" if value["never"] else ""
+        value = in_words(value["value"], value["low"], value["high"]) + never
     return str(value).replace("|", "\\|")

@@ -8,10 +8,19 @@ gamma, mu, unexplained, missed_nats, missed_along_nats, to_product_nats, scale
                         over all noise levels, or at one: gamma@0
 PROBE.NUMBER            any number in the summary of a probe: spectrum.network.asymmetry
 samples.NUMBER          any number of the verdicts: samples.verdicts.valid-memorised
+grammar.entropy, grammar.total_correlation, grammar.neighbour_nats
+                        of the grammar, exactly
+parameters, work        of the network; and times the images that it is trained on
+excess_ldr@all          at all noise levels, to be drawn against "log_snr"; no claim is about it
+first_step(gamma > 0.5) log10 of the training step at which a measure along training first passes a
+                        number, on the line between two checkpoints in log(step); where none does,
+                        that of the last, which is a bound ("never")
 """
 
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from diffprobe.foundations import kinds
@@ -26,6 +35,7 @@ PLACEMENT = (
     "missed_along_nats",
     "to_product_nats",
 )
+GRAMMAR = ("grammar.entropy", "grammar.total_correlation", "grammar.neighbour_nats")
 # Name -> what measures it, and where in its summary it stands.
 SHORT = {
     "loss": ("training", "loss"),
@@ -34,11 +44,16 @@ SHORT = {
     "ldr": ("locality", "ldr.network"),
     "excess_ldr": ("locality", "excess_ldr"),
     **{name: ("placement", name) for name in PLACEMENT},
+    "parameters": ("network", "parameters"),
+    "work": ("network", "work"),
+    **{name: tuple(name.split(".")) for name in GRAMMAR},
 }
 # What cannot lie outside 0 to 1, nor its interval.
 SHARES = ("legible", "grammatical", "ldr")
 # What has a number for each noise level.
 BY_LEVEL = ("ldr", "excess_ldr", "gamma", "mu")
+ALL = "all"
+PASSES = re.compile(r"first_step\((.+?)\s*([<>])\s*([^<>]+)\)")
 
 
 @dataclass(frozen=True)
@@ -47,15 +62,19 @@ class Measure:
 
     Attributes:
         name: As it was asked for.
-        by: "training", "samples", or a probe.
+        by: "training", "network", "grammar", "samples", or a probe.
         path: Where in its summary it stands, keys joined by points.
         log_snr: The noise level asked for, if one is.
+        at_all_levels: Whether it is asked for at all noise levels.
+        passes: "<" or ">" and a number, where the step is asked for at which it passes that.
     """
 
     name: str
     by: str
     path: str
     log_snr: float | None = None
+    at_all_levels: bool = False
+    passes: tuple[str, float] | None = None
 
     @classmethod
     def parse(cls, text: str) -> "Measure":
@@ -64,12 +83,16 @@ class Measure:
         Raises:
             UsageError: If there is no such measure, naming the nearest.
         """
+        if passing := PASSES.fullmatch(text.strip()):
+            return cls._first_step(text, *passing.groups())
         name, at, level = text.partition("@")
         name = name.strip().replace("-", "_") if "." not in name else name.strip()
         probes = kinds.names("probe")
         by, point, path = name.partition(".")
         if name in SHORT:
             by, path = SHORT[name]
+        elif by == "grammar":
+            raise unknown_name("measure", text, GRAMMAR)
         elif not point or by not in (*probes, "samples"):
             raise unknown_name("measure", text, [*SHORT, *(f"{probe}.…" for probe in probes)])
         elif not path:
@@ -78,10 +101,27 @@ class Measure:
             return cls(text, by, path)
         if name not in BY_LEVEL:
             raise UsageError(f"{text!r}: {name} has no noise level; {', '.join(BY_LEVEL)} have")
+        if level == ALL:
+            return cls(text, by, path, at_all_levels=True)
         try:
             return cls(text, by, path, float(level))
         except ValueError:
-            raise UsageError(f"{text!r}: {level!r} is no log-SNR") from None
+            raise UsageError(f"{text!r}: {level!r} is no log-SNR, nor 'all'") from None
+
+    @classmethod
+    def _first_step(cls, text: str, name: str, side: str, number: str) -> "Measure":
+        asked = cls.parse(name)
+        if asked.at_all_levels or asked.passes or asked.by in ("network", "grammar"):
+            raise UsageError(f"{text!r}: {name} is no single number along training")
+        try:
+            return replace(asked, name=text, passes=(side, float(number)))
+        except ValueError:
+            raise UsageError(f"{text!r}: {number!r} is no number") from None
+
+    @staticmethod
+    def is_never(row: Mapping[str, Any]) -> bool:
+        """Whether a row tells a step that is a bound: what was to pass did not."""
+        return row["n"] == 0 and PASSES.fullmatch(row["measure"].strip()) is not None
 
     @staticmethod
     def is_share(name: str) -> bool:
@@ -97,6 +137,37 @@ class Measure:
         """
         if name not in measures:
             raise UsageError(f"{where}: {unknown_name('measure', name, measures)}")
+
+
+def first_step(
+    curve: Sequence[tuple[int, float | None]], side: str, number: float
+) -> dict[str, Any]:
+    """Return the log10 of the step at which a curve first passes a number.
+
+    Args:
+        curve: Steps, ascending, and values.
+        side: ">" from below, "<" from above.
+        number: What is passed.
+
+    Returns:
+        "value", as the straight line in log(step) from the checkpoint before has it; "low" and
+        "high", the two checkpoints; "n", 1, or 0 where it never passes and the last step is a bound.
+
+    >>> round(first_step([(10, 0.0), (100, 0.25), (1000, 0.75)], ">", 0.5)["value"], 3)
+    2.5
+    """
+    sign = 1 if side == ">" else -1
+    known = [(math.log10(max(step, 1)), sign * (v - number)) for step, v in curve if v is not None]
+    row: dict[str, Any] = {"value": None, "standard_error": None, "low": None, "high": None, "n": 0}
+    before: tuple[float, float] | None = None
+    for at, above in known:
+        if above > 0:
+            if before is None:
+                return {**row, "value": at, "n": 1}
+            value = before[0] + (at - before[0]) * -before[1] / (above - before[1])
+            return {**row, "value": value, "low": before[0], "high": at, "n": 1}
+        before = at, above
+    return {**row, "value": before[0] if before else None}
 
 
 def find(content: Any, path: str, what: str) -> dict[str, Any]:

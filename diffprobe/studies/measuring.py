@@ -1,6 +1,6 @@
 """The numbers of one cell, through the one pipeline."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -12,8 +12,11 @@ from diffprobe.foundations.records import plain, read_record
 from diffprobe.models import parameter_count
 from diffprobe.probing.suite import ProbeResults
 from diffprobe.studies.cells import Cell
-from diffprobe.studies.measures import Measure, find
+from diffprobe.studies.measures import Measure, find, first_step
 from diffprobe.training.run_folder import validation_loss_of
+
+# What no probe measures.
+EXACT = ("training", "network", "grammar")
 
 # A number with its error, and the noise level that it is of.
 Number = tuple[Mapping[str, Any], float | None]
@@ -32,7 +35,7 @@ def measure(
     """
     config = cell.config()
     asked = [Measure.parse(name) for name in cell.measures]
-    by = list(dict.fromkeys(each.by for each in asked if each.by != "training"))
+    by = list(dict.fromkeys(each.by for each in asked if each.by not in EXACT))
     if cell.along and SAMPLES in by:
         # Samples of every checkpoint are judged where a probe goes along.
         by.remove(SAMPLES)
@@ -46,11 +49,11 @@ def measure(
         progress=progress,
         figures=False,
     )
-    measured = _Measured(config, done, cell.along)
     network = config.network.build(
         done.dataset.image_shape, config.training.seed, done.dataset.grid
     )
-    return [row for each in asked for row in measured.rows(each)], parameter_count(network)
+    measured = _Measured(config, done, cell.along, parameter_count(network))
+    return [row for each in asked for row in measured.rows(each)], measured.parameters
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,14 @@ class _Measured:
     config: Config
     done: Experiment
     along: bool
+    parameters: int
 
     def rows(self, asked: Measure) -> Iterator[dict[str, Any]]:
-        for step, (number, log_snr) in self._numbers(asked):
+        numbers: Iterable[tuple[int | None, Number]] = self._numbers(asked)
+        if asked.passes is not None:
+            curve = [(step or 0, number["value"]) for step, (number, _) in numbers]
+            numbers = [(None, (first_step(curve, *asked.passes), None))]
+        for step, (number, log_snr) in numbers:
             told = {k: number.get(k) for k in ("value", "standard_error", "low", "high", "n")}
             yield {"step": step, "measure": asked.name, "log_snr": log_snr, **told}
 
@@ -70,14 +78,24 @@ class _Measured:
         """Step and number; the step None where only the last is looked at."""
         if asked.by == "training":
             yield from self._losses()
+        elif asked.by in EXACT:
+            yield None, ({"value": self._exact(asked)}, None)
         elif not self.along:
-            summary = self.done.records[asked.by]
-            yield None, self._number(asked, summary, self.config.training.steps)
+            summary, step = self.done.records[asked.by], self.config.training.steps
+            yield from ((None, each) for each in self._at(asked, summary, step))
         else:
             along = self._probes.along
             for moment in along.moments if along is not None else []:
                 found = moment.rates if asked.by == SAMPLES else moment.summaries[asked.by]
-                yield moment.step, self._number(asked, plain(found), moment.step)
+                for each in self._at(asked, plain(found), moment.step):
+                    yield moment.step, each
+
+    def _exact(self, asked: Measure) -> float:
+        if asked.by == "grammar":
+            return float(getattr(self.done.dataset.grammar, asked.path)())
+        training = self.config.training
+        images = training.steps * training.batch_size if asked.path == "work" else 1
+        return float(self.parameters * images)
 
     @property
     def _probes(self) -> ProbeResults:
@@ -96,6 +114,18 @@ class _Measured:
             if line["step"] in nearest:
                 yield line["step"], ({"value": line[name]}, None)
 
+    def _at(self, asked: Measure, summary: Mapping[str, Any], step: int) -> Iterator[Number]:
+        """The number asked for; of all noise levels, those of each."""
+        if not asked.at_all_levels:
+            yield self._number(asked, summary, step)
+        elif asked.by == "locality":
+            for level in summary["levels"]:
+                yield find(level, asked.path, asked.by), level["log_snr"]
+        else:
+            told, levels = self._by_level(asked, step)
+            for i, log_snr in enumerate(levels):
+                yield {key: values[i] for key, values in told.items()}, log_snr
+
     def _number(self, asked: Measure, summary: Mapping[str, Any], step: int) -> Number:
         if asked.by == "locality" and not asked.path.startswith("levels"):
             level = self._level(asked, summary["levels"])
@@ -112,9 +142,13 @@ class _Measured:
 
     def _at_level(self, asked: Measure, wanted: float, step: int) -> Number:
         """A number of the probe's record at the noise level nearest the one asked for."""
+        told, levels = self._by_level(asked, step)
+        i = min(range(len(levels)), key=lambda at: abs(levels[at] - wanted))
+        return {key: values[i] for key, values in told.items()}, levels[i]
+
+    def _by_level(self, asked: Measure, step: int) -> tuple[dict[str, list[Any]], list[float]]:
+        """The numbers of the probe's record by noise level, and the levels."""
         file = f"{self._probes.called(asked.by)}.json"
         folder = self.done.run.path / "probes" / f"step-{step:06d}"
         record = read_record(folder / file)["network"]
-        told, levels = record[asked.path], record["log_snr"]
-        i = min(range(len(levels)), key=lambda at: abs(levels[at] - wanted))
-        return {key: values[i] for key, values in told.items()}, levels[i]
+        return record[asked.path], record["log_snr"]

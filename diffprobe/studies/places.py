@@ -1,4 +1,4 @@
-"""Places in a grid: the settings that are varied, and the training step."""
+"""Places in a grid: the settings that are varied, labels, and the training step."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,10 +8,37 @@ from diffprobe.foundations.errors import UsageError, unknown_name
 from diffprobe.foundations.settings import shown
 
 STEP = "step"
+BASE = "base"  # the preset or file that a run starts from, where that is varied
+LOG_SNR = "log_snr"  # what numbers of all noise levels are drawn against
 ENDS = ("first", "last")  # of a run's steps
 
 # What is varied -> its values; None for the step, which a run has its own of.
 Places = Mapping[str, Sequence[Any] | None]
+
+
+def is_label(name: str) -> bool:
+    """Whether what is varied is a name only, `label.world`, which changes no run."""
+    return name.startswith("label.")
+
+
+def along_with(name: str, together: Iterable[Iterable[str]]) -> tuple[str, ...]:
+    """Return the settings that say no more once this one is known, itself among them.
+
+    Those that go hand in hand with it; beside a label, the group's other labels are not among them:
+    a network and its world may each have one.
+
+    >>> group = ("network", "label.network", "label.world")
+    >>> along_with("label.network", [group]), along_with("network", [group])
+    (('network', 'label.network'), ('network', 'label.network', 'label.world'))
+    """
+    group = next((tuple(group) for group in together if name in group), (name,))
+    return tuple(n for n in group if n == name or not (is_label(n) and is_label(name)))
+
+
+def told(names: Iterable[str], together: Iterable[Iterable[str]]) -> list[str]:
+    """Return the settings that tell runs apart: where a group has labels, those alone."""
+    hidden = [n for group in together if any(map(is_label, group)) for n in group]
+    return [name for name in names if is_label(name) or name not in hidden]
 
 
 def check_place(name: str, known: Iterable[str], where: str) -> None:

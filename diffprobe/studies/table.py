@@ -11,7 +11,7 @@ from diffprobe.foundations.atomic import atomic_file, write_text
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.tables import Table
 from diffprobe.studies.measures import Measure
-from diffprobe.studies.places import STEP, label, matches
+from diffprobe.studies.places import LOG_SNR, STEP, along_with, label, matches, told
 from diffprobe.studies.seeds import over_seeds, own_error
 
 # What stands in a row beside the settings that are varied.
@@ -40,13 +40,18 @@ class StudyTable(Table):
     def _with(self, rows: list[dict[str, Any]]) -> "StudyTable":
         return StudyTable(rows, self.settings, self.together)
 
-    def by_seed(self, measure: str) -> "list[StudyTable]":
-        """Return the rows of a measure, a table for each seed."""
+    def by_seed(self, measure: str) -> "dict[int, StudyTable]":
+        """Return the rows of a measure: seed -> table."""
         found: dict[int, list[dict[str, Any]]] = {}
         for row in self.content:
             if row["measure"] == measure:
                 found.setdefault(row["seed"], []).append(row)
-        return [self._with(rows) for rows in found.values()]
+        return {seed: self._with(rows) for seed, rows in found.items()}
+
+    @property
+    def told(self) -> list[str]:
+        """The settings that tell runs apart; where a group has labels, those alone."""
+        return told(self.settings, self.together)
 
     def values(self, name: str) -> list[str]:
         """Return what the values of a setting are called, in order."""
@@ -65,7 +70,7 @@ class StudyTable(Table):
             where: Setting -> value; the last step of each run where none is given.
             apart: A setting that is not left open, nor are those that go hand in hand with it.
         """
-        group = next((g for g in self.together if apart in g), (apart,))
+        group = along_with(apart, self.together)
         names = [name for name in self.settings if name not in group]
         wanted = {k: v if k == STEP else label(v) for k, v in where.items()}
         runs: dict[str, list[dict[str, Any]]] = {}
@@ -80,15 +85,20 @@ class StudyTable(Table):
         return found
 
     def over_seeds(self) -> list[dict[str, Any]]:
-        """Return a row for each measure, setting and step: "estimate" over seeds, and "seeds"."""
+        """Return a row for each measure, setting and step: "estimate" over seeds, and "seeds".
+
+        A measure of all noise levels has a row for each of them. Of first steps, "never" tells how
+        many of the seeds did not get there.
+        """
         groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
         for row in self.content:
-            key = (row["measure"], *(row[name] for name in self.settings), row[STEP])
+            level = row[LOG_SNR] if Measure.parse(row["measure"]).at_all_levels else None
+            key = (row["measure"], *(row[name] for name in self.settings), row[STEP], level)
             groups.setdefault(key, []).append(row)
         found = []
-        for (measure, *place, step), rows in groups.items():
-            told = [row for row in rows if row["value"] is not None]
-            levels = [row["log_snr"] for row in told if row["log_snr"] is not None]
+        for (measure, *place, step, _), rows in groups.items():
+            known = [row for row in rows if row["value"] is not None]
+            levels = [row[LOG_SNR] for row in rows if row[LOG_SNR] is not None]
             found.append(
                 {
                     "measure": measure,
@@ -96,11 +106,12 @@ class StudyTable(Table):
                     STEP: step,
                     "log_snr": sum(levels) / len(levels) if levels else None,
                     "estimate": over_seeds(
-                        [row["value"] for row in told],
-                        [own_error(row) for row in told],
+                        [row["value"] for row in known],
+                        [own_error(row) for row in known],
                         share=Measure.is_share(measure),
                     ),
-                    "seeds": [row["seed"] for row in told],
+                    "seeds": [row["seed"] for row in known],
+                    "never": sum(Measure.is_never(row) for row in known),
                 }
             )
         return found

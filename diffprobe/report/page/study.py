@@ -36,7 +36,7 @@ def render_study(content: Mapping[str, Any], figures: Mapping[str, Figure]) -> s
     """
     environment = templates()
     environment.filters |= {
-        "estimate": lambda e: in_words(e["value"], e["low"], e["high"]),
+        "estimate": _estimate,
         "number": number,
         "clock": clock,
         "slug": lambda text: text.replace(" ", "-"),
@@ -53,6 +53,11 @@ def render_study(content: Mapping[str, Any], figures: Mapping[str, Figure]) -> s
         policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
         "base-uri 'none'; form-action 'none'",
     )
+
+
+def _estimate(found: Mapping[str, Any]) -> str:
+    never = f" ({found['never']} never)" if found.get("never") else ""
+    return in_words(found["value"], found["low"], found["high"]) + never
 
 
 def _axis(claim: Mapping[str, Any]) -> dict[str, float] | None:
@@ -75,12 +80,12 @@ def _axis(claim: Mapping[str, Any]) -> dict[str, float] | None:
 
 def _table(question: Mapping[str, Any], step: bool) -> tuple[list[str], list[list[Any]]]:
     """Head and rows of the estimates, a column for each measure; of the last step, or of all."""
-    names = list(question["settings"])
+    names = [name for name in question["columns"] if name != "step"]
     columns = [*names, *(["step"] if step else [])]
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in sorted(question["estimates"], key=lambda row: row["step"] or 0):
         place = tuple(row[name] if row[name] is not None else "" for name in columns)
-        rows.setdefault(place, {})[row["measure"]] = row["estimate"]
+        rows.setdefault(place, {})[row["measure"]] = {**row["estimate"], "never": row["never"]}
     order = {name: {v: i for i, v in enumerate(question["settings"][name])} for name in names}
     places = sorted(
         rows, key=lambda place: [order[n][v] for n, v in zip(names, place, strict=False)]

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from diffprobe.foundations.errors import unknown_name
-from diffprobe.studies.catalogue import SCALES, StudyKind
+from diffprobe.studies.catalogue import TINY, StudyKind, check_scale
 from diffprobe.studies.grid import Grid, grid_of
 
 # Scale -> widths, seeds and steps.
@@ -12,20 +11,6 @@ SIZES = {
     "tiny": ([16, 32], 2, 24),
     "cpu": ([64, 256, 1024], 5, 3000),
     "gpu": ([64, 256, 1024, 4096], 10, 20000),
-}
-# What makes tiny seconds.
-TINY = {
-    "training.batch_size": 32,
-    "training.validation_size": 32,
-    "sampling.n": 32,
-    "sampling.steps": 4,
-    "probe.images": 16,
-    "probe.levels": 4,
-    "probe.grammar_images": 16,
-    "probe.grammar_levels": 7,
-    "probe.along_samples": 32,
-    "probes.placement.images": 16,
-    "probes.placement.levels": 7,
 }
 
 
@@ -37,8 +22,7 @@ class Capacity(StudyKind):
 
     def questions(self, scale: str) -> tuple[Grid, ...]:
         """Return the one question; see `StudyKind.questions`."""
-        if scale not in SIZES:
-            raise unknown_name("scale", scale, SCALES)
+        check_scale(scale)
         widths, seeds, steps = SIZES[scale]
         narrow, wide = widths[0], widths[-1]
         settings = {
