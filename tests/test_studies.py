@@ -159,7 +159,7 @@ def test_a_file_is_named_in_what_is_wrong_with_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"mine\.toml is not valid TOML"):
         read_grid(path)
     path.write_text('question = "a"\nmeasures = ["loss"]\n')
-    with pytest.raises(UsageError, match=r"mine\.toml: a grid needs 'base'"):
+    with pytest.raises(UsageError, match=r"mine\.toml: a grid needs a 'base'"):
         read_grid(path)
     path.write_text('question = "a"\nmeasures = ["loss"]\nbase = "other.toml"\n')
     with pytest.raises(UsageError, match=r"base names .*other\.toml, and there is no such file"):

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from diffprobe.foundations.figures import COLORS, SERIES, figure
@@ -147,6 +148,7 @@ def _dress(ax: Axes, spec: FigureSpec, places: Mapping[Any, float], table: Study
     xlabel = {STEP: "training step", LOG_SNR: "log-SNR"}.get(spec.x, spec.x.removeprefix("label."))
     ax.set(xlabel=xlabel, ylabel=name)
     positions = sorted(places.values())
+    _look_at_points(ax)
     if spec.x == LOG_SNR:
         return
     if spec.x != STEP and not _are_numbers(table.values(spec.x)):
@@ -156,6 +158,17 @@ def _dress(ax: Axes, spec: FigureSpec, places: Mapping[Any, float], table: Study
         ax.set_xscale("log")
     elif positions and spec.x != STEP:
         ax.set_xticks(positions, [f"{each:g}" for each in positions])
+
+
+def _look_at_points(ax: Axes) -> None:
+    """Let bands of few seeds, many times as wide as all points lie apart, run out of the panel."""
+    ys = [y for line in ax.lines for y in np.asarray(line.get_ydata(), float) if np.isfinite(y)]
+    if not ys:
+        return
+    low, high = min(ys), max(ys)
+    room = max(high - low, 0.05 * max(abs(low), abs(high)), 1e-6)
+    bottom, top = ax.get_ylim()
+    ax.set_ylim(max(bottom, low - room), min(top, high + room))
 
 
 def _axis(measure: str) -> str:

@@ -81,7 +81,7 @@ class Findings:
             "title": grid.title or f"Question {number}",
             "question": grid.question,
             "command": self.study.command_of(number),
-            "base": ", ".join(called(BASE, name) for name in grid.bases()),
+            "base": ", ".join(dict.fromkeys(called(BASE, name) for name in grid.bases())),
             "fixed": grid.fixed,
             "settings": table.settings,
             "seeds": grid.seeds,
@@ -109,6 +109,7 @@ class Findings:
                 for row in table.over_seeds()
                 if not Measure.parse(row["measure"]).at_all_levels
             ],
+            "exact": [name for name in grid.measures if Measure.parse(name).is_exact],
             "columns": [*table.told, *([STEP] if grid.along else [])],
         }
 

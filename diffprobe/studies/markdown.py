@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from diffprobe.foundations.atomic import write_text
-from diffprobe.foundations.estimates import in_words
 from diffprobe.foundations.progress import clock
 from diffprobe.foundations.records import plain
+from diffprobe.report.page.study import estimate_in_words
 from diffprobe.studies.findings import Findings
 from diffprobe.studies.places import STEP
 
@@ -80,7 +80,11 @@ def _estimates(question: Mapping[str, Any]) -> Iterator[str]:
     columns = [name for name in question["columns"] if name != STEP]
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in sorted(question["estimates"], key=lambda row: row[STEP] or 0):
-        told = {**row["estimate"], "never": row["never"]}
+        told = {
+            **row["estimate"],
+            "never": row["never"],
+            "exact": row["measure"] in question["exact"],
+        }
         rows.setdefault(tuple(row[name] for name in columns), {})[row["measure"]] = told
     measures = list(dict.fromkeys(row["measure"] for row in question["estimates"]))
     if not rows:
@@ -102,6 +106,5 @@ def _figure(content: Mapping[str, Any], name: str) -> str:
 
 def _cell(value: Any) -> str:
     if isinstance(value, Mapping):
-        never = f" ({value['never']} never)" if value["never"] else ""
-        value = in_words(value["value"], value["low"], value["high"]) + never
+        value = estimate_in_words(value)
     return str(value).replace("|", "\\|")

@@ -123,6 +123,11 @@ class Measure:
         """Whether a row tells a step that is a bound: what was to pass did not."""
         return row["n"] == 0 and PASSES.fullmatch(row["measure"].strip()) is not None
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether it is the same for all seeds: of the grammar, or the network's size."""
+        return self.by in ("network", "grammar")
+
     @staticmethod
     def is_share(name: str) -> bool:
         """Whether a measure lies between 0 and 1."""
@@ -151,7 +156,8 @@ def first_step(
 
     Returns:
         "value", as the straight line in log(step) from the checkpoint before has it; "low" and
-        "high", the two checkpoints; "n", 1, or 0 where it never passes and the last step is a bound.
+        "high", the two checkpoints; "n", 1, or 0 where it never passes and that of the last step
+        is a bound.
 
     >>> round(first_step([(10, 0.0), (100, 0.25), (1000, 0.75)], ">", 0.5)["value"], 3)
     2.5

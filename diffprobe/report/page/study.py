@@ -36,7 +36,7 @@ def render_study(content: Mapping[str, Any], figures: Mapping[str, Figure]) -> s
     """
     environment = templates()
     environment.filters |= {
-        "estimate": _estimate,
+        "estimate": estimate_in_words,
         "number": number,
         "clock": clock,
         "slug": lambda text: text.replace(" ", "-"),
@@ -55,7 +55,10 @@ def render_study(content: Mapping[str, Any], figures: Mapping[str, Figure]) -> s
     )
 
 
-def _estimate(found: Mapping[str, Any]) -> str:
+def estimate_in_words(found: Mapping[str, Any]) -> str:
+    """Return an estimate over seeds; how often a step is a bound; what is exact by itself."""
+    if found.get("exact") and (value := found["value"]) is not None:
+        return f"{value:,.0f}" if value >= 1000 else f"{value:.3f}"
     never = f" ({found['never']} never)" if found.get("never") else ""
     return in_words(found["value"], found["low"], found["high"]) + never
 
@@ -85,7 +88,9 @@ def _table(question: Mapping[str, Any], step: bool) -> tuple[list[str], list[lis
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in sorted(question["estimates"], key=lambda row: row["step"] or 0):
         place = tuple(row[name] if row[name] is not None else "" for name in columns)
-        rows.setdefault(place, {})[row["measure"]] = {**row["estimate"], "never": row["never"]}
+        exact = row["measure"] in question["exact"]
+        told = {**row["estimate"], "never": row["never"], "exact": exact}
+        rows.setdefault(place, {})[row["measure"]] = told
     order = {name: {v: i for i, v in enumerate(question["settings"][name])} for name in names}
     places = sorted(
         rows, key=lambda place: [order[n][v] for n, v in zip(names, place, strict=False)]
