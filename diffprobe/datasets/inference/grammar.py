@@ -357,6 +357,38 @@ class Grammar(ABC):
         cells = torch.special.entr(self.symbol_marginals()).sum()
         return float(cells) - self.entropy()
 
+    def pair_information(self) -> Tensor:
+        """Return the mutual information of each pair of cells, exactly.
+
+        I_ij = sum over symbols of p(w_i, w_j) log [p(w_i, w_j) / (p(w_i) p(w_j))], from the
+        marginals given each symbol of each cell.
+
+        Returns:
+            (L, L) float64 in nats, symmetric; on the diagonal each cell's own entropy.
+        """
+        cells, symbols = self.length, self.symbols
+        own = self.symbol_marginals()
+        cell, symbol = (own > 0).nonzero().unbind(1)
+        known = self._no_evidence().repeat(len(cell), 1, 1)
+        rows = torch.arange(len(cell))
+        known[rows, cell] = -math.inf
+        known[rows, cell, symbol] = 0.0
+        joint = own.new_zeros(cells, symbols, cells, symbols)
+        joint[cell, symbol] = own[cell, symbol, None, None] * self.marginals(known)
+        independent = own[:, :, None, None] * own
+        nats = torch.special.xlogy(joint, joint) - torch.special.xlogy(joint, independent)
+        found: Tensor = nats.sum((1, 3)).clamp(min=0)
+        return (found + found.T) / 2
+
+    def neighbour_nats(self) -> float:
+        """Return the mean mutual information of cells i and i + 1 in reading order, in nats.
+
+        0 for words of a single cell.
+        """
+        if self.length == 1:
+            return 0.0
+        return float(self.pair_information().diagonal(1).mean())
+
     def uniform_rate(self) -> float:
         """Return the share of valid words among words of uniform independent symbols."""
         return self.count() / int(self.symbols**self.length)
