@@ -12,6 +12,7 @@ STREAMS = {
     "fresh": [],
     "finite": ["stream.words=5"],
     "epochs": ["stream.words=5", "stream.epochs=100"],
+    "every-word": ["training.batch_size=8"],
     "curriculum": ["stream.samples=400", "stream.corruption='blurred'", "stream.rate=1.0"],
 }
 
@@ -35,7 +36,8 @@ def test_a_block_holds_what_each_step_draws(name: str, monkeypatch: pytest.Monke
     for step in range(10):
         x_0, random = drawn.draw(step)
         alone = generator(config.training.seed, "training/0", step)
-        (wanted,) = drawn.stream.draw_steps(drawn.dataset, [step], 3, [alone])
+        n = config.training.batch_size
+        (wanted,) = drawn.stream.draw_steps(drawn.dataset, [step], n, [alone])
         assert torch.equal(x_0, wanted)
         # What the step draws next goes on from there.
         assert torch.equal(torch.rand(3, generator=random), torch.rand(3, generator=alone))
