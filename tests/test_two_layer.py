@@ -21,6 +21,7 @@ from diffprobe.models.denoiser import NetworkDenoiser
 from diffprobe.models.modules.mlp import MLP
 from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.probes.two_layer import TwoLayerConfig, figures, losses, neurons
+from diffprobe.probes.two_layer.words import lines, summary
 from diffprobe.probing.cache import Keep
 from diffprobe.probing.opening import subject_of
 from diffprobe.resolution import resolve
@@ -123,6 +124,23 @@ def test_a_network_between_the_oracles_is_placed_exactly() -> None:
     assert result.loss.value[-1].tolist() == pytest.approx(
         result.bayes_loss.value.tolist(), abs=1e-6
     )
+
+
+def test_steps_at_which_the_product_s_loss_is_reached_and_left() -> None:
+    """A way of 1 - (1 - g)² is gained: crossings lie on straight lines in log10 of the step."""
+    gained = {10: -1.1, 100: 0.9, 1000: 1.0}
+    checkpoints = {step: between(1 - math.sqrt(1 - g)) for step, g in gained.items()}
+    found = summary(losses.measure(checkpoints, WORLD, SETTINGS, COMMON))
+    assert found["arrived"] == {"log10_step": pytest.approx(1.5, abs=1e-5), "happened": True}
+    assert found["left"] == {"log10_step": pytest.approx(1.6, abs=1e-5), "happened": True}
+    assert found["plateau_decades"] == pytest.approx(0.1, abs=1e-5)
+    assert "reached at step 32 and left at step 40: 0.10 decades" in "\n".join(lines(found))
+
+    # What happened before the first checkpoint, and what has not happened by the last.
+    found = summary(losses.measure({10: between(0), 1000: between(0)}, WORLD, SETTINGS, COMMON))
+    assert found["arrived"] == {"log10_step": 1.0, "happened": True}
+    assert found["left"] == {"log10_step": 3.0, "happened": False}
+    assert "reached at step 10 and left not by step 1,000, the last" in "\n".join(lines(found))
 
 
 def test_the_levels_are_where_the_grammar_is_worth_most() -> None:

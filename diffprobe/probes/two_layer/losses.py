@@ -93,6 +93,25 @@ class TwoLayer:
         near = self.steps[self.gained.value.abs() <= self.settings["tolerance"]]
         return (int(near[0]), int(near[-1])) if len(near) else None
 
+    def first_beyond(self, gained: float) -> tuple[float, bool]:
+        """Return where the loss has first gained more than a share of the way, and whether it did.
+
+        Returns:
+            log10 of the training step, along a straight line in it between checkpoints; that of the
+            first checkpoint where it has gained as much already, and of the last where it never
+            does: a bound.
+        """
+        logs = self.steps.clamp(min=1).double().log10()
+        y = self.gained.value
+        beyond = (y > gained).nonzero().flatten()
+        if not len(beyond):
+            return float(logs[-1]), False
+        i = int(beyond[0])
+        if i == 0:
+            return float(logs[0]), True
+        share = (gained - y[i - 1]) / (y[i] - y[i - 1])
+        return float(logs[i - 1] + share * (logs[i] - logs[i - 1])), True
+
 
 @torch.no_grad()
 def measure(
