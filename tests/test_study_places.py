@@ -223,6 +223,7 @@ def test_a_small_study_for_real(tmp_path: Path) -> None:
         "probe.grammar_images": 8,
         "probe.grammar_levels": 5,
         "probe.along_samples": 16,
+        "probes.two-layer.draws": 4,
     }
     grid = worlds(
         seeds=1,
@@ -234,6 +235,7 @@ def test_a_small_study_for_real(tmp_path: Path) -> None:
             "grammar.entropy",
             "parameters",
             "work",
+            "two-layer.left.log10_step",
         ],
         together=[{"base": ["hypercube-mlp"], "label.world": ["signs"]}],
         figures=[{"y": "excess_ldr@all", "x": "log_snr"}],
@@ -249,4 +251,7 @@ def test_a_small_study_for_real(tmp_path: Path) -> None:
     levels = [row["log_snr"] for row in rows if row["measure"] == "excess_ldr@all"]
     assert len(set(levels)) >= 3
     assert (told["first_step(loss < 9)"]["n"], told["first_step(loss < 0)"]["n"]) == (1, 0)
+    # It goes along the checkpoints itself, and is told once.
+    (left,) = (row for row in rows if row["measure"] == "two-layer.left.log10_step")
+    assert (left["step"], left["value"]) == (8, pytest.approx(0.90309))
     assert list(found.answers[1].figures) == ["1-1-excess-ldr-at-all"]

@@ -83,6 +83,10 @@ class _Measured:
         elif not self.along:
             summary, step = self.done.records[asked.by], self.config.training.steps
             yield from ((None, each) for each in self._at(asked, summary, step))
+        elif asked.by != SAMPLES and not self._probes.kinds[asked.by].along:
+            # It looks at all checkpoints itself.
+            summary, step = self.done.records[asked.by], self.config.training.steps
+            yield from ((step, each) for each in self._at(asked, summary, step))
         else:
             along = self._probes.along
             for moment in along.moments if along is not None else []:
