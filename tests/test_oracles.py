@@ -57,6 +57,11 @@ WORLDS = {
     "context-free": drawn(
         ContextFree.parse('S -> "a" S | T\nT -> "a" T "b" | ""', 5), "ab", 1, (1, 5)
     ),
+    "symbol channel": SymbolImages(
+        ModularSumConfig(2, 3, 3).build(),
+        Glyphs.font("abc", cell=(5, 4), variants=2).with_symbol_channel(),
+        (1, 2),
+    ),
     "automaton": drawn(Automaton([[0, 1], [0, -1]], accept=[0, 1], length=5), "ab", 1, (1, 5)),
 }
 

@@ -11,6 +11,7 @@ from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.settings import differences, to_settings
 
 if TYPE_CHECKING:
+    from diffprobe.datasets import SymbolImages
     from diffprobe.evaluation.comparison import Comparison
     from diffprobe.sampling import Samples
 
@@ -35,13 +36,11 @@ def compare_sources(paths: Sequence[Path], dataset: str | None, paired: bool) ->
 
     from diffprobe.evaluation.comparison import compare
     from diffprobe.evaluation.verdicts import judge
-    from diffprobe.sampling import load_samples
+    from diffprobe.sampling import as_pictures
 
     worlds = {name: config.dataset() for name, config in configs.items()}
-    samples = {
-        name: load_samples(source.path, worlds[name].image_shape) for name, source in named.items()
-    }
-    same = _same_noise(samples, paired)
+    samples = {name: as_pictures(source.path, worlds[name]) for name, source in named.items()}
+    same = _same_noise(samples, worlds, paired)
     sets = {name: judge(worlds[name], each) for name, each in samples.items()}
     read = [
         f"{name}: {note}"
@@ -75,15 +74,15 @@ def compare_by_validator(
 
     from diffprobe.evaluation import Validator, check, compare_checked
     from diffprobe.evaluation.broken import Broken
-    from diffprobe.sampling import load_samples
+    from diffprobe.sampling import as_pictures, load_samples
 
     asked = Validator.of(validator)
     worlds = {name: config.dataset() if config else None for name, config in configs.items()}
     samples = {
-        name: load_samples(source.path, world.image_shape if world else None)
+        name: as_pictures(source.path, world) if world else load_samples(source.path)
         for (name, source), world in zip(named.items(), worlds.values(), strict=True)
     }
-    _same_noise(samples, paired)
+    _same_noise(samples, worlds, paired)
     found = {name: check(each, asked, worlds[name]) for name, each in samples.items()}
     notes = [
         f"{name}: {note}"
@@ -120,10 +119,17 @@ def _drawn_differently(
     return notes
 
 
-def _same_noise(samples: Mapping[str, "Samples"], paired: bool) -> bool:
+def _same_noise(
+    samples: Mapping[str, "Samples"], worlds: Mapping[str, "SymbolImages | None"], paired: bool
+) -> bool:
     """Whether all came from the same noise; refuse pairs that are none."""
+    # There was noise in a symbol channel, too.
+    shapes = {
+        name: world.image_shape if world else tuple(samples[name].images.shape[1:])
+        for name, world in worlds.items()
+    }
     made = {
-        name: (*(each.sampler.get(key) for key in NOISE), tuple(each.images.shape[1:]))
+        name: (*(each.sampler.get(key) for key in NOISE), shapes[name])
         for name, each in samples.items()
     }
     known = {name: each for name, each in made.items() if None not in each}

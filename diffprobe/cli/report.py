@@ -128,10 +128,10 @@ def _judge(
 
     from diffprobe.report import draw_losses, report_samples
     from diffprobe.report.pairing import Beside, probes_beside
-    from diffprobe.sampling import load_samples, step_in_name
+    from diffprobe.sampling import as_pictures, step_in_name
 
     world = config.dataset()
-    samples = load_samples(file, world.image_shape)
+    samples = as_pictures(file, world)
     how = samples.sampler
     step, weights = how.get("training_step", step_in_name(file)), how.get("weights")
     beside = probes_beside(run.path, step, weights) if run is not None else Beside(None, {})

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -32,6 +32,8 @@ class Glyphs:
         unseen: (M, C, h, w) other pictures of the symbols, to test a reader with; None where
             `images` are all there are.
         unseen_labels: (M,) long, their symbols.
+        plain: The same without a symbol channel, which is what a reader looks at; None where they
+            have no symbol channel.
     """
 
     images: Tensor
@@ -42,6 +44,7 @@ class Glyphs:
     shifted: bool = False
     unseen: Tensor | None = None
     unseen_labels: Tensor | None = None
+    plain: "Glyphs | None" = None
 
     def __repr__(self) -> str:
         height, width = self.cell
@@ -50,7 +53,7 @@ class Glyphs:
 
     @property
     def channels(self) -> int:
-        """C, 1 for ink on paper and 3 for colours."""
+        """C, 1 for ink on paper and 3 for colours, and 1 more for a symbol channel."""
         return self.images.shape[2]
 
     @property
@@ -70,6 +73,22 @@ class Glyphs:
         images = self.images[self.known]
         labels = self.known.nonzero()[:, 0]
         return with_shifts(images, labels) if self.shifted else (images, labels)
+
+    def with_symbol_channel(self) -> "Glyphs":
+        """Return the same with one more channel, filled with a code of the symbol.
+
+        The codes of V symbols are evenly spaced from -1 to 1. A reader does not look at them.
+        """
+        codes = torch.linspace(-1, 1, len(self.images))
+        unseen = self.unseen
+        if unseen is not None and self.unseen_labels is not None:
+            unseen = _with_channel(unseen, codes[self.unseen_labels])
+        return replace(
+            self,
+            images=_with_channel(self.images, codes[:, None].expand(self.images.shape[:2])),
+            unseen=unseen,
+            plain=self,
+        )
 
     @classmethod
     def drawn(cls, images: Tensor, names: Sequence[str]) -> "Glyphs":
@@ -175,6 +194,12 @@ class Glyphs:
             unseen=other.images[:, None],
             unseen_labels=other.labels,
         )
+
+
+def _with_channel(images: Tensor, codes: Tensor) -> Tensor:
+    """Return pictures (…, C, h, w) with a channel that holds the `codes (…)`: (…, C + 1, h, w)."""
+    channel = codes[..., None, None, None].expand_as(images[..., :1, :, :])
+    return torch.cat([images, channel], -3)
 
 
 def _symbol_radius(images: Tensor) -> float:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -78,9 +79,21 @@ class SymbolImages:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """C, H, W of an image."""
+        """C, H, W of an image, a symbol channel among C."""
         (rows, columns), (height, width) = self.grid, self.glyphs.cell
         return self.glyphs.channels, rows * height, columns * width
+
+    @cached_property
+    def plain(self) -> "SymbolImages":
+        """The same world without a symbol channel: what is read, judged and shown."""
+        if self.glyphs.plain is None:
+            return self
+        return SymbolImages(self.grammar, self.glyphs.plain, self.grid)
+
+    def pictures(self, images: Tensor) -> Tensor:
+        """Return `images (N, C, H, W)` without a symbol channel; those without as they are."""
+        whole = tuple(images.shape[1:]) == self.image_shape
+        return images[:, : self.plain.glyphs.channels] if whole else images
 
     def draw(self, words: Tensor, generator: torch.Generator) -> Tensor:
         """Render `words (N, L)` with variants drawn at random: (N, C, H, W)."""
@@ -161,7 +174,8 @@ class SymbolImages:
         not one symbol rather than another. With fonts the radius decides alone.
 
         Args:
-            images: (N, C, H, W), values nominally in [-1, 1]; looked at in pieces.
+            images: (N, C, H, W), values nominally in [-1, 1], with a symbol channel, which is not
+                looked at, or without; looked at in pieces.
 
         Returns:
             words (N, L) long, and confidence (N, L) float32 in [0, 1].
@@ -170,9 +184,9 @@ class SymbolImages:
             UsageError: If the images have another shape.
         """
         batch = images if isinstance(images, StoredImages) else as_batch(images)
+        cut = (self.plain.cells(self.pictures(piece)) for piece in pieces(batch))
         parts = [
-            self.recognise_cells(rearrange(self.cells(piece), "n l c h w -> (n l) c h w"))
-            for piece in pieces(batch)
+            self.recognise_cells(rearrange(cells, "n l c h w -> (n l) c h w")) for cells in cut
         ] or [self.recognise_cells(torch.empty(0, self.glyphs.channels, *self.glyphs.cell))]
         words, confidence, _ = (torch.cat(p) for p in zip(*parts, strict=True))
         shape = len(batch), self.grammar.length
@@ -182,14 +196,20 @@ class SymbolImages:
         """Read single cells as `recognise` does.
 
         Args:
-            cells: (M, C, h, w).
+            cells: (M, C, h, w), with a symbol channel or without.
 
         Returns:
             symbols (M,) long, confidence (M,) float32, and each cell's root-mean-square distance
             per value to the nearest picture (M,) float32.
         """
-        templates, labels = (t.to(cells.device) for t in self.glyphs.templates)
-        chunks = cells.float().flatten(1).split(memory.items(4 * len(templates), DISTANCES))
+        glyphs = self.plain.glyphs
+        templates, labels = (t.to(cells.device) for t in glyphs.templates)
+        chunks = (
+            cells[:, : glyphs.channels]
+            .float()
+            .flatten(1)
+            .split(memory.items(4 * len(templates), DISTANCES))
+        )
         parts = [self._recognise(chunk, templates.flatten(1), labels) for chunk in chunks]
         symbols, confidence, nearest = (torch.cat(p) for p in zip(*parts, strict=True))
         return symbols, confidence, nearest
@@ -199,7 +219,7 @@ class SymbolImages:
     ) -> tuple[Tensor, Tensor, Tensor]:
         distances = torch.cdist(cells, templates)
         nearest = distances.amin(1) / math.sqrt(cells.shape[1])
-        energies = distances.square_().div_(-2 * self.glyphs.bandwidth**2)
+        energies = distances.square_().div_(-2 * self.plain.glyphs.bandwidth**2)
         scores = torch.stack(
             [
                 energies[:, labels == v].logsumexp(1) - count.log()
@@ -209,7 +229,7 @@ class SymbolImages:
         )
         confidence, symbols = scores.softmax(1).max(1)
         # No comparison holds for what is not a number.
-        near = (nearest <= self.glyphs.radius) & (cells.abs() <= BEYOND).all(1)
+        near = (nearest <= self.plain.glyphs.radius) & (cells.abs() <= BEYOND).all(1)
         return symbols, torch.where(near, confidence, 0.0), nearest
 
     def symbol_distances(self, images: Tensor) -> Tensor:

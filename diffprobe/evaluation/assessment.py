@@ -19,7 +19,7 @@ from diffprobe.foundations.estimates import Estimate
 from diffprobe.foundations.records import plain
 from diffprobe.foundations.statistics import Rate, clustered, wilson
 from diffprobe.foundations.tables import Table
-from diffprobe.sampling.samples import Images, as_samples
+from diffprobe.sampling.samples import Images, as_pictures
 
 # The least share of legible samples below which the reader may know the wrong glyphs.
 HARDLY_ANY = 0.02
@@ -155,7 +155,7 @@ def assess(
     """Judge samples and say how sure the judgement is.
 
     Args:
-        images: N samples, as `as_samples` takes them.
+        images: N samples, as `as_pictures` takes them.
         dataset: Whose glyphs and grammar to judge by.
         stream: A finite training set to compare the samples with.
         seed: Of the calibration's noise and of chance.
@@ -165,7 +165,8 @@ def assess(
         UsageError: If there are no images, or they or the validator do not fit the dataset.
         ValidatorError: If the validator raises an error.
     """
-    samples, grammar = as_samples(images, dataset.image_shape), dataset.grammar
+    samples, dataset = as_pictures(images, dataset), dataset.plain
+    grammar = dataset.grammar
     verdicts = judge(dataset, samples, stream)
     checked = None if validator is None else check(samples, validator, dataset, verdicts)
     pictures = samples.images

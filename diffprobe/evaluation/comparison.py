@@ -268,7 +268,8 @@ def _same_language(first: Grammar, second: Grammar) -> bool:
 
 
 def _same_pictures(first: SymbolImages, second: SymbolImages) -> bool:
-    return first.grid == second.grid and torch.equal(first.glyphs.images, second.glyphs.images)
+    ours, theirs = first.plain.glyphs.images, second.plain.glyphs.images
+    return first.grid == second.grid and torch.equal(ours, theirs)
 
 
 def _apart(groups: Mapping[str, list[list[str]]]) -> list[str]:

@@ -33,7 +33,7 @@ from diffprobe.evaluation.verdicts import Verdicts, judge
 from diffprobe.foundations.errors import UsageError, ValidatorError, unknown_name
 from diffprobe.foundations.statistics import Rate, wilson
 from diffprobe.foundations.tables import Table
-from diffprobe.sampling.samples import Images, as_samples
+from diffprobe.sampling.samples import Images, as_pictures, as_samples
 
 TAKES = ("words", "images")
 
@@ -158,7 +158,7 @@ def check(
         ValidatorError: If it raises an error.
     """
     asked_for = Validator.of(validator)
-    samples = as_samples(images, dataset.image_shape if dataset is not None else None)
+    samples = as_samples(images) if dataset is None else as_pictures(images, dataset)
     pictures = samples.images
     if len(pictures) == 0:
         raise UsageError("there are no samples to judge")

@@ -17,7 +17,7 @@ from diffprobe.evaluation.broken import Broken
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.statistics import Rate, clustered, wilson
 from diffprobe.foundations.tables import Table, html_table
-from diffprobe.sampling.samples import Images, as_samples
+from diffprobe.sampling.samples import Images, as_pictures
 
 # What a sample can be; the numbers in `Verdicts.labels`.
 VERDICTS = ("valid-novel", "valid-memorised", "invalid", "illegible")
@@ -162,13 +162,13 @@ def judge(dataset: SymbolImages, images: Images, stream: Stream | None = None) -
 
     Args:
         dataset: Whose glyphs and grammar to judge by.
-        images: N samples, as `as_samples` takes them.
+        images: N samples, as `as_pictures` takes them.
         stream: Whose training set, if it is finite, counts as memorised.
 
     Raises:
         UsageError: If there are no images, or they do not fit the dataset.
     """
-    pictures = as_samples(images, dataset.image_shape).images
+    pictures = as_pictures(images, dataset).images
     if len(pictures) == 0:
         raise UsageError("there are no samples to judge")
     words, confidence = dataset.recognise(pictures)

@@ -149,6 +149,7 @@ def _check_steps(running: Running, least: int, where: str) -> None:
 
 def symbol_entropy(dataset: SymbolImages, x0_hat: Tensor) -> Tensor:
     """Entropy in nats of the soft reading, mean over cells: (N,)."""
+    x0_hat, dataset = dataset.pictures(x0_hat), dataset.plain
     # A mean over values within tau is a sum over values within tau sqrt(values).
     values = dataset.glyphs.images[0, 0].numel()
     tau = x0_hat.new_tensor([dataset.glyphs.radius * values**0.5])

@@ -29,7 +29,7 @@ from diffprobe.report.export import markdown, write_verdicts
 from diffprobe.report.findings import findings
 from diffprobe.report.page import Figure, Gallery, explorer_data, figures_in, render
 from diffprobe.report.story import read_story
-from diffprobe.sampling.samples import Images, as_samples
+from diffprobe.sampling.samples import Images, Samples, as_pictures
 
 SCHEMA = "diffprobe-report/2"
 
@@ -88,7 +88,7 @@ def report_samples(
     """Judge samples and write the report.
 
     Args:
-        images: N samples, as `as_samples` takes them.
+        images: N samples, as `as_pictures` takes them.
         dataset: Whose glyphs and grammar to judge by.
         out: Folder to write to.
         title, details, probes, notes, losses: As for `write_report`.
@@ -100,7 +100,7 @@ def report_samples(
         UsageError: If there are no images, or they or the validator do not fit the dataset.
         ValidatorError: If the validator raises an error.
     """
-    samples = as_samples(images, dataset.image_shape)
+    samples = as_pictures(images, dataset)
     if samples.files:
         details = {**(details or {}), "files": samples.files}
     return write_report(
@@ -132,7 +132,7 @@ def write_report(
 
     Args:
         assessment: Of the images.
-        images: (N, 1, H, W), the samples, for the pictures.
+        images: (N, C, H, W), the samples, for the pictures.
         dataset: Whose symbols and grid they have.
         out: Folder to write to.
         title: What the samples are called on the page.
@@ -142,6 +142,7 @@ def write_report(
         notes: Sentences about what is reported, to begin the findings with.
         losses: The figure of the training, as `draw_losses` returns it.
     """
+    images, dataset = as_pictures(Samples(images, {}), dataset).images, dataset.plain
     verdicts, folder, names = assessment.verdicts, Path(out), dataset.glyphs.names
     story = read_story(probes) if probes is not None else None
     content = plain(

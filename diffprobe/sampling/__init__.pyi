@@ -4,6 +4,7 @@ from .of_checkpoint import sampled_before as sampled_before
 from .sampler import sample as sample
 from .samples import Images as Images
 from .samples import Samples as Samples
+from .samples import as_pictures as as_pictures
 from .samples import as_samples as as_samples
 from .samples import load_samples as load_samples
 from .samples import samples_name as samples_name

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile, is_zipfile
@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from numpy.lib import format as array_format
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from diffprobe.config import SamplingConfig
+from diffprobe.datasets import SymbolImages
 from diffprobe.datasets.array_files import open_large
 from diffprobe.datasets.image_arrays import as_images, check_shape, stored_images
 from diffprobe.datasets.image_set import ENDINGS, list_pictures, read_exactly
@@ -29,8 +31,8 @@ class Samples:
     """Images, sampled by diffprobe or anybody's.
 
     Attributes:
-        images: (N, C, H, W) float32, nominally in [-1, 1]; more than memory should hold are no
-            tensor but stay in a file and are read by index.
+        images: (N, C, H, W) float32, nominally in [-1, 1], a symbol channel among C; more than
+            memory should hold are no tensor but stay in a file and are read by index.
         sampler: The resolved sampler: its settings, class and configuration, steps, seed, batch
             size, and what was sampled; empty where it is not known.
         notes: How images that are not our own were read, in sentences.
@@ -91,6 +93,26 @@ def as_samples(images: Images, image_shape: tuple[int, int, int] | None = None) 
         return as_samples(Samples(images, {}), image_shape)
     values, notes = as_images(images, image_shape)
     return Samples(values, {}, notes)
+
+
+def as_pictures(images: Images, dataset: SymbolImages) -> Samples:
+    """Return samples of a world as pictures of it: without a symbol channel, where they have one.
+
+    Raises:
+        UsageError: If they cannot be read, or have another shape.
+    """
+    shape = dataset.plain.image_shape
+    if dataset.image_shape != shape:
+        samples = as_samples(images)
+        drawn = samples.images
+        if tuple(drawn.shape[1:]) == dataset.image_shape:
+            if isinstance(drawn, Tensor):
+                return replace(samples, images=dataset.pictures(drawn))
+            read = StoredImages(
+                (len(drawn), *shape), lambda first, last: dataset.pictures(drawn[first:last])
+            )
+            return replace(samples, images=read)
+    return as_samples(images, shape)
 
 
 def load_samples(path: str | Path, image_shape: tuple[int, int, int] | None = None) -> Samples:

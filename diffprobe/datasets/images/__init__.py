@@ -21,11 +21,14 @@ class ImagesKind(Kind, ABC):
     Attributes:
         grid: Rows and columns of cells.
         cell: Height and width of a cell in pixels; None where that is known only once it is drawn.
+        symbol_channel: Whether one more channel says which symbol each cell holds; see
+            `Glyphs.with_symbol_channel`.
     """
 
     role: ClassVar[str] = "images"
     grid: tuple[int, int]
     cell: tuple[int, int] | None = None
+    symbol_channel: bool = False
 
     def check(self, length: int) -> None:
         """Check, without drawing anything, that words of `length` cells can be drawn.
@@ -45,11 +48,12 @@ class ImagesKind(Kind, ABC):
         """
         from diffprobe.datasets.symbol_images import SymbolImages
 
-        return SymbolImages(grammar, self.glyphs(), self.grid)
+        glyphs = self.glyphs().with_symbol_channel() if self.symbol_channel else self.glyphs()
+        return SymbolImages(grammar, glyphs, self.grid)
 
     @abstractmethod
     def glyphs(self) -> "Glyphs":
-        """Return the pictures of the symbols.
+        """Return the pictures of the symbols, without a symbol channel.
 
         Raises:
             UsageError: If they cannot be made.

@@ -25,6 +25,7 @@ class ColouredImagesConfig(ImagesKind):
     grid: tuple[int, int] = (1, 6)
     cell: tuple[int, int] = (8, 8)
     font: str = ""
+    symbol_channel: bool = False
 
     def __post_init__(self) -> None:
         if not self.colours or len(set(self.colours)) != len(self.colours):

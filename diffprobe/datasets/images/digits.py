@@ -17,6 +17,7 @@ class DigitImagesConfig(ImagesKind):
     cell = (8, 8)
     grid: tuple[int, int] = (2, 2)
     split: Literal["train", "held-out"] = "train"
+    symbol_channel: bool = False
 
     def glyphs(self) -> "Glyphs":
         """Load the digits."""

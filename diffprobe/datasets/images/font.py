@@ -20,6 +20,7 @@ class FontImagesConfig(ImagesKind):
     cell: tuple[int, int] = (8, 8)
     variants: int = 1
     font: str = ""
+    symbol_channel: bool = False
 
     def check(self, length: int) -> None:
         """Check the font and the symbols too; see `ImagesKind.check`."""

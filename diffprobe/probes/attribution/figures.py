@@ -13,6 +13,7 @@ from matplotlib.image import AxesImage
 from torch import Tensor
 from torch.nn.functional import pad
 
+from diffprobe.datasets import SymbolImages
 from diffprobe.foundations.errors import UsageError, unknown_name
 from diffprobe.foundations.figures import COLORS, LABELS, ON_MAP, at_level, color_of, figure
 from diffprobe.foundations.intervals import Interval, stacked
@@ -48,7 +49,7 @@ def draw(results: Mapping[str, Measured], subject: "Subject", folder: Path) -> N
     labels = [LABELS.get(name, subject.architecture) for name in measured]
     colors = [color_of(subject.architecture if name == "network" else name) for name in measured]
     shown = list(measured.values())
-    draw_maps(shown, labels, folder / "attribution")
+    draw_maps(shown, labels, folder / "attribution", subject.dataset)
     draw_agreement(
         shown,
         labels,
@@ -70,7 +71,8 @@ def draw_sample(
         list(measured.values()),
         labels,
         path,
-        above=[(f"sample {account.index}", [account.x_0.mean(0)] * len(labels), _GREY)],
+        subject.dataset,
+        above=[(f"sample {account.index}", account.x_0[None].expand(len(labels), -1, -1, -1))],
     )
 
 
@@ -96,20 +98,30 @@ def plot(
 
 
 def draw_maps(
-    shown: list[Attribution], labels: list[str], path: Path, above: Sequence[Panel] = ()
+    shown: list[Attribution],
+    labels: list[str],
+    path: Path,
+    world: SymbolImages | None = None,
+    above: Sequence[tuple[str, Tensor]] = (),
 ) -> None:
     """Noisy input, output and maps of one image, on one scale for network and optimum.
 
     It is the image where the last denoiser, the optimum if there is one, is attributed most: where
     an output is certain there is nothing to see. One row for each denoiser, wrapped after five
-    panels; for strips, one column each. What is `above` comes before the input.
+    panels; for strips, one column each. What is `above` comes before the input. Images of a world
+    are shown without a symbol channel.
     """
     first = shown[0]
     index = int(shown[-1].cell_sums[0].sum(-1).argmax())
     panels: list[Panel] = [
-        *above,
-        ("noisy input", [r.x_t[index].mean(0) for r in shown], _GREY),
-        ("x0_hat", [r.x0_hat[index].mean(0) for r in shown], _GREY),
+        *(
+            (title, list((images if world is None else world.pictures(images)).mean(1)), _GREY)
+            for title, images in (
+                *above,
+                ("noisy input", torch.stack([r.x_t[index] for r in shown])),
+                ("x0_hat", torch.stack([r.x0_hat[index] for r in shown])),
+            )
+        ),
         *(
             (TITLES[method], [r.maps[i, index].sum(0) for r in shown], _SCALES.get(method, _SIGNED))
             for i, method in enumerate(first.methods)
