@@ -19,8 +19,9 @@ from diffprobe.foundations.seeding import generator
 from diffprobe.foundations.statistics import holm
 from diffprobe.models import BayesDenoiser, Denoiser, ProductDenoiser, noise_scheduler
 from diffprobe.models.noise_settings import NoiseConfig
-from diffprobe.probes.detectors import DetectorsConfig, figures, scores, words
-from diffprobe.probes.detectors.scores import KNOWS, Detectors
+from diffprobe.probes.detectors import DetectorsConfig, by_verdict, figures, scores, words
+from diffprobe.probes.detectors.names import KNOWS, LABELS
+from diffprobe.probes.detectors.scores import Detectors
 from diffprobe.probing.cache import Keep
 from diffprobe.probing.jacobian import exact_energies
 from diffprobe.probing.opening import subject_of
@@ -78,27 +79,27 @@ def test_scores_are_those_of_the_stored_path() -> None:
     variance = x0_hat[:, late].var(1, correction=0).reshape(60, 4, 4, 4)
     by_cell = variance.mean((1, 3))  # rows, and columns within a cell
     assert by_cell.shape == (60, 4)
-    check(result, "trajectory variance", variance.mean((1, 2, 3)))
-    check(result, "trajectory variance, worst cell", by_cell.amax(1))
+    check(result, "trajectory_variance", variance.mean((1, 2, 3)))
+    check(result, "trajectory_variance_worst_cell", by_cell.amax(1))
 
     low, high = result.settings["grammar_lives"]
     living = [i for i, t in enumerate(levels) if low <= t <= high]
     assert 2 < len(living) < len(levels)
-    for oracle, name, sign in ((BAYES, "Bayes", 1), (PRODUCT, "product", -1)):
+    for oracle, name, sign in ((BAYES, "bayes", 1), (PRODUCT, "product", -1)):
         distance = torch.zeros(60)
         for i in living:
             product = SCHEDULER.alphas_cumprod[levels[i]]
             error = x0_hat[:, i] - oracle(x_t[:, i], torch.full((60,), levels[i]))
             distance += product / (1 - product) / 2 * error.square().sum((1, 2, 3)) / len(living)
-        check(result, f"distance to {name}", sign * distance)
+        check(result, f"distance_to_{name}", sign * distance)
 
     early = [i for i, t in enumerate(levels) if t >= LEVEL]
     entropy = torch.stack([brute_entropy(x0_hat[:, i]) for i in early]).mean(0)
-    check(result, "symbol entropy", entropy)
+    check(result, "symbol_entropy", entropy)
 
     nearest = min(range(25), key=lambda i: abs(levels[i] - LEVEL))
     assert result.t == levels[nearest]
-    check(result, "odds under the grammar", brute_odds(x_t[:, nearest], result.t), 1e-3)
+    check(result, "odds_under_grammar", brute_odds(x_t[:, nearest], result.t), 1e-3)
     words, legible = STRIP.read(images)
     assert torch.equal(result.legible, legible.all(1))
     assert torch.equal(result.grammatical, legible.all(1) & (words.sum(1) % 2 == 0))
@@ -146,9 +147,9 @@ def test_the_ldr_is_that_of_each_sample() -> None:
     sample(BAYES, STRIP.image_shape, DDIMConfig(), replace(SAMPLING, n=40), watch=watch)
     energies = exact_energies(BAYES, seen[0], result.t, Regions.cells(STRIP))
     exact = energies.diagonal(dim1=1, dim2=2).sum(1) / energies.sum((1, 2))
-    together = torch.corrcoef(torch.stack([exact, result.scores["LDR"]]))[0, 1]
+    together = torch.corrcoef(torch.stack([exact, result.scores["ldr"]]))[0, 1]
     assert together > 0.95
-    assert (exact - result.scores["LDR"]).abs().max() < 0.1
+    assert (exact - result.scores["ldr"]).abs().max() < 0.1
 
 
 def test_a_detector_finds_what_it_is_made_for() -> None:
@@ -156,10 +157,90 @@ def test_a_detector_finds_what_it_is_made_for() -> None:
     result = scores.measure(
         Wavering(SCHEDULER), STRIP, settings, COMMON, t=LEVEL, sampling=SAMPLING
     )
-    for name in ("trajectory variance", "trajectory variance, worst cell", "distance to Bayes"):
+    for name in ("trajectory_variance", "trajectory_variance_worst_cell", "distance_to_bayes"):
         assert result.auroc[name].low > 0.6, name
     # Odd samples are farther from the product oracle, against what the detector presumes.
-    assert result.auroc["distance to product"].high < 0.4
+    assert result.auroc["distance_to_product"].high < 0.4
+
+
+class Split(Denoiser):
+    """The Bayes oracle where symbols read even, the product oracle where they read odd."""
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        local = PRODUCT(x_t, t)
+        odd = (STRIP.read(local)[0].sum(1) % 2).bool().reshape(-1, 1, 1, 1)
+        return torch.where(odd, local, BAYES(x_t, t))
+
+
+class Halfway(Denoiser):
+    """The mean of the two oracles."""
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        return (BAYES(x_t, t) + PRODUCT(x_t, t)) / 2
+
+
+def test_hallucinations_made_locally_show_by_verdict() -> None:
+    settings = replace(SETTINGS, samples=120)
+    result = scores.measure(Split(SCHEDULER), STRIP, settings, COMMON, t=LEVEL, sampling=SAMPLING)
+    told = result.by_verdict
+    assert told["ldr"]["invalid"].value > 0.9
+    assert told["ldr"]["difference"].low > 0.05
+    assert told["excess_ldr"]["difference"].low > 0.05
+    # Samples that are valid in the end were not all read even at all steps.
+    assert told["excess_ldr"]["valid"].value < 0.1
+    assert told["gamma"]["invalid"].high < 0.3 < 0.7 < told["gamma"]["valid"].low
+    assert told["to_bayes_nats"]["difference"].low > 0
+    assert told["to_product_nats"]["difference"].high < 0
+
+    invalid = result.legible & ~result.grammatical
+    excess = result.each["ldr"] - result.each["bayes_ldr"]
+    difference = excess[invalid].nanmean() - excess[result.grammatical].nanmean()
+    assert told["excess_ldr"]["difference"].value.item() == pytest.approx(difference.item())
+    text = "\n".join(words.by_verdict(SETTINGS.summary({"network": result})["network"]))
+    assert str(told["excess_ldr"]["difference"].estimate()) in text
+
+    ax = figures.plot_differences(result, Figure().subplots(), result)
+    points = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "o"]
+    assert points == [told[name]["difference"].value.item() for name in figures.SHARES] * 2
+    shown = figures.plot_excess(result, Figure().subplots())
+    means = [line.get_xdata()[0] for line in shown.lines]
+    assert means == pytest.approx(
+        [told["excess_ldr"][verdict].value.item() for verdict in ("valid", "invalid")], abs=1e-5
+    )
+
+
+def test_by_verdict_the_product_oracle_is_local_alike(measured: Detectors) -> None:
+    told = measured.by_verdict
+    for verdict in ("valid", "invalid"):
+        assert told["ldr"][verdict].value == 1
+        assert told["gamma"][verdict].value == 0
+        assert told["to_product_nats"][verdict].value == 0
+    for name in ("ldr", "gamma", "bayes_ldr", "excess_ldr"):
+        assert told[name]["difference"].contains(0.0), name
+
+
+def test_halfway_between_the_oracles_gamma_is_one_half() -> None:
+    result = scores.measure(Halfway(SCHEDULER), STRIP, SETTINGS, COMMON, t=LEVEL, sampling=SAMPLING)
+    found = by_verdict.among(result.each, "gamma", result.legible)
+    assert found.value.item() == pytest.approx(0.5, abs=1e-4)
+
+
+def test_fewer_than_twenty_of_a_verdict_tell_no_interval() -> None:
+    random = generator(0, "test")
+    each = {
+        name: torch.rand(60, generator=random, dtype=torch.float64)
+        for name in (*by_verdict.QUANTITIES, "along_axis", "axis")
+    }
+    for invalid, known in ((19, False), (20, True)):
+        chosen = torch.arange(60) < invalid
+        told = by_verdict.compare(each, ~chosen, chosen)
+        for name in by_verdict.QUANTITIES:
+            if name == "gamma":
+                continue  # its weights leave fewer in effect
+            assert told[name]["invalid"].low.isfinite() == known, name
+            assert told[name]["difference"].low.isfinite() == known, name
+            assert told[name]["valid"].low.isfinite(), name
+            assert told[name]["invalid"].value.isfinite(), name
 
 
 def test_in_samples_of_the_product_oracle_only_the_grammar_finds_anything(
@@ -167,7 +248,7 @@ def test_in_samples_of_the_product_oracle_only_the_grammar_finds_anything(
 ) -> None:
     assert measured.invalid.contains(0.5)
     assert set(measured.auroc) == set(KNOWS)
-    for name in ("LDR", "distance to product"):
+    for name in ("ldr", "distance_to_product"):
         area = measured.auroc[name]
         assert (area.value, area.low, area.high) == (0.5, 0.5, 0.5), name
     for name, area in measured.auroc.items():
@@ -185,7 +266,7 @@ def test_samples_of_the_bayes_oracle_leave_nothing_to_detect() -> None:
     assert result.invalid.count < 5
     assert all(area.value is None for area in result.auroc.values())
     content = SETTINGS.summary({"network": result})
-    assert "too few to tell" in words.lines(content["network"])[-1]
+    assert "too few to tell" in words.areas(content["network"])[-1]
     figures.plot(result, Figure().subplots())
 
 
@@ -199,7 +280,7 @@ def test_renoising_counts_cells_that_are_read_differently() -> None:
             return STRIP.render(words) + 0 * x_t
 
     result = scores.measure(Flipping(SCHEDULER), STRIP, SETTINGS, COMMON, t=20, sampling=SAMPLING)
-    assert result.scores["re-noising"].tolist() == pytest.approx([0.25] * 60, abs=1e-9)
+    assert result.scores["renoising"].tolist() == pytest.approx([0.25] * 60, abs=1e-9)
 
 
 def test_soft_readings_go_from_certain_to_even() -> None:
@@ -237,7 +318,7 @@ def test_batches_do_not_change_scores_that_draw_nothing() -> None:
     once = scores.measure(BAYES, STRIP, SETTINGS, COMMON, t=LEVEL, sampling=SAMPLING)
     small_common = replace(COMMON, batch_size=7)
     again = scores.measure(BAYES, STRIP, SETTINGS, small_common, t=LEVEL, sampling=SAMPLING)
-    for name in set(KNOWS) - {"LDR", "re-noising"}:
+    for name in set(KNOWS) - {"ldr", "renoising"}:
         assert torch.equal(once.scores[name], again.scores[name]), name
 
 
@@ -257,12 +338,14 @@ def test_the_probe_of_a_subject(tmp_path: Path, measured: Detectors) -> None:
     assert kept == list(results) == ["network", "product"]
     SETTINGS.draw(results, subject, tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {
-        f"{name}.{ending}" for name in ("detectors", "detector-scores") for ending in ("png", "svg")
+        f"{name}.{ending}"
+        for name in ("detectors", "detector-scores", "detectors-by-verdict")
+        for ending in ("png", "svg")
     }
     content = SETTINGS.summary(results)
     network = content["network"]
     assert network["invalid"].n == int(results["network"].legible.sum())
-    area = network["auroc"]["trajectory variance"]
+    area = network["auroc"]["trajectory_variance"]
     assert area.positives + area.negatives == network["invalid"].n
     text = "\n".join(SETTINGS.lines(content, subject))
     assert str(area) in text
@@ -281,10 +364,12 @@ def test_verdicts_follow_the_p_that_is_corrected_for_the_table() -> None:
         return torch.cat([up + shift, down])
 
     def table(shift: float) -> Detectors:
-        scores = {name: spread(0.0) for name in KNOWS} | {"trajectory variance": spread(shift)}
+        scores = {name: spread(0.0) for name in KNOWS} | {"trajectory_variance": spread(shift)}
         return Detectors(
             scores=scores,
             auroc={name: auroc(score, positive) for name, score in scores.items()},
+            each={},
+            by_verdict={},
             legible=torch.ones(200, dtype=torch.bool),
             grammatical=~positive,
             t=0,
@@ -295,12 +380,12 @@ def test_verdicts_follow_the_p_that_is_corrected_for_the_table() -> None:
     for shift, told in ((0.11, "not told from chance"), (0.15, "better than chance")):
         result = table(shift)
         raw = [area.p for area in result.auroc.values()]
-        assert result.auroc["trajectory variance"].p == min(raw) < 0.05
+        assert result.auroc["trajectory_variance"].p == min(raw) < 0.05
         assert list(result.corrected.values()) == holm(raw)
         content = SETTINGS.summary({"network": result})
         assert content["network"]["p_corrected"] == result.corrected
         (line,) = (
-            line for line in words.lines(content["network"]) if "  trajectory variance  " in line
+            line for line in words.areas(content["network"]) if "  trajectory variance  " in line
         )
         assert f"{told}, p = {8 * min(raw):.2g}" in line
 
@@ -344,14 +429,14 @@ def test_the_best_detector_knows_no_grammar(measured: Detectors) -> None:
 
 def test_figures_show_every_detector_and_the_control(measured: Detectors) -> None:
     ax = figures.plot(measured, Figure().subplots(), measured)
-    assert [label.get_text() for label in ax.get_yticklabels()] == list(KNOWS)
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(LABELS.values())
     points = [line for line in ax.lines if line.get_marker() == "o"]
     assert len(points) == 2 * len(KNOWS)
-    assert points[0].get_xdata()[0] == measured.auroc["trajectory variance"].value
-    shown = figures.plot_scores(measured, "symbol entropy", Figure().subplots())
+    assert points[0].get_xdata()[0] == measured.auroc["trajectory_variance"].value
+    shown = figures.plot_scores(measured, "symbol_entropy", Figure().subplots())
     assert len(shown.lines) == 2
-    with pytest.raises(UsageError, match="did you mean 'symbol entropy'"):
-        figures.plot_scores(measured, "symbol entrophy", Figure().subplots())
+    with pytest.raises(UsageError, match="did you mean 'symbol_entropy'"):
+        figures.plot_scores(measured, "symbol_entrophy", Figure().subplots())
 
 
 @pytest.mark.parametrize(
@@ -359,7 +444,7 @@ def test_figures_show_every_detector_and_the_control(measured: Detectors) -> Non
     [
         ({"samples": 0}, "detectors.samples must be at least 1"),
         ({"renoisings": 0}, "renoisings must be at least 1"),
-        ({"projections": 0}, "projections must be at least 1"),
+        ({"projections": 1}, "projections must be at least 2"),
         ({"window": (0.8, 0.2)}, "detectors.window must be two shares"),
     ],
 )

@@ -157,3 +157,28 @@ def test_a_frame_has_a_row_for_each_number() -> None:
     assert frame.loc[(1, 2), "high"] == found.high[1, 2].item()
     assert repr(found) == "<Interval of 2 × 3 numbers>"
     assert repr(found[0, 1]) == f"<Interval {found.estimate((0, 1))}>"
+
+
+def test_a_difference_of_unequal_classes_is_covered_as_welchs_is() -> None:
+    """Few inputs that vary much beside many that vary little, and the other way round."""
+    random = torch.Generator().manual_seed(0)
+    few = torch.randn(REPEATS, 20, generator=random, dtype=torch.float64)
+    many = torch.randn(REPEATS, 300, generator=random, dtype=torch.float64)
+    for few_spread, many_spread in ((3.0, 1.0), (1.0, 12.0), (1.0, 1.0)):
+        first, second = mean(few_spread * few + 2), mean(many_spread * many)
+        found = intervals.difference(first, second)
+        assert 0.94 < found.contains(2.0).double().mean().item() < 0.97
+        welch = few_spread**2 * few.var(1) / 20 + many_spread**2 * many.var(1) / 300
+        torch.testing.assert_close(found.standard_error, welch.sqrt())
+
+
+def test_a_difference_leans_as_its_parts_do() -> None:
+    one, half = (torch.tensor(x, dtype=torch.float64) for x in (1.0, 0.5))
+    n = torch.tensor(20)
+    exact = intervals.Interval(one, 0 * one, one, one, n)
+    leaning = intervals.Interval(half, half, half - 0.1, half + 0.4, n + 5)
+    found = intervals.difference(exact, leaning)
+    assert (found.value, found.n) == (0.5, 20)
+    assert (found.low.item(), found.high.item()) == pytest.approx((0.1, 0.6))
+    back = intervals.difference(leaning, exact)
+    assert (back.low.item(), back.high.item()) == pytest.approx((-0.6, -0.1))

@@ -75,6 +75,7 @@ class PathOfBatch:
     Attributes:
         entropy: Of the symbols read, over the noisy steps, (B,).
         to_product, to_bayes: Distances, over the steps where the grammar lives, (B,).
+        worth: That of the two oracles from each other, (B,).
         x_t: (B, C, H, W) at the level t, the one visited nearest to where the probe looks.
     """
 
@@ -83,6 +84,7 @@ class PathOfBatch:
     entropy: Running = field(default_factory=Running)
     to_product: Running = field(default_factory=Running)
     to_bayes: Running = field(default_factory=Running)
+    worth: Running = field(default_factory=Running)
 
 
 class SamplingPath:
@@ -125,12 +127,13 @@ class SamplingPath:
         if self.living[0] <= t <= self.living[1]:
             levels = level.expand(len(x_t))
             half_snr = self.bayes.log_snr(levels[:1]).exp().item() / 2
-            for oracle, distance in (
-                (self.product, batch.to_product),
-                (self.bayes, batch.to_bayes),
+            bayes, product = (oracle(x_t, levels) for oracle in (self.bayes, self.product))
+            for kept, one, other in (
+                (batch.to_product, x0_hat, product),
+                (batch.to_bayes, x0_hat, bayes),
+                (batch.worth, bayes, product),
             ):
-                difference = (x0_hat - oracle(x_t, levels)).double()
-                distance.add(half_snr * difference.square().sum((1, 2, 3)))
+                kept.add(half_snr * (one - other).double().square().sum((1, 2, 3)))
 
     def check(self) -> None:
         """Raise UsageError where the path has too few steps for a score."""

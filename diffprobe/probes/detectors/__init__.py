@@ -47,9 +47,10 @@ class DetectorsConfig(ProbeKind):
             1,
             "probes.detectors",
             samples=self.samples,
-            projections=self.projections,
             renoisings=self.renoisings,
         )
+        # The bias of a ratio is told from how projections differ.
+        check_at_least(2, "probes.detectors", projections=self.projections)
         low, high = self.window
         if not 0 <= low < high <= 1:
             raise UsageError(
@@ -71,7 +72,13 @@ class DetectorsConfig(ProbeKind):
         return measure_beside(self, subject, keep)
 
     def summary(self, results: "Mapping[str, Detectors]") -> dict[str, Any]:
-        """Return the AUROCs, their corrected p, how many samples they rest on, and the window."""
+        """Return the AUROCs, their corrected p, what they rest on, and how samples were made.
+
+        How samples were made is told by verdict: `excess_ldr.difference` is that of the invalid
+        ones less that of the valid ones.
+        """
+        from diffprobe.foundations.records import estimate
+
         return {
             name: {
                 "samples": len(result.legible),
@@ -82,18 +89,22 @@ class DetectorsConfig(ProbeKind):
                 "window_is_default": tuple(result.settings["window"]) == DetectorsConfig().window,
                 "auroc": result.auroc,
                 "p_corrected": result.corrected,
+                **{
+                    quantity: {verdict: estimate(found) for verdict, found in told.items()}
+                    for quantity, told in result.by_verdict.items()
+                },
             }
             for name, result in results.items()
         }
 
     def lines(self, summary: Mapping[str, Any], subject: "Subject") -> list[str]:
-        """Return the network's AUROCs in words."""
-        from diffprobe.probes.detectors.words import lines
+        """Return the network's AUROCs in words, and what its samples are by verdict."""
+        from diffprobe.probes.detectors.words import areas, by_verdict
 
-        return lines(summary["network"])
+        return [*areas(summary["network"]), *by_verdict(summary["network"])]
 
     def draw(self, results: "Mapping[str, Detectors]", subject: "Subject", folder: Path) -> None:
-        """Draw the forest of AUROCs, and the scores of two detectors."""
+        """Draw the forest of AUROCs, the scores of two detectors, and samples by verdict."""
         from diffprobe.probes.detectors.figures import draw
 
         draw(results, subject, folder)

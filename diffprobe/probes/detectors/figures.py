@@ -1,22 +1,30 @@
-"""Figures of the detectors: a forest of AUROCs, and distributions of scores."""
+"""Figures of the detectors: a forest of AUROCs, distributions of scores, samples by verdict."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from torch import Tensor
 
 from diffprobe.foundations.errors import unknown_name
-from diffprobe.foundations.figures import COLORS, color_of, figure
-from diffprobe.probes.detectors.scores import KNOWS, Detectors, best
+from diffprobe.foundations.figures import COLORS, at_level, color_of, figure
+from diffprobe.probes.detectors.by_verdict import QUANTITIES
+from diffprobe.probes.detectors.names import KNOWS, LABELS
+from diffprobe.probes.detectors.scores import Detectors, best
 
 if TYPE_CHECKING:
     from diffprobe.probing.subject import Subject
 
 
+# Quantities without a unit, which go on one axis.
+SHARES = ("ldr", "bayes_ldr", "excess_ldr", "gamma")
+
+
 def draw(results: Mapping[str, Detectors], subject: "Subject", folder: Path) -> None:
-    """Store the forest of AUROCs, and the scores of trajectory variance beside the best detector.
+    """Store the forest of AUROCs, trajectory variance beside the best detector, and by verdict.
 
     Nothing where no AUROC is defined. The best is chosen among those that do not know the grammar.
     """
@@ -28,13 +36,18 @@ def draw(results: Mapping[str, Detectors], subject: "Subject", folder: Path) -> 
         plot(network, ax, results.get("product"), color_of(subject.architecture))
         rate = network.invalid
         ax.set_title(f"{rate.count:,} of {rate.n:,} legible samples break the grammar")
-    shown = dict.fromkeys(("trajectory variance", best(network)))
+    shown = dict.fromkeys(("trajectory_variance", best(network)))
     with figure(folder / "detector-scores", 3.6 * len(shown), 2.8) as canvas:
         for ax, name in zip(canvas.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
             plot_scores(network, name, ax)
             value = network.auroc[name].value
             ax.set_title("AUROC undefined" if value is None else f"AUROC {value:.3f}")
             ax.legend()
+    with figure(folder / "detectors-by-verdict", 7.5, 2.8) as canvas:
+        left, right = canvas.subplots(1, 2)
+        plot_excess(network, left).legend()
+        plot_differences(network, right, results.get("product"), color_of(subject.architecture))
+        right.legend()
 
 
 def plot(
@@ -65,7 +78,7 @@ def plot(
         xlim=(-0.02, 1.02),
         xlabel="AUROC, invalid against valid samples",
         yticks=range(len(result.scores)),
-        yticklabels=list(result.scores),
+        yticklabels=[LABELS[name] for name in result.scores],
     )
     ax.invert_yaxis()
     handles = [
@@ -94,12 +107,66 @@ def plot_scores(result: Detectors, name: str, ax: Axes) -> Axes:
     if name not in result.scores:
         raise unknown_name("detector", name, result.scores)
     score = result.scores[name]
-    for label, chosen in (
-        ("grammatical", result.grammatical),
-        ("invalid", result.legible & ~result.grammatical),
-    ):
+    for label, chosen in _by_verdict(result):
         if chosen.any():
             text = f"{label} ({int(chosen.sum()):,})"
             ax.ecdf(score[chosen].numpy(), color=COLORS[label], label=text)
-    ax.set(xlabel=f"{name} (score)", ylabel="share of samples below", ylim=(0, 1))
+    ax.set(xlabel=f"{LABELS[name]} (score)", ylabel="share of samples below", ylim=(0, 1))
     return ax
+
+
+def plot_excess(result: Detectors, ax: Axes) -> Axes:
+    """Draw histograms of the excess LDR at valid and at invalid samples, and their means."""
+    excess = result.each["excess_ldr"]
+    bins = [i / 20 for i in range(-20, 21)]
+    for label, chosen in _by_verdict(result):
+        told = excess[chosen & excess.isfinite()]
+        if not len(told):
+            continue
+        share = torch.full_like(told, 1 / len(told))
+        ax.hist(told, bins, weights=share, color=COLORS[label], alpha=0.5, label=label)
+        ax.axvline(float(told.mean()), color=COLORS[label], linewidth=1.5)
+    ax.set(
+        xlabel="excess LDR over Bayes, of a sample; lines: means",
+        ylabel="share of samples",
+        title=at_level(result.log_snr),
+    )
+    return ax
+
+
+def plot_differences(
+    result: Detectors, ax: Axes, control: Detectors | None = None, color: str = COLORS["network"]
+) -> Axes:
+    """Draw what invalid samples are beyond valid ones, with 95 % intervals.
+
+    Args:
+        result: Of the network's samples.
+        ax: Where to draw.
+        control: Of the product oracle's samples, drawn hollow.
+        color: Of the network.
+    """
+    ax.axvline(0, color="0.6", linewidth=1, linestyle=":")
+    parts = {"network": (result, color, color, 0.0)}
+    if control is not None:
+        parts["product oracle"] = (control, COLORS["product"], "white", 0.3)
+    for label, (part, hue, fill, shift) in parts.items():
+        for row, name in enumerate(SHARES):
+            told = part.by_verdict[name]["difference"].estimate()
+            if told.value is None or told.low is None or told.high is None:
+                continue
+            ax.plot([told.low, told.high], [row + shift] * 2, color=hue, linewidth=1.5)
+            (point,) = ax.plot(told.value, row + shift, "o", color=hue, markersize=5, label=label)
+            point.set_markerfacecolor(fill)
+            label = "_"
+    ax.set(
+        xlabel="invalid less valid samples",
+        yticks=range(len(SHARES)),
+        yticklabels=[QUANTITIES[name] for name in SHARES],
+    )
+    ax.invert_yaxis()
+    return ax
+
+
+def _by_verdict(result: Detectors) -> Iterator[tuple[str, Tensor]]:
+    yield "grammatical", result.grammatical
+    yield "invalid", result.legible & ~result.grammatical

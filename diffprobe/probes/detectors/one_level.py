@@ -11,19 +11,35 @@ from diffprobe.probing.jacobian import batches, estimated_energies
 from diffprobe.probing.regions import Regions
 
 
-def local_dependency_ratios(
+def energies_of(
     denoiser: Denoiser, x_t: Tensor, t: int, regions: Regions, projections: int, common: ProbeConfig
 ) -> Tensor:
-    """Return the LDR of each sample over all regions: (N,)."""
-    ratios = []
-    for index, batch in enumerate(batches(x_t, common.batch_size)):
-        random = generator(common.seed, "detectors/projections", index)
-        energies = estimated_energies(denoiser, batch, t, regions, projections, random).mean(1)
-        local = energies.diagonal(dim1=1, dim2=2)
-        # Not the whole less the local: rounding would order what depends on no other region.
-        others = (energies * (1 - torch.eye(*energies.shape[1:]).to(energies))).sum((1, 2))
-        ratios.append((local.sum(1) / (local.sum(1) + others)).nan_to_num(1.0))
-    return torch.cat(ratios)
+    """Return how regions depend on parts of each sample, from each projection: (N, P, R, S).
+
+    The projections are the same for every denoiser.
+    """
+    return torch.cat(
+        [
+            estimated_energies(
+                denoiser,
+                batch,
+                t,
+                regions,
+                projections,
+                generator(common.seed, "detectors/projections", index),
+            ).cpu()
+            for index, batch in enumerate(batches(x_t, common.batch_size))
+        ]
+    )
+
+
+def ratios_as_scores(energies: Tensor) -> Tensor:
+    """Return the LDR of each sample over all regions, from (N, P, R, S): (N,)."""
+    energies = energies.mean(1)
+    local = energies.diagonal(dim1=1, dim2=2)
+    # Not the whole less the local: rounding would order what depends on no other region.
+    others = (energies * (1 - torch.eye(*energies.shape[1:]).to(energies))).sum((1, 2))
+    return (local.sum(1) / (local.sum(1) + others)).nan_to_num(1.0)
 
 
 def changed_by_renoising(

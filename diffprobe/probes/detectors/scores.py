@@ -50,6 +50,7 @@ from diffprobe.datasets import SymbolImages
 from diffprobe.datasets.stored_images import held
 from diffprobe.evaluation.verdicts import judge
 from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.intervals import Interval
 from diffprobe.foundations.measurements import Measurement
 from diffprobe.foundations.progress import Progress, silent
 from diffprobe.foundations.ranks import Auroc, auroc
@@ -58,10 +59,13 @@ from diffprobe.foundations.statistics import Rate, holm, wilson
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 from diffprobe.probes.detectors import DetectorsConfig
+from diffprobe.probes.detectors.by_verdict import compare, each_sample
+from diffprobe.probes.detectors.names import KNOWS
 from diffprobe.probes.detectors.one_level import (
     changed_by_renoising,
-    local_dependency_ratios,
+    energies_of,
     log_odds_of_invalid,
+    ratios_as_scores,
 )
 from diffprobe.probing.grammar_weight import GrammarWeight
 from diffprobe.probing.noise_levels import check_level
@@ -75,19 +79,6 @@ if TYPE_CHECKING:
     from diffprobe.probing.cache import Keep
     from diffprobe.probing.subject import Subject
 
-# What each detector knows besides the denoiser.
-KNOWS = {
-    "trajectory variance": "nothing",
-    "trajectory variance, worst cell": "nothing",
-    "LDR": "nothing",
-    "symbol entropy": "symbols",
-    "re-noising": "symbols",
-    "distance to product": "symbols",
-    "distance to Bayes": "grammar",
-    "odds under the grammar": "grammar",
-}
-
-
 # The grammar lives where its weight is at least this share of the largest.
 LIVES = 0.1
 
@@ -100,6 +91,9 @@ class Detectors(Measurement):
         scores: Detector -> (N,) float64, higher for what is more likely a hallucination.
         auroc: Detector -> how well it tells invalid from valid among the legible samples. The
             intervals and p are of each detector by itself, not of the best of several.
+        each: Name -> (N,) float64, what `by_verdict` averages.
+        by_verdict: Quantity -> "valid", "invalid" and their "difference"; see the module
+            `by_verdict`.
         legible: (N,) bool, every cell can be read.
         grammatical: (N,) bool, legible and valid.
         t: The level of the single-level detectors.
@@ -109,6 +103,8 @@ class Detectors(Measurement):
 
     scores: dict[str, Tensor]
     auroc: dict[str, Auroc]
+    each: dict[str, Tensor]
+    by_verdict: dict[str, dict[str, Interval]]
     legible: Tensor
     grammatical: Tensor
     t: int
@@ -147,7 +143,8 @@ def measure(
 ) -> Detectors:
     """Sample from a denoiser, score each sample along its path, and judge it by the grammar.
 
-    Memory: three images a sample, whatever the number of steps.
+    Memory: three images a sample, whatever the number of steps, and the energies between regions
+    from each projection, of the denoiser and of the Bayes oracle.
 
     Args:
         denoiser: A network, or an oracle.
@@ -171,9 +168,10 @@ def measure(
     sampler = sampler or DDIMConfig()
     sampling = replace(sampling or SamplingConfig(), n=settings.samples)
     living = (weight or GrammarWeight.of(denoiser, dataset, common)).above(LIVES)
+    bayes = BayesDenoiser(dataset, denoiser.scheduler).to(denoiser.device)
     path = SamplingPath(
         dataset,
-        BayesDenoiser(dataset, denoiser.scheduler).to(denoiser.device),
+        bayes,
         ProductDenoiser(dataset, denoiser.scheduler).to(denoiser.device),
         level=t,
         window=settings.window,
@@ -185,19 +183,25 @@ def measure(
     x_t = torch.cat([batch.x_t for batch in path.batches])
     variance = dataset.cells(path.trajectories.variance[0]).mean((2, 3, 4))
     regions = regions or Regions.cells(dataset)
+    energies, bayes_energies = (
+        energies_of(of, x_t, visited, regions, settings.projections, common)
+        for of in (denoiser, bayes)
+    )
+    to_product = torch.cat([b.to_product.mean for b in path.batches])
+    to_bayes = torch.cat([b.to_bayes.mean for b in path.batches])
+    worth = torch.cat([b.worth.mean for b in path.batches])
+    each = each_sample(energies, bayes_energies, to_product, to_bayes, worth)
     found = {
-        "trajectory variance": variance.mean(1),
-        "trajectory variance, worst cell": variance.amax(1),
-        "LDR": local_dependency_ratios(
-            denoiser, x_t, visited, regions, settings.projections, common
-        ),
-        "symbol entropy": torch.cat([b.entropy.mean for b in path.batches]),
-        "re-noising": changed_by_renoising(
+        "trajectory_variance": variance.mean(1),
+        "trajectory_variance_worst_cell": variance.amax(1),
+        "ldr": ratios_as_scores(energies),
+        "symbol_entropy": torch.cat([b.entropy.mean for b in path.batches]),
+        "renoising": changed_by_renoising(
             denoiser, dataset, held(made.images, "re-noising"), t, settings.renoisings, common
         ),
-        "distance to product": -torch.cat([b.to_product.mean for b in path.batches]),
-        "distance to Bayes": torch.cat([b.to_bayes.mean for b in path.batches]),
-        "odds under the grammar": log_odds_of_invalid(denoiser, dataset, x_t, visited),
+        "distance_to_product": -to_product,
+        "distance_to_bayes": to_bayes,
+        "odds_under_grammar": log_odds_of_invalid(denoiser, dataset, x_t, visited),
     }
     scores = {name: score.double().cpu() for name, score in found.items()}
     verdicts = judge(dataset, made)
@@ -205,6 +209,8 @@ def measure(
     return Detectors(
         scores=scores,
         auroc={name: auroc(score[legible], invalid[legible]) for name, score in scores.items()},
+        each=each,
+        by_verdict=compare(each, verdicts.grammatical, legible & invalid),
         legible=legible,
         grammatical=verdicts.grammatical,
         t=visited,
