@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 import torch
 from coverage_parts import (
     attribution,
+    by_verdict,
     conditional_information,
     hidden_states,
     locality,
@@ -66,6 +67,12 @@ def _conditional_information(scale: float) -> Iterator[Row]:
         yield from conditional_information.rows(worlds.world(name, scale), _repeats(scale))
 
 
+def _by_verdict(scale: float) -> Iterator[Row]:
+    for name in ("parity 6", "brackets"):
+        world = worlds.world(name, scale)
+        yield from by_verdict.rows(world, max(1000, int(4000 * scale)), _repeats(scale))
+
+
 def _hidden_states(scale: float) -> Iterator[Row]:
     yield from hidden_states.rows(int(REPEATS * scale / 4))
 
@@ -83,6 +90,7 @@ PARTS: dict[str, Callable[[float], Iterator[Row]]] = {
     "placement": _placement,
     "attribution": _attribution,
     "conditional-information": _conditional_information,
+    "by-verdict": _by_verdict,
     "hidden-states": _hidden_states,
     "two-layer": lambda scale: two_layer.rows(_repeats(scale)),
     "samples": samples.rows,

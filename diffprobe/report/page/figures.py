@@ -68,6 +68,11 @@ CAPTIONS: dict[str, tuple[str, str]] = {
         "Can hallucinated samples be told from valid ones?",
         "Area under the ROC curve of each score, chance 0.5. Bars are 95 % intervals.",
     ),
+    "detectors-by-verdict": (
+        "Were hallucinated samples made otherwise than valid ones?",
+        "Excess LDR at each sample’s own input, and by how much invalid samples differ from valid "
+        "ones. Bars are 95 % intervals over samples.",
+    ),
     "hidden-states": (
         "What the layers know",
         "Accuracy of linear probes on words they have not seen, at each noise level, beside "

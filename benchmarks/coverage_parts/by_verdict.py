@@ -1,0 +1,56 @@
+"""What valid and invalid samples are, and by how much they differ: of a pool of samples.
+
+The samples of a pool are the population; the truth is from many projections, and a measurement is
+some of the samples with the projections that the probe makes by default.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from coverage_parts.placement import Blend
+from coverage_parts.table import Row, picks
+from coverage_parts.worlds import World
+from diffprobe.config import ProbeConfig, SamplingConfig
+from diffprobe.foundations import intervals
+from diffprobe.probes.detectors import DetectorsConfig
+from diffprobe.probes.detectors.by_verdict import QUANTITIES, compare
+from diffprobe.probes.detectors.scores import measure
+
+DEFAULT = DetectorsConfig()
+COMMON = ProbeConfig(batch_size=500)
+MANY = 32  # projections of the truth
+
+
+def rows(world: World, pool: int, repeats: int) -> Iterator[Row]:
+    """Yield the rows of a trained network, and of one halfway between the oracles with an error."""
+    for name, denoiser in (
+        ("network", world.network),
+        ("gamma 0.5 and an error", Blend(world, 0.5, 0.03)),
+    ):
+        settings = replace(DEFAULT, samples=pool, renoisings=1)
+        sampling = SamplingConfig(steps=25, batch_size=500)
+        exact, told = (
+            measure(
+                denoiser, world.images, asked, common, t=world.level, sampling=sampling
+            )
+            for asked, common in (
+                (replace(settings, projections=MANY), COMMON),
+                (settings, replace(COMMON, seed=1)),
+            )
+        )
+        valid, invalid = told.grammatical, told.legible & ~told.grammatical
+        truth = compare(exact.each, valid, invalid)
+        for n in (100, DEFAULT.samples):
+            found = [
+                compare({k: v[i] for k, v in told.each.items()}, valid[i], invalid[i])
+                for i in picks(pool, repeats, n)
+            ]
+            for quantity in QUANTITIES:
+                for verdict in ("valid", "invalid", "difference"):
+                    each = intervals.stacked([f[quantity][verdict] for f in found])
+                    yield Row.of(
+                        f"{world.name}, {name}",
+                        f"{quantity}, {verdict}, n = {n:,}",
+                        each,
+                        truth[quantity][verdict].value,
+                    )
