@@ -18,7 +18,8 @@ intervals over samples, which are independent. Samples at which the oracle depen
 no ratio. Fewer than `FEWEST` samples of a verdict tell no interval.
 
 Inputs are those that the denoiser made itself, not noisy images of valid words: a local network
-that is not the product oracle need not have gamma 0 on them. The Bayes oracle's own LDR may differ
+that is not the product oracle need not have gamma 0 on them, and one whose errors happen to lie
+along the axis ends valid more often. The Bayes oracle's own LDR may differ
 between the verdicts, for it looks far where a word is not decided yet: hence the excess, and as a
 control the same of samples of the product oracle, whose LDR is 1 whatever comes of a sample.
 """
