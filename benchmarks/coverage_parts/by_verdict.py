@@ -7,6 +7,8 @@ some of the samples with the projections that the probe makes by default.
 from collections.abc import Iterator
 from dataclasses import replace
 
+import torch
+
 from coverage_parts.placement import Blend
 from coverage_parts.table import Row, picks
 from coverage_parts.worlds import World
@@ -19,6 +21,7 @@ from diffprobe.probes.detectors.scores import measure
 DEFAULT = DetectorsConfig()
 COMMON = ProbeConfig(batch_size=500)
 MANY = 32  # projections of the truth
+DRAWS = 6  # of the usual projections for each sample, so that it is not their noise's pool
 
 
 def rows(world: World, pool: int, repeats: int) -> Iterator[Row]:
@@ -26,19 +29,21 @@ def rows(world: World, pool: int, repeats: int) -> Iterator[Row]:
     denoiser = Blend(world, gamma=0.3, error=0.03)
     settings = replace(DEFAULT, samples=pool, renoisings=1)
     sampling = SamplingConfig(steps=25, batch_size=500)
-    exact, told = (
+    exact, *told = (
         measure(denoiser, world.images, asked, common, t=world.level, sampling=sampling)
         for asked, common in (
             (replace(settings, projections=MANY), COMMON),
-            (settings, replace(COMMON, seed=1)),
+            *((settings, replace(COMMON, seed=1 + draw)) for draw in range(DRAWS)),
         )
     )
-    valid, invalid = told.grammatical, told.legible & ~told.grammatical
+    valid, invalid = exact.grammatical, exact.legible & ~exact.grammatical
     truth = compare(exact.each, valid, invalid)
+    each_draw = {name: torch.cat([one.each[name] for one in told]) for name in exact.each}
+    valid, invalid = valid.repeat(DRAWS), invalid.repeat(DRAWS)
     for n in (100, DEFAULT.samples):
         found = [
-            compare({k: v[i] for k, v in told.each.items()}, valid[i], invalid[i])
-            for i in picks(pool, repeats, n)
+            compare({k: v[i] for k, v in each_draw.items()}, valid[i], invalid[i])
+            for i in picks(pool * DRAWS, repeats, n)
         ]
         for quantity in QUANTITIES:
             for verdict in ("valid", "invalid", "difference"):
