@@ -40,7 +40,7 @@ class Assessment(Table):
         broken: What is wrong in the legible samples.
         chance: What is wrong in words of independent symbols: "uniform", and "product" for
             symbols as frequent as in the language.
-        notes: How the images were read, where they are not our own.
+        notes: How the images were read, where they are not our own, and what mended them.
         checked: What a validator of the user's own found, where there is one.
     """
 
@@ -194,7 +194,7 @@ def assess(
             "uniform": violations.chance(grammar, uniform=True, seed=seed),
             "product": violations.chance(grammar, uniform=False, seed=seed),
         },
-        notes=(*samples.notes, *_negatives(dataset, pictures, verdicts)),
+        notes=(*samples.notes, *samples.mended(), *_negatives(dataset, pictures, verdicts)),
         checked=checked,
     )
 
