@@ -40,7 +40,8 @@ class Assessment(Table):
         broken: What is wrong in the legible samples.
         chance: What is wrong in words of independent symbols: "uniform", and "product" for
             symbols as frequent as in the language.
-        notes: How the images were read, where they are not our own, and what mended them.
+        notes: How the images were read, where they are not our own.
+        mended: What guidance and rejection have to do with them, in sentences.
         checked: What a validator of the user's own found, where there is one.
     """
 
@@ -53,6 +54,7 @@ class Assessment(Table):
     broken: Violations
     chance: dict[str, Violations]
     notes: tuple[str, ...] = ()
+    mended: tuple[str, ...] = ()
     checked: Checked | None = None
 
     @property
@@ -194,7 +196,8 @@ def assess(
             "uniform": violations.chance(grammar, uniform=True, seed=seed),
             "product": violations.chance(grammar, uniform=False, seed=seed),
         },
-        notes=(*samples.notes, *samples.mended(), *_negatives(dataset, pictures, verdicts)),
+        notes=(*samples.notes, *_negatives(dataset, pictures, verdicts)),
+        mended=tuple(samples.mended()),
         checked=checked,
     )
 

@@ -33,9 +33,7 @@ class GuidedDenoiser(Denoiser):
     """
 
     def __init__(self, denoiser: Denoiser, dataset: SymbolImages, weight: float) -> None:
-        super().__init__(
-            denoiser.scheduler, image_shape=dataset.image_shape, cells=denoiser.cells
-        )
+        super().__init__(denoiser.scheduler, image_shape=dataset.image_shape, cells=denoiser.cells)
         self.denoiser = denoiser
         self.bayes = BayesDenoiser(dataset, denoiser.scheduler)
         self.product = ProductDenoiser(dataset, denoiser.scheduler)
