@@ -45,7 +45,8 @@ def findings(assessment: Assessment, names: Sequence[str]) -> list[str]:
         )
     elif corrected.low > chance and assessment.mended:
         lines.append(
-            "The grammatical rate is above chance; so would a network's be that knows none."
+            "The grammatical rate is above chance; drawn so, that of a network without the rule "
+            "would be, too."
         )
     elif corrected.low > chance:
         lines.append("The grammatical rate is above chance: something of the rule was learned.")
