@@ -78,7 +78,7 @@ class Sweep(Table):
     def lines(self) -> list[str]:
         """Return a line for each way to sample."""
         return [
-            f"{way.name}, {way.nfe:g} evaluations: grammatical {way.grammatical}"
+            f"{way.name}, {way.nfe:.4g} evaluations: grammatical {way.grammatical}"
             + (f"; Bayes optimum {way.bayes_grammatical}" if way.bayes_grammatical else "")
             + f"; chance {self.chance:.1%}; legible {way.legible}"
             for way in self.ways
