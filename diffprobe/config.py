@@ -92,18 +92,28 @@ class SamplingConfig:
     """How many samples, in how many steps of the `sampler`.
 
     `weights` names an average of the run, or is "raw"; by default the first average, if any.
+    `guidance` is the weight of the exact posterior: x0_hat + guidance (Bayes - product). What is
+    illegible or ungrammatical is drawn again, `rejection` times at most.
     """
 
     steps: int = 50
     n: int = 512
     batch_size: int = 512
     weights: str = ""
+    guidance: float = 0.0
+    rejection: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
         names = ("steps", "n", "batch_size")
         check_positive(**{f"sampling.{name}": getattr(self, name) for name in names})
+        check_at_least(0, "sampling", guidance=self.guidance, rejection=self.rejection)
         check_seed(self.seed)
+
+    @property
+    def plain(self) -> "SamplingConfig":
+        """The same without what mends samples: a denoiser's own."""
+        return dataclasses.replace(self, guidance=0.0, rejection=0)
 
 
 @dataclass(frozen=True)

@@ -131,10 +131,10 @@ def run_experiment(
         samples = sampled_before(path, config)
         if samples is None:
             checkpoint = run.checkpoint_path(steps_done)
-            samples = sample_checkpoint(checkpoint, config, dataset.image_shape, place, progress)
+            samples = sample_checkpoint(checkpoint, config, dataset, place, progress)
             samples.save(path)
         assessment = assess(samples, dataset, config.stream.build(dataset.grammar))
-        records[SAMPLES] = plain(assessment.verdicts.summary())
+        records[SAMPLES] = {**plain(assessment.verdicts.summary()), **samples.price}
     found = None
     if probes := [measure for measure in measures if measure != SAMPLES]:
         named = [probe for probe in probes if probe != USUAL]

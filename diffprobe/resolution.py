@@ -48,9 +48,12 @@ def resolve(
     if file is not None:
         layers.append(read_toml(file))
     layers.append(_from_environment(environment or {}))
-    layers += [_parse_assignment(a) for a in assignments]
     given = {key: value for key, value in (flags or {}).items() if value is not None}
-    layers += [nested(key.split("."), value) for key, value in given.items()]
+    flagged = {key: nested(key.split("."), value) for key, value in given.items()}
+    # A kind that a flag names comes first, too: assignments are then settings of that kind.
+    layers += [setting for key, setting in flagged.items() if key.endswith(".name")]
+    layers += [_parse_assignment(a) for a in assignments]
+    layers += flagged.values()
     settings: Settings = {}
     for layer in layers:
         settings = overlay(settings, layer)

@@ -116,6 +116,15 @@ def test_the_options_variables_are_not_settings() -> None:
     assert resolve(environment={"DIFFPROBE_DEVICE": "cpu", "DIFFPROBE_SEED": "3"}) == Config()
 
 
+def test_assignments_are_settings_of_the_kind_that_a_flag_names() -> None:
+    flags = {"sampler.name": "resampling", "sampling.steps": 5}
+    config = resolve(assignments=["sampler.repeats=3", "sampling.steps=4"], flags=flags)
+    assert to_settings(config.sampler)["repeats"] == 3
+    assert config.sampling.steps == 5
+    with pytest.raises(UsageError, match=r"unknown key 'sampler.repeat'"):
+        resolve(assignments=["sampler.repeat=3"], flags=flags)
+
+
 def test_differences_name_the_keys() -> None:
     ours = to_settings(resolve(assignments=["training.steps=3"]))
     theirs = to_settings(resolve(assignments=["training.steps=4", "sampling.seed=1"]))

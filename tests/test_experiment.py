@@ -14,6 +14,7 @@ from diffprobe.experiment import run_experiment
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.records import plain
 from diffprobe.sampling import load_samples
+from diffprobe.studies.measures import find
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,9 @@ def test_its_records_are_those_of_the_single_steps(
     assert done.records["training"] == done.run.metrics()[-1]
     assert done.samples_path is not None
     images = load_samples(done.samples_path).images
-    assert done.records["samples"] == plain(judge(tiny_config.dataset(), images).summary())
+    verdicts = plain(judge(tiny_config.dataset(), images).summary())
+    price = {"evaluations": 4.0, "oracle_evaluations": 0.0}
+    assert done.records["samples"] == {**verdicts, **price}
     assert done.probes is not None
     stored = json.loads((done.probes.folder / "summary.json").read_text())
     told = stored["probes"]["locality"]["levels"][0]["ldr"]["network"]["value"]
@@ -66,10 +69,26 @@ def test_samples_drawn_otherwise_are_drawn_again(
     assert torch.equal(again.samples.images, done.samples.images)
 
 
+def test_mended_samples_are_files_of_their_own_and_tell_their_price(
+    done: diffprobe.Experiment, tiny_config: Config
+) -> None:
+    sampling = replace(tiny_config.sampling, guidance=1.0, rejection=2)
+    mended = replace(tiny_config, sampling=sampling)
+    other = run_experiment(mended, ["samples"], out=done.run.path, device="cpu")
+    assert other.samples_path != done.samples_path
+    price, before = other.records["samples"], done.records["samples"]
+    assert find(before, "evaluations", "samples")["value"] == tiny_config.sampling.steps
+    assert find(before, "oracle_evaluations", "samples")["value"] == 0
+    assert price["evaluations"] > tiny_config.sampling.steps
+    assert price["oracle_evaluations"] == 2 * price["evaluations"]
+    again = run_experiment(mended, ["samples"], out=done.run.path, device="cpu")
+    assert again.records["samples"] == price
+
+
 def test_it_writes_its_page(done: diffprobe.Experiment) -> None:
     report = done.report("an experiment")
     assert "an experiment" in Path(report.page).read_text()
-    assert plain(report.verdicts.summary()) == done.records["samples"]
+    assert plain(report.verdicts.summary()).items() <= done.records["samples"].items()
 
 
 def test_without_samples_there_is_no_page(tiny_config: Config, tiny_run: Path) -> None:

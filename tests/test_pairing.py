@@ -71,8 +71,8 @@ def test_of_one_step_the_newest_samples_are_taken(tmp_path: Path) -> None:
 
 
 def test_samples_name_their_step(tiny_run: Path, tiny_config: Config) -> None:
-    shape = tiny_config.dataset().image_shape
-    made = sample_checkpoint(tiny_run / "checkpoints" / "step-000030", tiny_config, shape)
+    step = tiny_run / "checkpoints" / "step-000030"
+    made = sample_checkpoint(step, tiny_config, tiny_config.dataset())
     assert (made.sampler["training_step"], made.sampler["weights"]) == (30, "ema")
 
 

@@ -70,7 +70,7 @@ def test_gaussian_data_come_out_with_their_mean_and_variance() -> None:
     data = 0.1 + 0.2 * torch.randn(4000, 1, 1, 1, generator=random)
     wiener = WienerDenoiser(data, SCHEDULER)
     config = SamplingConfig(n=4000, steps=1000, batch_size=4000)
-    for name in ("ddim", "ddpm", "dpm-solver++", "euler"):
+    for name in ("ddim", "ddpm", "dpm-solver++", "euler", "resampling"):
         images = sample(wiener, (1, 1, 1), sampler(name), config).images
         assert images.mean().item() == pytest.approx(data.mean().item(), abs=0.01), name
         assert images.std().item() == pytest.approx(data.std().item(), rel=0.05), name
@@ -206,6 +206,10 @@ def test_eta_adds_noise() -> None:
         ({"steps": 1001}, "exceeds the 1000 noise levels"),
         ({"n": 0}, "sampling.n must be a positive integer"),
         ({"batch_size": 0}, "sampling.batch_size must be a positive integer"),
+        ({"guidance": -1.0}, "sampling.guidance must be at least 0, not -1.0"),
+        ({"rejection": -1}, "sampling.rejection must be at least 0, not -1"),
+        ({"guidance": 1.0}, "sampling.guidance goes by a grammar, and none is known"),
+        ({"rejection": 1}, "sampling.rejection goes by a grammar, and none is known"),
     ],
 )
 def test_bad_settings_are_refused(change: dict, message: str) -> None:
@@ -224,6 +228,8 @@ def test_bad_settings_are_refused(change: dict, message: str) -> None:
         ({"name": "EulerDiscreteScheduler", "eta": 0.5}, "unknown key 'sampler.eta'"),
         ({"name": "dpm-solver++", "order": 4}, "sampler.order must be 1, 2 or 3"),
         ({"name": "sequential", "overlap": 2.0}, r"must lie in \[0, 1\]"),
+        ({"name": "resampling", "repeats": -1}, "sampler.repeats must be at least 0, not -1"),
+        ({"name": "resampling", "window": [2, 2]}, r"the first the smaller, not \[2, 2\]"),
     ],
 )
 def test_bad_samplers_are_refused(settings: dict, message: str) -> None:
@@ -290,6 +296,11 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_names_tell_samples_apart() -> None:
     assert samples_name(16, DDIM, CONFIG, "ema") == "step-000016_ema_ddim-8_n-6_seed-0.npz"
+    mended = replace(CONFIG, guidance=0.5, rejection=3)
+    assert "ddim-8_guidance-0.5_rejection-3_n-6" in samples_name(16, DDIM, mended, "ema")
+    assert "resampling-8_window--4to4_n-6" in samples_name(
+        16, sampler("resampling", window=(-4.0, 4.0)), CONFIG, "ema"
+    )
     assert "ddim-8_eta-0.5_n-6" in samples_name(16, DDIMConfig(0.5), CONFIG, "ema")
     names = {
         samples_name(step, kind, replace(CONFIG, seed=seed), weights)

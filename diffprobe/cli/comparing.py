@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -102,7 +102,7 @@ def _drawn_differently(
     notes = []
     ways = {
         name: f"{each.sampler['class']}, {each.sampler['steps']} steps, "
-        f"weights {each.sampler['weights']}"
+        f"weights {each.sampler['weights']}{_mended(each.sampler)}"
         for name, each in samples.items()
         if {"class", "steps", "weights"} <= {*each.sampler}
     }
@@ -119,6 +119,11 @@ def _drawn_differently(
     return notes
 
 
+def _mended(sampler: Mapping[str, Any]) -> str:
+    told = {key: sampler.get(key) for key in ("guidance", "rejection")}
+    return "".join(f", {key} {value:g}" for key, value in told.items() if value)
+
+
 def _same_noise(
     samples: Mapping[str, "Samples"], worlds: Mapping[str, "SymbolImages | None"], paired: bool
 ) -> bool:
@@ -132,6 +137,12 @@ def _same_noise(
         name: (*(each.sampler.get(key) for key in NOISE), shapes[name])
         for name, each in samples.items()
     }
+    redrawn = [name for name, each in samples.items() if each.sampler.get("rejection")]
+    if paired and redrawn:
+        raise UsageError(
+            f"--paired is for samples of the same noise, but of {', '.join(redrawn)} some were "
+            "drawn again (sampling.rejection)"
+        )
     known = {name: each for name, each in made.items() if None not in each}
     if paired and len(set(known.values())) > 1:
         listed = "; ".join(
@@ -140,4 +151,4 @@ def _same_noise(
             for name, each in known.items()
         )
         raise UsageError(f"--paired is for samples of the same noise, but {listed}")
-    return len(known) == len(made) and len(set(known.values())) == 1
+    return not redrawn and len(known) == len(made) and len(set(known.values())) == 1

@@ -13,10 +13,20 @@ sampling_options = opt.options(
     click.option(
         "--sampler",
         metavar="NAME",
-        help="ddpm, ddim, dpm-solver++, euler, sequential, or a diffusers scheduler class.",
+        help="ddpm, ddim, dpm-solver++, euler, resampling, sequential, or a diffusers scheduler "
+        "class.",
     ),
     click.option("--sampler-steps", type=int, metavar="N", help="Steps of the sampler."),
     click.option("--eta", type=float, metavar="X", help="DDIM's noise, from 0 to 1."),
+    click.option(
+        "--guidance", type=float, metavar="X", help="Weight of the exact posterior's guidance."
+    ),
+    click.option(
+        "--rejection",
+        type=int,
+        metavar="K",
+        help="Draw what is illegible or ungrammatical again, K times at most.",
+    ),
     click.option("--batch-size", type=int, metavar="N", help="Images at once."),
     click.option("--weights", metavar="NAME", help="Which weights: raw, or an average's name."),
 )
@@ -46,6 +56,8 @@ def command(
     sampler: str | None,
     sampler_steps: int | None,
     eta: float | None,
+    guidance: float | None,
+    rejection: int | None,
     batch_size: int | None,
     weights: str | None,
     out: Path | None,
@@ -78,6 +90,8 @@ def command(
             "sampler.name": sampler,
             "sampler.eta": eta,
             "sampling.steps": sampler_steps,
+            "sampling.guidance": guidance,
+            "sampling.rejection": rejection,
             "sampling.batch_size": batch_size,
             "sampling.weights": weights,
             "sampling.seed": seed,
@@ -102,7 +116,7 @@ def command(
     samples = sample_checkpoint(
         found.path,
         config,
-        config.dataset().image_shape,
+        config.dataset(),
         resolve_device(device),
         progress.shown,
     )
@@ -114,3 +128,5 @@ def command(
         click.echo(
             f"{target}: {len(samples.images):,} images by {name}, {config.sampling.steps} steps"
         )
+        for line in samples.mended():
+            click.echo(line)

@@ -41,6 +41,7 @@ class Assessment(Table):
         chance: What is wrong in words of independent symbols: "uniform", and "product" for
             symbols as frequent as in the language.
         notes: How the images were read, where they are not our own.
+        mended: What guidance and rejection have to do with them, in sentences.
         checked: What a validator of the user's own found, where there is one.
     """
 
@@ -53,6 +54,7 @@ class Assessment(Table):
     broken: Violations
     chance: dict[str, Violations]
     notes: tuple[str, ...] = ()
+    mended: tuple[str, ...] = ()
     checked: Checked | None = None
 
     @property
@@ -195,6 +197,7 @@ def assess(
             "product": violations.chance(grammar, uniform=False, seed=seed),
         },
         notes=(*samples.notes, *_negatives(dataset, pictures, verdicts)),
+        mended=tuple(samples.mended()),
         checked=checked,
     )
 

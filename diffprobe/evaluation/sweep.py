@@ -35,7 +35,7 @@ class Way:
     Attributes:
         sampler: As it was asked for.
         eta: None for samplers that have none.
-        nfe: Function evaluations for one image, counted.
+        nfe: Function evaluations for one image that is kept, counted.
         steps: Of the sampler.
         legible: Share of samples in which every cell can be read.
         grammatical: Share of valid words among these.
@@ -44,7 +44,7 @@ class Way:
 
     sampler: str
     eta: float | None
-    nfe: int
+    nfe: float
     steps: int
     legible: Rate
     grammatical: Rate
@@ -78,7 +78,7 @@ class Sweep(Table):
     def lines(self) -> list[str]:
         """Return a line for each way to sample."""
         return [
-            f"{way.name}, {way.nfe} evaluations: grammatical {way.grammatical}"
+            f"{way.name}, {way.nfe:.4g} evaluations: grammatical {way.grammatical}"
             + (f"; Bayes optimum {way.bayes_grammatical}" if way.bayes_grammatical else "")
             + f"; chance {self.chance:.1%}; legible {way.legible}"
             for way in self.ways
@@ -146,17 +146,18 @@ def run(
     ways, chance = [], 0.0
     for sampler, steps in progress(asked_for, desc="sweep", unit="setting"):
         settings = replace(config, steps=steps)
-        drawn = sample(denoiser, dataset.image_shape, sampler, settings, silent)
+        shape = dataset.image_shape
+        drawn = sample(denoiser, shape, sampler, settings, silent, dataset=dataset)
         verdicts = judge(dataset, drawn)
         chance = verdicts.product_rate
         best = None
         if optimum is not None:
-            best = judge(dataset, sample(optimum, dataset.image_shape, sampler, settings, silent))
+            best = judge(dataset, sample(optimum, shape, sampler, settings.plain, silent))
         ways.append(
             Way(
                 sampler=sampler.name,
                 eta=getattr(sampler, "eta", None),
-                nfe=len(drawn.sampler["timesteps"]),
+                nfe=drawn.price["evaluations"],
                 steps=steps,
                 legible=verdicts.legible_rate,
                 grammatical=verdicts.grammatical_rate,

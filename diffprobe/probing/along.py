@@ -194,7 +194,12 @@ def _rates(subject: Subject, cache: Path) -> Rates | None:
 
     def drawn() -> Rates:
         samples = sample(
-            subject.denoiser, dataset.image_shape, subject.config.sampler, sampling, silent
+            subject.denoiser,
+            dataset.image_shape,
+            subject.config.sampler,
+            sampling,
+            silent,
+            dataset=dataset,
         )
         verdicts = judge(dataset, samples)
         return Rates(verdicts.legible_rate, verdicts.grammatical_rate)

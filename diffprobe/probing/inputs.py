@@ -38,7 +38,7 @@ def own_samples(
 ) -> ImageSet:
     """Let the denoiser make its inputs itself, in `OWN_STEPS` at most; `cache` keeps them."""
     steps = min(config.sampling.steps, OWN_STEPS)
-    sampling = replace(config.sampling, n=config.probe.images, steps=steps)
+    sampling = replace(config.sampling.plain, n=config.probe.images, steps=steps)
     known = hash_of_denoiser(denoiser, hash_of_network(denoiser))
     settings = {
         "denoiser": known,

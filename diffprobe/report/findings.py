@@ -31,7 +31,7 @@ def findings(assessment: Assessment, names: Sequence[str]) -> list[str]:
         names: V printable names of the symbols.
     """
     verdicts, recall = assessment.verdicts, assessment.memorisation
-    lines = [*assessment.notes, *_about_reading(assessment)]
+    lines = [*assessment.notes, *assessment.mended, *_about_reading(assessment)]
     checked = assessment.checked.lines() if assessment.checked is not None else []
     if verdicts.grammatical_rate.value is None:
         return [*lines, *checked, NOTHING_READ]
@@ -42,6 +42,11 @@ def findings(assessment: Assessment, names: Sequence[str]) -> list[str]:
         lines.append(
             "The grammatical rate cannot be told from chance: "
             "these samples show no sign that the rule was learned."
+        )
+    elif corrected.low > chance and assessment.mended:
+        lines.append(
+            "The grammatical rate is above chance; drawn so, that of a network without the rule "
+            "would be, too."
         )
     elif corrected.low > chance:
         lines.append("The grammatical rate is above chance: something of the rule was learned.")

@@ -22,7 +22,7 @@ def markdown(result: Sweep) -> str:
         bayes = rate_cell(row.bayes_grammatical) if row.bayes_grammatical else "left out"
         cells = [
             row.name,
-            str(row.nfe),
+            f"{row.nfe:.4g}",
             rate_cell(row.legible),
             rate_cell(row.grammatical),
             bayes,
@@ -66,7 +66,7 @@ def plot(result: Sweep, ax: Axes, rate: Outcome = "grammatical") -> Axes:
         title="grammatical, of the legible" if rate == "grammatical" else "legible, of all",
         ylim=(-0.03, 1.03),
     )
-    ax.set_xticks(counts, [str(c) for c in counts])
+    ax.set_xticks(counts, [f"{c:.4g}" for c in counts])
     ax.minorticks_off()
     return ax
 

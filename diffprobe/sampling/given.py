@@ -72,10 +72,11 @@ class Given:
             variants = variants.reshape(words.shape).where(known, 0)
         return cls(dataset.render(drawn, variants), known, dataset.cell_grid)
 
-    def part(self, first: int, n: int, device: torch.device) -> "Given":
-        """Return the rows of samples `first` to `first + n`, on a device."""
-        rows = slice(None) if len(self.cells) == 1 else slice(first, first + n)
+    def part(self, places: Tensor, device: torch.device) -> "Given":
+        """Return what is given of the samples at `places (n,)`, on a device."""
+        rows = slice(None) if len(self.cells) == 1 else places
         images, cells = self.images[rows].to(device), self.cells[rows].to(device)
+        n = len(places)
         return Given(images.expand(n, -1, -1, -1), cells.expand(n, -1), self.grid)
 
     def check(self, n: int, image_shape: tuple[int, int, int]) -> None:

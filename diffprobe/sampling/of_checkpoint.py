@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from diffprobe.config import Config, SamplingConfig
+from diffprobe.datasets import SymbolImages
 from diffprobe.foundations.progress import Progress
 from diffprobe.models.checkpoint import load_denoiser
 from diffprobe.models.checkpoint_folder import find_checkpoint
@@ -16,7 +17,7 @@ from diffprobe.sampling.samples import Samples, load_samples
 def sample_checkpoint(
     folder: Path,
     config: Config,
-    image_shape: tuple[int, int, int],
+    dataset: SymbolImages,
     device: torch.device | str = "cpu",
     progress: Progress | bool = True,
 ) -> Samples:
@@ -25,7 +26,7 @@ def sample_checkpoint(
     Args:
         folder: Of the checkpoint.
         config: Of its run: sampler, how many images, which weights.
-        image_shape: C, H, W.
+        dataset: Its world.
         device: Where to work.
         progress: Whether to show it, or what is called as tqdm is.
 
@@ -33,7 +34,14 @@ def sample_checkpoint(
         The images; the `sampler` names the `training_step`, too.
     """
     denoiser = load_denoiser(folder, config.weights, device)
-    made = sample(denoiser, image_shape, config.sampler, _resolved(config), progress)
+    made = sample(
+        denoiser,
+        dataset.image_shape,
+        config.sampler,
+        _resolved(config),
+        progress,
+        dataset=dataset,
+    )
     return replace(made, sampler={**made.sampler, "training_step": find_checkpoint(folder).step})
 
 

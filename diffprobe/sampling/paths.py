@@ -90,8 +90,8 @@ class SchedulerPath(NoisePath):
     ) -> None:
         if schedule.is_flow:
             raise UsageError(
-                f"sampler {sampler} is not for flow matching; choose from ddim, euler, sequential, "
-                f"{FLOW}"
+                f"sampler {sampler} is not for flow matching; choose from ddim, euler, resampling, "
+                f"sequential, {FLOW}"
             )
         options = dict(step_options or {})
         cls = getattr(diffusers, scheduler)
@@ -197,6 +197,32 @@ class FlowPath(NoisePath):
     def description(self) -> dict[str, Any]:
         """Describe the scheduler; see `NoisePath.description`."""
         return _described(self.scheduler)
+
+
+def ddim_step(
+    schedule: NoiseSchedule, x_t: Tensor, x0_hat: Tensor, before: Tensor, after: Tensor
+) -> Tensor:
+    """Return x_t moved along the probability flow from one noise level to another.
+
+        x' = alpha' x0_hat + sigma' eps_hat,   eps_hat = (x_t - alpha x0_hat) / sigma
+
+    Args:
+        schedule: What the levels mean.
+        x_t, x0_hat: (B, C, H, W).
+        before, after: (1,) or (1, cells) long; of a cell that is given before, x_t has no noise,
+            and what is returned there is of no use.
+
+    Reference:
+        Song et al., "Denoising diffusion implicit models", arXiv:2010.02502, eq. 12 without noise.
+    """
+    alpha, sigma = schedule.alpha_sigma(before, x_t.dtype)
+    next_alpha, next_sigma = schedule.alpha_sigma(after, x_t.dtype)
+    eps_hat = (x_t - alpha * x0_hat) / sigma.where(sigma > 0, 1.0)
+    config = schedule.scheduler.config
+    # As diffusers' DDIM does with images in [-1, 1], whose noise it computes before.
+    if config.get("clip_sample"):
+        x0_hat = x0_hat.clamp(-config["clip_sample_range"], config["clip_sample_range"])
+    return next_alpha * x0_hat + next_sigma * eps_hat
 
 
 def trailing_levels(timesteps: int, steps: int) -> Tensor:

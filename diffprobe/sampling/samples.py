@@ -34,7 +34,9 @@ class Samples:
         images: (N, C, H, W) float32, nominally in [-1, 1], a symbol channel among C; more than
             memory should hold are no tensor but stay in a file and are read by index.
         sampler: The resolved sampler: its settings, class and configuration, steps, seed, batch
-            size, and what was sampled; empty where it is not known.
+            size, and what was sampled; empty where it is not known. `draws` counts the images
+            drawn, refused ones among them; `evaluations` those of the denoiser for each image that
+            is kept, and `oracle_evaluations` those of the oracles that guided.
         notes: How images that are not our own were read, in sentences.
         files: The pictures they were read from, one for each image, if they were.
     """
@@ -54,6 +56,29 @@ class Samples:
         shown = {key: self.sampler[key] for key in told if key in self.sampler}
         settings = {k: v for k, v in self.sampler.get("sampler", {}).items() if k != "name"}
         return html_table([{**shown, **settings}], repr(self))
+
+    @property
+    def price(self) -> dict[str, float]:
+        """What each image that is kept took; empty where it is not known."""
+        names = ("evaluations", "oracle_evaluations")
+        return {name: self.sampler[name] for name in names if name in self.sampler}
+
+    def mended(self) -> list[str]:
+        """Say in sentences what of guidance and rejection went into the images."""
+        how, lines = self.sampler, []
+        if guidance := how.get("guidance"):
+            lines.append(
+                f"The samples were guided by the exact posterior with weight {guidance:g}, which "
+                f"took {how['oracle_evaluations']:,.1f} evaluations of the oracles for each: what "
+                "they obey of the grammar is not the network's alone."
+            )
+        if rejection := how.get("rejection"):
+            lines.append(
+                "What was illegible or ungrammatical was drawn again, "
+                f"{rejection:,} times at most: {how['draws'] / how['n']:,.2f} draws and "
+                f"{how['evaluations']:,.1f} evaluations of the network for each sample kept."
+            )
+        return lines
 
     def save(self, path: Path) -> None:
         """Write an `.npz` with `images`, and `sampler` as JSON text."""
@@ -205,6 +230,10 @@ def samples_name(
 ) -> str:
     """Return the file name of samples, one for each way to make them."""
     how = f"{sampler.name}-{sampling.steps}{sampler.label}"
+    if sampling.guidance:
+        how += f"_guidance-{sampling.guidance:g}"
+    if sampling.rejection:
+        how += f"_rejection-{sampling.rejection}"
     return f"{samples_prefix(step, weights)}{how}_n-{sampling.n}_seed-{sampling.seed}.npz"
 
 

@@ -3,9 +3,7 @@
 With G groups of cells and overlap o, group g is cleaned from time g (1 - o) d to g (1 - o) d + d,
 where d = 1 / (1 + (G - 1) (1 - o)) makes the last one end at 1. Before, its cells are pure noise;
 behind, they are given. Within its time a cell takes the levels of the "trailing" spacing and
-DDIM's step
-
-    x' = alpha' x0_hat + sigma' eps_hat,   eps_hat = (x_t - alpha x0_hat) / sigma.
+DDIM's step (`paths.ddim_step`).
 
 Reference:
     Wewer et al., "Spatial reasoning with denoising models", arXiv:2502.21075 (a noise level for
@@ -20,7 +18,7 @@ from torch import Tensor
 
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models.noise_schedule import GIVEN, NoiseSchedule
-from diffprobe.sampling.paths import NoisePath
+from diffprobe.sampling.paths import NoisePath, ddim_step
 
 
 class SequentialPath(NoisePath):
@@ -60,19 +58,8 @@ class SequentialPath(NoisePath):
     ) -> Tensor:
         """Take DDIM's step in the cells whose turn it is; see `NoisePath.advance`."""
         before, after = self._all[step][None], self._all[step + 1][None]
-        alpha, sigma = self.schedule.alpha_sigma(before, x.dtype)
-        next_alpha, next_sigma = self.schedule.alpha_sigma(after, x.dtype)
-        moves = sigma != next_sigma
-        eps_hat = (x_t - alpha * x0_hat) / sigma.where(moves, 1.0)
-        moved = next_alpha * self._clipped(x0_hat) + next_sigma * eps_hat
-        return torch.where(moves, moved, x)
-
-    def _clipped(self, x0_hat: Tensor) -> Tensor:
-        # As diffusers' DDIM does with images in [-1, 1], whose noise it computes before.
-        config = self.schedule.scheduler.config
-        if not config.get("clip_sample"):
-            return x0_hat
-        return x0_hat.clamp(-config["clip_sample_range"], config["clip_sample_range"])
+        moves = self.schedule.alpha_sigma(before)[1] != self.schedule.alpha_sigma(after)[1]
+        return torch.where(moves, ddim_step(self.schedule, x_t, x0_hat, before, after), x)
 
     def description(self) -> dict[str, Any]:
         """Return the levels of every cell as the timesteps; see `NoisePath.description`."""

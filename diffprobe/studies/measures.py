@@ -7,7 +7,8 @@ ldr, excess_ldr         at the noise level where the grammar is worth most, or a
 gamma, mu, unexplained, missed_nats, missed_along_nats, to_product_nats, scale
                         over all noise levels, or at one: gamma@0
 PROBE.NUMBER            any number in the summary of a probe: spectrum.network.asymmetry
-samples.NUMBER          any number of the verdicts: samples.verdicts.valid-memorised
+samples.NUMBER          any number of the verdicts: samples.verdicts.valid-memorised; or what each
+                        took: samples.evaluations, samples.oracle_evaluations
 grammar.entropy, grammar.total_correlation, grammar.neighbour_nats
                         of the grammar, exactly
 parameters, work        of the network; and times the images that it is trained on

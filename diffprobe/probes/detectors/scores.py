@@ -166,7 +166,7 @@ def measure(
     settings, common = settings or DetectorsConfig(), common or ProbeConfig()
     check_level(denoiser, t)
     sampler = sampler or DDIMConfig()
-    sampling = replace(sampling or SamplingConfig(), n=settings.samples)
+    sampling = replace((sampling or SamplingConfig()).plain, n=settings.samples)
     living = (weight or GrammarWeight.of(denoiser, dataset, common)).above(LIVES)
     bayes = BayesDenoiser(dataset, denoiser.scheduler).to(denoiser.device)
     path = SamplingPath(

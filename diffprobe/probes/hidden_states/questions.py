@@ -126,7 +126,7 @@ def measure_samples(
     """
     settings, common = settings or HiddenStatesConfig(), common or ProbeConfig()
     sampler = sampler or DDIMConfig()
-    sampling = replace(sampling or SamplingConfig(), n=settings.samples)
+    sampling = replace((sampling or SamplingConfig()).plain, n=settings.samples)
     if levels is None:
         random = generator(common.seed, "hidden states")
         words = mixed_words(dataset.grammar, 256, random)

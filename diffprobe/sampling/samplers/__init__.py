@@ -64,6 +64,8 @@ class SamplerKind(Kind, ABC):
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "to".join(map(_short, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
