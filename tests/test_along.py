@@ -24,7 +24,7 @@ def moment(step: int, ldr: float, missed: float, right: int) -> Moment:
         "missed_along_nats": estimate(missed, missed, missed),
         "to_product_nats": estimate(5.0, 4.0, 6.0),
     }
-    return Moment(step, {}, followed, Rates(wilson(20, 20), wilson(right, 20)))
+    return Moment(step, {}, followed, Rates(wilson(20, 20), wilson(right, 20), wilson(0, right), {}))
 
 
 ALONG = Along(

@@ -86,18 +86,26 @@ class ConditionalInformation(Measurement):
         return {**curves, "missed_network": self.missed_network}
 
     def summary(self) -> dict[str, Any]:
-        """Return, for each radius, the highest information, where, and its window."""
-        by_radius = []
+        """Return the windows, a radius each, and how near the network is to the local optima.
+
+        "by_radius" holds of each radius the "highest" information and "at_log_snr" where it is so,
+        "clean", what is left of it at the lowest noise, and the "window" of noise where it is above
+        half of the highest, "width" of it within the noise levels. "nearest" holds the network's
+        "distance" to each local optimum and to "bayes" at the noise level where radius matters
+        most: where the least one misses most.
+        """
+        by_radius = {}
         for r, radius in enumerate(self.radii):
             top = int(self.information.value[r].argmax())
-            by_radius.append(
-                {
-                    "radius": radius,
-                    "highest": estimate(self.information[r, top]),
-                    "at_log_snr": float(self.log_snr[top]),
-                    "window": window(self.log_snr, self.information.value[r]),
-                }
-            )
+            low, high = window(self.log_snr, self.information.value[r])
+            ends = float(self.log_snr[0]), float(self.log_snr[-1])
+            by_radius[str(radius)] = {
+                "highest": estimate(self.information[r, top]),
+                "at_log_snr": float(self.log_snr[top]),
+                "clean": estimate(self.information[r, -1]),
+                "window": [low, high],
+                "width": (ends[1] if high is None else high) - (ends[0] if low is None else low),
+            }
         undecided = int(self.missed.value[0].argmax())
         nearest = int(self.nearest[undecided])
         return {
