@@ -1,13 +1,20 @@
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 
+from diffprobe.config import Config
+from diffprobe.datasets.streams.finite import FiniteConfig
 from diffprobe.foundations.statistics import wilson
 from diffprobe.probing.along import Along, Moment, Rates, lines
 from diffprobe.probing.along_figures import plot, plot_missed
+from diffprobe.probing.opening import open_subject
+from diffprobe.probing.suite import run_probes
+from diffprobe.training import train
 
 
 def estimate(value: float, low: float, high: float) -> dict[str, float]:
@@ -24,7 +31,9 @@ def moment(step: int, ldr: float, missed: float, right: int) -> Moment:
         "missed_along_nats": estimate(missed, missed, missed),
         "to_product_nats": estimate(5.0, 4.0, 6.0),
     }
-    return Moment(step, {}, followed, Rates(wilson(20, 20), wilson(right, 20)))
+    return Moment(
+        step, {}, followed, Rates(wilson(20, 20), wilson(right, 20), wilson(0, right), {})
+    )
 
 
 ALONG = Along(
@@ -90,3 +99,26 @@ def test_summaries_are_of_what_was_asked_for() -> None:
     assert ALONG.summaries() == {}
     with pytest.raises(KeyError):
         replace(ALONG, asked=("spectrum",)).summaries()
+
+
+def test_of_each_checkpoint_it_is_told_what_is_memorised(
+    tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = replace(tiny_config.training, steps=2, checkpoints=1)
+    config = replace(tiny_config, stream=FiniteConfig(words=3), training=training)
+    dataset = config.dataset()
+    known = config.stream.build(dataset.grammar).training
+    assert known is not None
+    every = torch.cartesian_prod(*[torch.arange(2)] * 4)
+    is_valid = dataset.grammar.contains(every)
+    is_known = (every[:, None] == known).all(-1).any(-1)
+    words = torch.cat([known[:2], every[is_valid & ~is_known][:1], every[~is_valid][:2]])
+    monkeypatch.setattr("diffprobe.probing.along.sample", lambda *_: dataset.render(words))
+    subject = open_subject(train(config, tmp_path, "cpu").path, config)
+    along = run_probes(subject, ["locality"], steps="all", figures=False).along
+    assert along is not None
+    rates = along.moments[-1].rates
+    assert rates is not None
+    assert rates.recalled == wilson(2, 3)
+    counts = {name: rate.count for name, rate in rates.verdicts.items()}
+    assert counts == {"valid-novel": 1, "valid-memorised": 2, "invalid": 2, "illegible": 0}

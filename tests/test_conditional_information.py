@@ -6,6 +6,7 @@ from torch import Tensor
 
 from diffprobe.datasets import Glyphs, SymbolImages, hypercube
 from diffprobe.datasets.cell_grid import CellGrid
+from diffprobe.datasets.grammars.automaton import AutomatonConfig
 from diffprobe.datasets.grammars.copy import CopyConfig
 from diffprobe.datasets.grammars.dyck import DyckConfig
 from diffprobe.datasets.grammars.parity import ParityConfig
@@ -101,7 +102,28 @@ def test_under_parity_far_cells_tell_log_2_at_every_radius_and_nothing_in_much_n
     result = measure(BayesDenoiser(world, SCHEDULER), world, QUICK)
     assert result.information.value[:, -1].tolist() == pytest.approx([math.log(2)] * 3)
     assert result.information.value[:, 0].abs().max() < 1e-6
-    assert all(row["window"][1] is None for row in result.summary()["by_radius"])
+    for row in result.summary()["by_radius"].values():
+        assert row["window"][1] is None
+        assert row["clean"]["value"] == pytest.approx(math.log(2))
+        assert row["width"] == pytest.approx(float(result.log_snr[-1]) - row["window"][0])
+        # And yet the local optimum misses nothing there: a cell's own evidence decides.
+        assert row["missed"]["highest"]["low"] > 0
+        assert row["missed"]["clean"]["value"] == pytest.approx(0.0, abs=1e-6)
+        assert row["missed"]["window"][1] is not None
+
+
+def test_under_a_rule_between_neighbours_alone_far_cells_tell_in_a_window_of_noise() -> None:
+    on = ((50.0, 1.0), (1.0, 50.0), (1.0, 1.0))  # a sign is mostly that before it
+    chain = AutomatonConfig(((0, 1),) * 3, accept=(0, 1), start=2, length=6, weights=on)
+    world = hypercube(chain.build())
+    settings = ConditionalInformationConfig(images=96, levels=15)
+    result = measure(BayesDenoiser(world, SCHEDULER), world, settings)
+    row = result.summary()["by_radius"]["1"]
+    low, high = row["window"]
+    assert low < row["at_log_snr"] < high
+    assert row["width"] == pytest.approx(high - low)
+    assert row["clean"]["value"] == pytest.approx(0.0, abs=1e-9)
+    assert row["highest"]["low"] > 0.01
 
 
 def test_what_near_cells_decide_far_ones_do_not_tell() -> None:

@@ -320,6 +320,10 @@ def test_a_number_is_found_by_its_path() -> None:
     with pytest.raises(UsageError, match=r"unknown number of x 'levels.0.gian': did you mean"):
         find(content, "levels.0.gian", "x")
     assert Measure.parse("excess-ldr@-2") == Measure("excess-ldr@-2", "locality", "excess_ldr", -2)
+    with pytest.raises(
+        UsageError, match=r"conditional-information.nearest.bayes has no noise level"
+    ):
+        Measure.parse("conditional-information.nearest.bayes@0")
 
 
 # ---- running -------------------------------------------------------------------------------------

@@ -72,6 +72,7 @@ def test_files_of_settings_lie_beside_the_grid(tmp_path: Path) -> None:
     (tmp_path / "1-one.toml").write_text(
         'question = "a"\nmeasures = ["loss"]\nseeds = 4\n'
         'settings = { base = ["world.toml"], "training.batch_size" = [2, 3] }\n'
+        'fixed = { "sampling.n" = 4096 }\n'
         '[tiny]\nseeds = 1\n[tiny.fixed]\n"training.steps" = 9\n'
     )
     (tmp_path / "world.toml").write_text('[grammar]\nname = "parity"\nlength = 6\n')
@@ -224,12 +225,16 @@ def test_a_small_study_for_real(tmp_path: Path) -> None:
         "probe.grammar_levels": 5,
         "probe.along_samples": 16,
         "probes.two-layer.draws": 4,
+        "probes.conditional-information.images": 4,
+        "probes.conditional-information.levels": 3,
     }
     grid = worlds(
         seeds=1,
         fixed=small,
         measures=[
             "excess_ldr@all",
+            "conditional-information.information.1@all",
+            "conditional-information.information.1@20",
             "first_step(loss < 9)",
             "first_step(loss < 0)",
             "grammar.entropy",
@@ -250,6 +255,12 @@ def test_a_small_study_for_real(tmp_path: Path) -> None:
     assert told["work"]["value"] == 64 * told["parameters"]["value"]
     levels = [row["log_snr"] for row in rows if row["measure"] == "excess_ldr@all"]
     assert len(set(levels)) >= 3
+    # Of three signs the outer ones have a far cell each, which tells them whole.
+    curve = [row for row in rows if row["measure"] == "conditional-information.information.1@all"]
+    least_noise = max(curve, key=lambda row: row["log_snr"])
+    assert least_noise["value"] == pytest.approx(2 / 3 * 0.6931, abs=1e-3)
+    at_20 = told["conditional-information.information.1@20"]
+    assert (at_20["value"], at_20["log_snr"]) == (least_noise["value"], least_noise["log_snr"])
     assert (told["first_step(loss < 9)"]["n"], told["first_step(loss < 0)"]["n"]) == (1, 0)
     # It goes along the checkpoints itself, and is told once.
     (left,) = (row for row in rows if row["measure"] == "two-layer.left.log10_step")

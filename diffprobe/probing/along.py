@@ -32,10 +32,14 @@ class Rates:
     Attributes:
         legible: Of all.
         grammatical: Of the legible ones.
+        recalled: Training words of the valid ones; of none where no training set is finite.
+        verdicts: Verdict -> share of all.
     """
 
     legible: Rate
     grammatical: Rate
+    recalled: Rate
+    verdicts: dict[str, Rate]
 
 
 @dataclass(frozen=True)
@@ -201,8 +205,14 @@ def _rates(subject: Subject, cache: Path) -> Rates | None:
             silent,
             dataset=dataset,
         )
-        verdicts = judge(dataset, samples)
-        return Rates(verdicts.legible_rate, verdicts.grammatical_rate)
+        stream = subject.config.stream.build(dataset.grammar)
+        verdicts = judge(dataset, samples, stream)
+        return Rates(
+            verdicts.legible_rate,
+            verdicts.grammatical_rate,
+            verdicts.recalled_rate,
+            verdicts.shares(),
+        )
 
     return keep_of("samples", subject, cache, sampling, ("sampler",))("rates", Rates, drawn)
 

@@ -12,6 +12,8 @@ samples.NUMBER          any number of the verdicts: samples.verdicts.valid-memor
 grammar.entropy, grammar.total_correlation, grammar.neighbour_nats
                         of the grammar, exactly
 parameters, work        of the network; and times the images that it is trained on
+conditional-information.information.1@0
+                        at a noise level and radius; likewise missed.1, distance.1, missed_network
 excess_ldr@all          at all noise levels, to be drawn against "log_snr"; no claim is about it
 first_step(gamma > 0.5) log10 of the training step at which a measure along training first passes a
                         number, on the line between two checkpoints in log(step); where none does,
@@ -50,9 +52,11 @@ SHORT = {
     **{name: tuple(name.split(".")) for name in GRAMMAR},
 }
 # What cannot lie outside 0 to 1, nor its interval.
-SHARES = ("legible", "grammatical", "ldr")
-# What has a number for each noise level.
-BY_LEVEL = ("ldr", "excess_ldr", "gamma", "mu")
+SHARES = ("legible", "grammatical", "ldr", "samples.recalled")
+SHARES_OF = "samples.verdicts."
+# What has a number for each noise level; and for each radius.
+BY_LEVEL = ("ldr", "excess_ldr", "gamma", "mu", "conditional-information.missed_network")
+BY_RADIUS = re.compile(r"conditional-information\.(information|missed|distance)\.\d+")
 ALL = "all"
 PASSES = re.compile(r"first_step\((.+?)\s*([<>])\s*([^<>]+)\)")
 
@@ -100,7 +104,7 @@ class Measure:
             raise UsageError(f"the measure {text!r} names no number of {by}: {by}.NUMBER")
         if not at:
             return cls(text, by, path)
-        if name not in BY_LEVEL:
+        if name not in BY_LEVEL and not BY_RADIUS.fullmatch(name):
             raise UsageError(f"{text!r}: {name} has no noise level; {', '.join(BY_LEVEL)} have")
         if level == ALL:
             return cls(text, by, path, at_all_levels=True)
@@ -132,7 +136,8 @@ class Measure:
     @staticmethod
     def is_share(name: str) -> bool:
         """Whether a measure lies between 0 and 1."""
-        return name.partition("@")[0].replace("-", "_") in SHARES
+        name = name.partition("@")[0]
+        return name.replace("-", "_") in SHARES or name.startswith(SHARES_OF)
 
     @staticmethod
     def one_of(name: str, measures: Sequence[str], where: str) -> None:

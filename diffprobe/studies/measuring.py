@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from diffprobe.config import Config
 from diffprobe.experiment import SAMPLES, Experiment, run_experiment
+from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.progress import Progress
 from diffprobe.foundations.records import plain, read_record
 from diffprobe.models import parameter_count
@@ -155,4 +156,12 @@ class _Measured:
         file = f"{self._probes.called(asked.by)}.json"
         folder = self.done.run.path / "probes" / f"step-{step:06d}"
         record = read_record(folder / file)["network"]
-        return record[asked.path], record["log_snr"]
+        curve, _, radius = asked.path.partition(".")
+        told: dict[str, list[Any]] = record[curve]
+        if radius:
+            if int(radius) not in record["radii"]:
+                listed = ", ".join(map(str, record["radii"]))
+                raise UsageError(f"{asked.name}: the radii are {listed}, not {radius}")
+            row = record["radii"].index(int(radius))
+            told = {key: rows[row] for key, rows in told.items()}
+        return told, record["log_snr"]

@@ -86,18 +86,21 @@ class ConditionalInformation(Measurement):
         return {**curves, "missed_network": self.missed_network}
 
     def summary(self) -> dict[str, Any]:
-        """Return, for each radius, the highest information, where, and its window."""
-        by_radius = []
-        for r, radius in enumerate(self.radii):
-            top = int(self.information.value[r].argmax())
-            by_radius.append(
-                {
-                    "radius": radius,
-                    "highest": estimate(self.information[r, top]),
-                    "at_log_snr": float(self.log_snr[top]),
-                    "window": window(self.log_snr, self.information.value[r]),
-                }
-            )
+        """Return the windows, a radius each, and how near the network is to the local optima.
+
+        "by_radius" holds of each radius the "highest" information, "at_log_snr" where it is so, the
+        "window" of noise where it is above half of that, "width" of it within the noise levels, and
+        "clean", what is left of it at the least noise; and in "missed" the same of what the local
+        optimum misses. "nearest" holds the network's "distance" to each local optimum and to
+        "bayes" at the noise level where radius matters most: where the least one misses most.
+        """
+        by_radius = {
+            str(radius): {
+                **self._hump(self.information[r]),
+                "missed": self._hump(self.missed[r]),
+            }
+            for r, radius in enumerate(self.radii)
+        }
         undecided = int(self.missed.value[0].argmax())
         nearest = int(self.nearest[undecided])
         return {
@@ -111,6 +114,18 @@ class ConditionalInformation(Measurement):
                 },
                 "bayes": estimate(self.missed_network[undecided]),
             },
+        }
+
+    def _hump(self, curve: Interval) -> dict[str, Any]:
+        top = int(curve.value.argmax())
+        low, high = window(self.log_snr, curve.value)
+        first, last = float(self.log_snr[0]), float(self.log_snr[-1])
+        return {
+            "highest": estimate(curve[top]),
+            "at_log_snr": float(self.log_snr[top]),
+            "clean": estimate(curve[-1]),
+            "window": [low, high],
+            "width": (last if high is None else high) - (first if low is None else low),
         }
 
 

@@ -10,9 +10,9 @@ def lines(summary: Mapping[str, Any]) -> list[str]:
     """Return the windows of noise, and the radius of the nearest local optimum."""
     found = ["what far cells tell of a cell beyond the near ones, in nats, and where"]
     found += [
-        f"  radius {row['radius']}      {interval(row['highest'])} at log-SNR "
-        f"{row['at_log_snr']:.1f}; above half of it {_between(*row['window'])}"
-        for row in summary["by_radius"]
+        f"  radius {radius}      {interval(row['highest'])} at log-SNR {row['at_log_snr']:.1f}; "
+        f"above half of it {_between(*row['window'])}; at least noise {interval(row['clean'])}"
+        for radius, row in summary["by_radius"].items()
     ]
     nearest = summary["nearest"]
     names = {f"radius {r}": e for r, e in nearest["distance"].items()} | {"Bayes": nearest["bayes"]}

@@ -67,12 +67,10 @@ def check_scale(scale: str) -> None:
 def _at(scale: str, file: Path) -> dict[str, Any]:
     settings: dict[str, Any] = tomllib.loads(file.read_text("utf-8"))
     of_scale = {each: settings.pop(each, {}) for each in SCALES}
-    settings = overlay(settings, of_scale[scale])
+    laid = overlay(settings, of_scale[scale])
     if scale == "tiny":
-        varied = {
-            *settings.get("settings", {}),
-            *(k for g in settings.get("together", []) for k in g),
-        }
+        groups = (laid.get("settings", {}), *laid.get("together", []))
+        varied = {key for group in groups for key in group}
         small = {key: value for key, value in TINY.items() if key not in varied}
-        settings["fixed"] = {**small, **settings.get("fixed", {})}
-    return settings
+        laid = overlay(overlay(settings, {"fixed": small}), of_scale[scale])
+    return laid
