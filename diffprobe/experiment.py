@@ -134,7 +134,7 @@ def run_experiment(
             samples = sample_checkpoint(checkpoint, config, dataset.image_shape, place, progress)
             samples.save(path)
         assessment = assess(samples, dataset, config.stream.build(dataset.grammar))
-        records[SAMPLES] = plain(assessment.verdicts.summary())
+        records[SAMPLES] = plain(assessment.summary(dataset.glyphs.names))
     found = None
     if probes := [measure for measure in measures if measure != SAMPLES]:
         named = [probe for probe in probes if probe != USUAL]

@@ -9,6 +9,7 @@ import torch
 
 import diffprobe
 from diffprobe.config import Config
+from diffprobe.evaluation.assessment import assess
 from diffprobe.evaluation.verdicts import judge
 from diffprobe.experiment import run_experiment
 from diffprobe.foundations.errors import UsageError
@@ -27,8 +28,11 @@ def test_its_records_are_those_of_the_single_steps(
 ) -> None:
     assert done.records["training"] == done.run.metrics()[-1]
     assert done.samples_path is not None
-    images = load_samples(done.samples_path).images
-    assert done.records["samples"] == plain(judge(tiny_config.dataset(), images).summary())
+    images, dataset = load_samples(done.samples_path).images, tiny_config.dataset()
+    stream = tiny_config.stream.build(dataset.grammar)
+    summary = assess(images, dataset, stream).summary(dataset.glyphs.names)
+    assert done.records["samples"] == plain(summary)
+    assert summary["verdicts"] == judge(dataset, images).shares()
     assert done.probes is not None
     stored = json.loads((done.probes.folder / "summary.json").read_text())
     told = stored["probes"]["locality"]["levels"][0]["ldr"]["network"]["value"]
@@ -69,7 +73,7 @@ def test_samples_drawn_otherwise_are_drawn_again(
 def test_it_writes_its_page(done: diffprobe.Experiment) -> None:
     report = done.report("an experiment")
     assert "an experiment" in Path(report.page).read_text()
-    assert plain(report.verdicts.summary()) == done.records["samples"]
+    assert plain(report.verdicts.shares()) == done.records["samples"]["verdicts"]
 
 
 def test_without_samples_there_is_no_page(tiny_config: Config, tiny_run: Path) -> None:

@@ -319,6 +319,11 @@ def test_a_number_is_found_by_its_path() -> None:
     assert find(content, "share", "x")["value"] == 0.5
     with pytest.raises(UsageError, match=r"unknown number of x 'levels.0.gian': did you mean"):
         find(content, "levels.0.gian", "x")
+    # Too few samples have no distribution, and a cell does not fail for that.
+    few = {"distribution": None, "legible": 0.5}
+    assert find(few, "distribution.entropy", "x")["value"] is None
+    with pytest.raises(UsageError, match="unknown number of x 'legible.low'"):
+        find(few, "legible.low", "x")
     assert Measure.parse("excess-ldr@-2") == Measure("excess-ldr@-2", "locality", "excess_ldr", -2)
 
 
