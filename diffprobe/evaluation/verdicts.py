@@ -92,6 +92,11 @@ class Verdicts(Table):
         """Share of valid words among the legible samples."""
         return wilson(int(self.grammatical.sum()), int(self.legible.sum()))
 
+    @property
+    def valid_rate(self) -> Rate:
+        """Share of samples that are legible and valid words: what a user of them gets."""
+        return wilson(int(self.grammatical.sum()), len(self.grammatical))
+
     def shares(self) -> dict[str, Rate]:
         """Return each verdict's share of all samples."""
         counts = self.labels.bincount(minlength=len(VERDICTS)).tolist()
@@ -148,6 +153,7 @@ class Verdicts(Table):
             "legible": self.legible_rate,
             "legible_cells": self.legible_cells_rate,
             "grammatical": self.grammatical_rate,
+            "valid": self.valid_rate,
             "chance": {
                 "uniform": self.uniform_rate,
                 "product": self.product_rate,
