@@ -29,7 +29,7 @@ AXES: dict[str, tuple[str, float | None]] = {
     "to_product_nats": ("to the product oracle, nats", 0.0),
 }
 MOST_PANELS = 4  # in a row
-MOST_NAMES = 5  # side by side; more are written one below the other
+MOST_LETTERS = 34  # of names side by side; more are written one below the other
 
 
 def specs(grid: Grid) -> list[FigureSpec]:
@@ -137,7 +137,9 @@ def plot(
         if told:
             at, low, high = zip(*told, strict=True)
             if named:
-                (ax.hlines if listed else ax.vlines)(at, low, high, color=color)
+                (ax.hlines if listed else ax.vlines)(
+                    at, low, high, color=color, alpha=0.3, linewidth=3
+                )
             elif len(told) > 1:
                 ax.fill_between(at, low, high, color=color, alpha=0.18, linewidth=0)
             else:
@@ -220,7 +222,7 @@ def _is_named(table: StudyTable, x: str) -> bool:
 
 
 def _is_listed(table: StudyTable, x: str) -> bool:
-    return _is_named(table, x) and len(table.values(x)) > MOST_NAMES
+    return _is_named(table, x) and sum(map(len, table.values(x))) > MOST_LETTERS
 
 
 def _are_numbers(names: Sequence[str]) -> bool:
