@@ -27,6 +27,12 @@ AXES: dict[str, tuple[str, float | None]] = {
     "missed_nats": ("missed, nats", 0.0),
     "missed_along_nats": ("of the grammar missed, nats", 0.0),
     "to_product_nats": ("to the product oracle, nats", 0.0),
+    "work": ("parameters × images in training", None),
+    "samples.valid": ("legible and grammatical, of all samples", None),
+    "samples.evaluations": ("evaluations for each sample", None),
+    "samples.distribution.entropy": ("entropy of the valid words, nats", None),
+    "samples.distribution.effective_words": ("effective number of valid words", None),
+    "samples.memorisation.recalled": ("training words, of the valid samples", None),
 }
 MOST_PANELS = 4  # in a row
 MOST_LETTERS = 34  # of names side by side; more are written one below the other
