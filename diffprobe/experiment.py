@@ -134,7 +134,8 @@ def run_experiment(
             samples = sample_checkpoint(checkpoint, config, dataset, place, progress)
             samples.save(path)
         assessment = assess(samples, dataset, config.stream.build(dataset.grammar))
-        records[SAMPLES] = {**plain(assessment.verdicts.summary()), **samples.price}
+        told = plain(assessment.summary(dataset.glyphs.names))
+        records[SAMPLES] = {**told, **samples.price}
     found = None
     if probes := [measure for measure in measures if measure != SAMPLES]:
         named = [probe for probe in probes if probe != USUAL]

@@ -9,6 +9,7 @@ import torch
 
 import diffprobe
 from diffprobe.config import Config
+from diffprobe.evaluation.assessment import assess
 from diffprobe.evaluation.verdicts import judge
 from diffprobe.experiment import run_experiment
 from diffprobe.foundations.errors import UsageError
@@ -28,10 +29,12 @@ def test_its_records_are_those_of_the_single_steps(
 ) -> None:
     assert done.records["training"] == done.run.metrics()[-1]
     assert done.samples_path is not None
-    images = load_samples(done.samples_path).images
-    verdicts = plain(judge(tiny_config.dataset(), images).summary())
+    images, dataset = load_samples(done.samples_path).images, tiny_config.dataset()
+    stream = tiny_config.stream.build(dataset.grammar)
+    summary = assess(images, dataset, stream).summary(dataset.glyphs.names)
     price = {"evaluations": 4.0, "oracle_evaluations": 0.0}
-    assert done.records["samples"] == {**verdicts, **price}
+    assert done.records["samples"] == {**plain(summary), **price}
+    assert summary["verdicts"] == judge(dataset, images).shares()
     assert done.probes is not None
     stored = json.loads((done.probes.folder / "summary.json").read_text())
     told = stored["probes"]["locality"]["levels"][0]["ldr"]["network"]["value"]
@@ -88,7 +91,7 @@ def test_mended_samples_are_files_of_their_own_and_tell_their_price(
 def test_it_writes_its_page(done: diffprobe.Experiment) -> None:
     report = done.report("an experiment")
     assert "an experiment" in Path(report.page).read_text()
-    assert plain(report.verdicts.summary()).items() <= done.records["samples"].items()
+    assert plain(report.verdicts.shares()) == done.records["samples"]["verdicts"]
 
 
 def test_without_samples_there_is_no_page(tiny_config: Config, tiny_run: Path) -> None:

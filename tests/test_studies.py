@@ -15,7 +15,7 @@ from diffprobe.foundations.lock import one_writer
 from diffprobe.studies.cells import Cell, Outcome, jobs
 from diffprobe.studies.claims import Claim, judge
 from diffprobe.studies.findings import report_study
-from diffprobe.studies.grid import Grid, grid_of, read_grid
+from diffprobe.studies.grid import FigureSpec, Grid, grid_of, read_grid
 from diffprobe.studies.measures import Measure, find
 from diffprobe.studies.seeds import over_seeds
 from diffprobe.studies.study import Study, run_study
@@ -319,6 +319,11 @@ def test_a_number_is_found_by_its_path() -> None:
     assert find(content, "share", "x")["value"] == 0.5
     with pytest.raises(UsageError, match=r"unknown number of x 'levels.0.gian': did you mean"):
         find(content, "levels.0.gian", "x")
+    # Too few samples have no distribution, and a cell does not fail for that.
+    few = {"distribution": None, "legible": 0.5}
+    assert find(few, "distribution.entropy", "x")["value"] is None
+    with pytest.raises(UsageError, match=r"unknown number of x 'legible\.low'"):
+        find(few, "legible.low", "x")
     assert Measure.parse("excess-ldr@-2") == Measure("excess-ldr@-2", "locality", "excess_ldr", -2)
     with pytest.raises(
         UsageError, match=r"conditional-information.nearest.bayes has no noise level"
@@ -624,3 +629,33 @@ def test_figures_show_the_estimates(tiny: Path) -> None:
     first = [row["estimate"] for row in rows if row["network.width"] == "16"]
     assert bands.min() == pytest.approx(min(each.low for each in first))
     assert bands.max() == pytest.approx(max(each.high for each in first))
+
+
+def test_many_names_are_written_one_below_the_other() -> None:
+    from matplotlib.figure import Figure
+
+    from diffprobe.studies import figures
+
+    names = ["plain", "low noise", "min-SNR", "wider", "deeper", "longer"]
+    blank = dict.fromkeys(("step", "log_snr", "standard_error", "low", "high", "n"))
+    rows = [
+        {"cell": f"{i}-{seed}", "seed": seed, "label.mend": name, "measure": "legible", **blank}
+        | {"value": 0.1 * i + 0.02 * seed}
+        for i, name in enumerate(names)
+        for seed in (0, 1)
+    ]
+    spec = FigureSpec("legible", x="label.mend")
+    for shown in (names, names[:3]):
+        kept = [row for row in rows if row["label.mend"] in shown]
+        ax = figures.plot(StudyTable(kept, {"label.mend": shown}), spec, Figure().subplots())
+        listed = len(shown) > 3
+        axis, other = (ax.yaxis, ax.xaxis) if listed else (ax.xaxis, ax.yaxis)
+        assert [text.get_text() for text in axis.get_ticklabels()] == shown
+        assert other.get_label_text() == "legible, of all samples"
+        estimates = ax.get_lines()[0]
+        assert estimates.get_linestyle() == "None"
+        drawn = estimates.get_xdata() if listed else estimates.get_ydata()
+        assert list(drawn) == pytest.approx([0.1 * i + 0.01 for i in range(len(shown))])
+        # The first name stands first.
+        (first, *_, last) = (ax.transData.transform(p) for p in estimates.get_xydata())
+        assert first[1] > last[1] if listed else first[0] < last[0]

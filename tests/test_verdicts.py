@@ -111,6 +111,7 @@ def test_planted_errors_are_found() -> None:
     found = {k: r.count for k, r in verdicts.violation_rates().items() if r.count}
     assert found == {"off by 18": 7, "off by -9": 3}
     summary = verdicts.summary()
+    assert (summary["valid"].count, summary["valid"].n) == (40, 60)
     assert summary["legible_cells"].count == 230
     assert summary["chance"]["product"] == pytest.approx(0.0705, abs=1e-4)
     assert summary["chance"]["uniform"] == pytest.approx(0.067)

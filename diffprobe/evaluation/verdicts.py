@@ -97,6 +97,11 @@ class Verdicts(Table):
         """Share of training words among the valid samples; 0 without a finite training set."""
         return wilson(int(self.memorised.sum()), int(self.grammatical.sum()))
 
+    @property
+    def valid_rate(self) -> Rate:
+        """Share of samples that are legible and valid words: what a user of them gets."""
+        return wilson(int(self.grammatical.sum()), len(self.grammatical))
+
     def shares(self) -> dict[str, Rate]:
         """Return each verdict's share of all samples."""
         counts = self.labels.bincount(minlength=len(VERDICTS)).tolist()
@@ -154,6 +159,7 @@ class Verdicts(Table):
             "legible_cells": self.legible_cells_rate,
             "grammatical": self.grammatical_rate,
             "recalled": self.recalled_rate,
+            "valid": self.valid_rate,
             "chance": {
                 "uniform": self.uniform_rate,
                 "product": self.product_rate,

@@ -27,8 +27,15 @@ AXES: dict[str, tuple[str, float | None]] = {
     "missed_nats": ("missed, nats", 0.0),
     "missed_along_nats": ("of the grammar missed, nats", 0.0),
     "to_product_nats": ("to the product oracle, nats", 0.0),
+    "work": ("parameters × images in training", None),
+    "samples.valid": ("legible and grammatical, of all samples", None),
+    "samples.evaluations": ("evaluations for each sample", None),
+    "samples.distribution.entropy": ("entropy of the valid words, nats", None),
+    "samples.distribution.effective_words": ("effective number of valid words", None),
+    "samples.memorisation.recalled": ("training words, of the valid samples", None),
 }
 MOST_PANELS = 4  # in a row
+MOST_LETTERS = 34  # of names side by side; more are written one below the other
 
 
 def specs(grid: Grid) -> list[FigureSpec]:
@@ -73,7 +80,8 @@ def draw(table: StudyTable, spec: FigureSpec, path: Path) -> None:
     panels = table.values(spec.panel) if spec.panel else [""]
     columns = min(MOST_PANELS, len(panels))
     rows = -(-len(panels) // columns)
-    with figure(path, 1.6 + 2.8 * columns, 1.0 + 2.2 * rows) as canvas:
+    height = max(2.2, 0.2 * len(table.values(spec.x))) if _is_listed(table, spec.x) else 2.2
+    with figure(path, 1.6 + 2.8 * columns, 1.0 + height * rows) as canvas:
         grid = canvas.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         axes = list(grid.flat)
         for ax, panel in zip(axes, panels, strict=False):
@@ -118,6 +126,7 @@ def plot(
         curves.setdefault(_name(row, apart, spec.colour), []).append(row)
     names = [n for n in _ordered(table, apart, spec.colour) if n in curves]
     single = _single(table, spec, where)
+    named, listed = _is_named(table, spec.x), _is_listed(table, spec.x)
     for i, name in enumerate(names):
         points = sorted(
             (places[row[spec.x]], row["estimate"], row)
@@ -126,32 +135,60 @@ def plot(
         )
         color = COLORS.get(name, SERIES[i % len(SERIES)] if len(names) > 1 else COLORS["network"])
         xs, found = [x for x, _, _ in points], [estimate for _, estimate, _ in points]
-        ax.plot(xs, [e.value for e in found], color=color, marker="o", ms=3, label=name)
+        # Names have no order: no line goes from one to the next, and curves stand side by side.
+        shift = (i - 0.5 * (len(names) - 1)) * 0.6 / len(names) if named else 0.0
+        xs = [x + shift for x in xs]
+        _line(ax, xs, [e.value for e in found], listed, "" if named else "-", color, label=name)
         told = [(x, e.low, e.high) for x, e in zip(xs, found, strict=True) if e.low is not None]
         if told:
             at, low, high = zip(*told, strict=True)
-            if len(told) > 1:
+            if named:
+                (ax.hlines if listed else ax.vlines)(
+                    at, low, high, color=color, alpha=0.3, linewidth=3
+                )
+            elif len(told) > 1:
                 ax.fill_between(at, low, high, color=color, alpha=0.18, linewidth=0)
             else:
                 ax.errorbar(at, [0.5 * (low[0] + high[0])], [0.5 * (high[0] - low[0])], color=color)
-        for x, _, row in points:
+        for x, (_, _, row) in zip(xs, points, strict=True):
             values = single.get(_key(row, table), [])
-            ax.plot([x] * len(values), values, ls="", marker=".", ms=2.5, color=color, alpha=0.6)
+            _line(ax, [x] * len(values), values, listed, "", color, marker=".", ms=2.5, alpha=0.6)
     _dress(ax, spec, places, table)
     return ax
 
 
+def _line(
+    ax: Axes,
+    places: Sequence[float],
+    values: Sequence[float | None],
+    listed: bool,
+    style: str,
+    color: str,
+    **look: Any,
+) -> None:
+    """Draw values at places; with names one below the other these go down."""
+    where = (values, places) if listed else (places, values)
+    ax.plot(*where, color=color, ls=style, **{"marker": "o", "ms": 3, **look})
+
+
 def _dress(ax: Axes, spec: FigureSpec, places: Mapping[Any, float], table: StudyTable) -> None:
     name, nothing = AXES.get(spec.y.removesuffix("@all"), (_axis(spec.y), None))
+    listed = _is_listed(table, spec.x)
     if nothing is not None:
-        ax.axhline(nothing, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
+        (ax.axvline if listed else ax.axhline)(
+            nothing, color="0.6", linewidth=0.8, linestyle=":", zorder=0
+        )
     xlabel = {STEP: "training step", LOG_SNR: "log-SNR"}.get(spec.x, spec.x.removeprefix("label."))
     ax.set(xlabel=xlabel, ylabel=name)
     positions = sorted(places.values())
     _look_at_points(ax)
     if spec.x == LOG_SNR:
         return
-    if spec.x != STEP and not _are_numbers(table.values(spec.x)):
+    if listed:
+        ax.set(xlabel=name, ylabel=xlabel, ylim=(len(places) - 0.5, -0.5))
+        ax.set_yticks(list(places.values()), [str(each) for each in places])
+        ax.grid(axis="y", color="0.9", linewidth=0.6)
+    elif _is_named(table, spec.x):
         ax.set_xticks(list(places.values()), [str(each) for each in places])
         ax.margins(x=0.15)
     elif positions and positions[0] > 0 and positions[-1] >= 10 * positions[0]:
@@ -183,6 +220,15 @@ def _positions(values: Sequence[Any], table: StudyTable, x: str) -> dict[Any, fl
     if _are_numbers(names):
         return {name: float(json.loads(name)) for name in names}
     return {name: float(i) for i, name in enumerate(names)}
+
+
+def _is_named(table: StudyTable, x: str) -> bool:
+    """Whether the values of a setting are names, which have no order."""
+    return x in table.settings and not _are_numbers(table.values(x))
+
+
+def _is_listed(table: StudyTable, x: str) -> bool:
+    return _is_named(table, x) and sum(map(len, table.values(x))) > MOST_LETTERS
 
 
 def _are_numbers(names: Sequence[str]) -> bool:

@@ -7,8 +7,8 @@ ldr, excess_ldr         at the noise level where the grammar is worth most, or a
 gamma, mu, unexplained, missed_nats, missed_along_nats, to_product_nats, scale
                         over all noise levels, or at one: gamma@0
 PROBE.NUMBER            any number in the summary of a probe: spectrum.network.asymmetry
-samples.NUMBER          any number of the verdicts: samples.verdicts.valid-memorised; or what each
-                        took: samples.evaluations, samples.oracle_evaluations
+samples.NUMBER          any number that a report has of them: samples.verdicts.valid-memorised,
+                        samples.distribution.effective_words; or what each took: samples.evaluations
 grammar.entropy, grammar.total_correlation, grammar.neighbour_nats
                         of the grammar, exactly
 parameters, work        of the network; and times the images that it is trained on
@@ -186,7 +186,7 @@ def find(content: Any, path: str, what: str) -> dict[str, Any]:
     """Return the number that stands at a path of a summary: value, standard error, interval, n.
 
     Args:
-        content: In terms of JSON.
+        content: In terms of JSON; what is null there has no numbers, and so is what lies below it.
         path: Keys, joined by points.
         what: Whose summary it is, for the message.
 
@@ -197,7 +197,7 @@ def find(content: Any, path: str, what: str) -> dict[str, Any]:
     1.5
     """
     for name, number in _numbers(content):
-        if name == path:
+        if name == path or (number["value"] is None and path.startswith(f"{name}.")):
             return number
     raise unknown_name(f"number of {what}", path, [name for name, _ in _numbers(content)])
 
