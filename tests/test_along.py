@@ -113,7 +113,7 @@ def test_of_each_checkpoint_it_is_told_what_is_memorised(
     is_valid = dataset.grammar.contains(every)
     is_known = (every[:, None] == known).all(-1).any(-1)
     words = torch.cat([known[:2], every[is_valid & ~is_known][:1], every[~is_valid][:2]])
-    monkeypatch.setattr("diffprobe.probing.along.sample", lambda *_: dataset.render(words))
+    monkeypatch.setattr("diffprobe.probing.along.sample", lambda *_, **__: dataset.render(words))
     subject = open_subject(train(config, tmp_path, "cpu").path, config)
     along = run_probes(subject, ["locality"], steps="all", figures=False).along
     assert along is not None
