@@ -90,14 +90,14 @@ class Diffprobe:
         for _ in range(n):
             losses.append(self.trainer._step(state.step))
             state.step += 1
-        self.trainer._collect(losses)
+        self.trainer.recorder.collect(losses)
 
     def validation(self) -> float:
         """Return a step's share of the seconds that metrics take."""
         times = []
         for _ in range(3):
             begun = time.perf_counter()
-            self.trainer._metrics()
+            self.trainer.recorder.metrics()
             times.append(time.perf_counter() - begun)
         self.trainer.state.losses = []
         return statistics.median(times) / self.trainer.config.training.log_every

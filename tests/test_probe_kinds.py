@@ -19,6 +19,8 @@ from diffprobe.foundations.settings import to_settings
 from diffprobe.probes.locality import LocalityConfig
 from diffprobe.probing import Keep, open_subject, run_probes
 from diffprobe.probing.suite import known_probes
+from diffprobe.report.page import figures_in
+from diffprobe.report.page.figures import CAPTIONS
 from diffprobe.resolution import resolve
 
 NAMES = sorted(kinds.announced("probe"))
@@ -51,6 +53,16 @@ def test_a_probe_from_outside_is_one_class(
     assert along[-1]["network"]["gain"] == pytest.approx(told)
     assert along[0]["network"]["gain"]["value"] != told["value"]
     assert (tmp_path / "out" / "along-gain.png").is_file()
+    assert [shown.title for shown in figures_in(tmp_path / "out")] == ["Along training"]
+    caption = {"along-gain": ("Gain", "How large the output is.")}
+    monkeypatch.setattr(kinds.find("probe", "gain"), "captions", caption)
+    _, shown = figures_in(tmp_path / "out")
+    assert (shown.title, shown.caption) == caption["along-gain"]
+
+
+def test_no_two_figures_of_a_page_are_called_alike() -> None:
+    names = [*CAPTIONS, *(n for kind in known_probes(Config()).values() for n in kind.captions)]
+    assert len(names) == len(set(names)) == 12
 
 
 def test_the_usual_probes_come_first_and_are_three() -> None:

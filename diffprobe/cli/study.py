@@ -11,9 +11,7 @@ from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.progress import clock
 
 if TYPE_CHECKING:
-    from diffprobe.studies.cells import Cell
     from diffprobe.studies.findings import Findings
-    from diffprobe.studies.grid import Grid
     from diffprobe.studies.launching import Launcher
 
 
@@ -93,6 +91,7 @@ def list_studies(as_json: bool) -> None:
 @opt.options(scale_option, question_option, opt.json_option)
 def show(study: str, scale: str | None, question: int | None, as_json: bool) -> None:
     """Show the questions, claims and runs of STUDY, a name or a TOML file."""
+    from diffprobe.cli.study_lines import grid_lines
     from diffprobe.foundations.settings import to_settings
     from diffprobe.studies.study import Study
 
@@ -103,25 +102,7 @@ def show(study: str, scale: str | None, question: int | None, as_json: bool) -> 
         return
     click.echo(f"{found.name}{f', {found.scale}' if found.scale else ''}")
     for number, grid in found.questions.items():
-        for line in _shown(number, grid):
-            click.echo(line)
-
-
-def _shown(number: int, grid: "Grid") -> list[str]:
-    from diffprobe.studies.places import label
-
-    lines = ["", f"{number}. {grid.question}", f"   base      {grid.base}"]
-    lines += [f"   fixed     {key} = {label(value)}" for key, value in grid.fixed.items()]
-    for name in grid.places():
-        if name != "step":
-            lines.append(f"   varied    {name}: {', '.join(map(label, grid.values(name)))}")
-    lines.append(f"   seeds     {', '.join(map(str, grid.seeds))}")
-    along = ", at every checkpoint" if grid.along else ""
-    lines.append(f"   measures  {', '.join(grid.measures)}{along}")
-    lines.append(f"   runs      {grid.size():,}")
-    for claim in grid.claims:
-        lines += [f"   claim     {claim.text}", f"             {claim.rule()}"]
-    return lines
+        click.echo("\n".join(grid_lines(number, grid)))
 
 
 @command.command("run", short_help="Run a shipped study, or a TOML file of your own.")
@@ -203,7 +184,14 @@ def run_command(
     cells = found.cells(max_cells)
     opt.show_warnings()
     if dry_run:
-        _tell_cost(cells, store, workers, as_json)
+        from diffprobe.cli.study_lines import cost_lines
+        from diffprobe.studies.cost import cost
+
+        costs = cost(cells, store)
+        if as_json:
+            opt.print_json({"cells": costs.rows, "seconds": costs.seconds, "how": costs.how})
+        else:
+            click.echo("\n".join(cost_lines(costs, workers)))
         return 0
 
     from diffprobe.foundations import progress
@@ -298,26 +286,3 @@ def _tell(found: "Findings", markdown: Path | None, as_json: bool) -> None:
     click.echo(f"table  {found.folder}/table*.csv")
     if markdown is not None:
         click.echo(f"docs   {markdown}")
-
-
-def _tell_cost(cells: "list[Cell]", store: Path, workers: int | None, as_json: bool) -> None:
-    from diffprobe.studies.cost import cost
-
-    found = cost(cells, store)
-    if as_json:
-        opt.print_json({"cells": found.rows, "seconds": found.seconds, "how": found.how})
-        return
-    width = max(len(row["what"]) for row in found.rows)
-    for row in found.rows:
-        click.echo(
-            f"{row['question']}  {row['cell']}  {row['what']:{width}}  "
-            f"{row['parameters']:>12,} parameters  {row['steps']:>8,} steps"
-            + ("  done" if row["done"] else "")
-        )
-    todo = sum(not row["done"] for row in found.rows)
-    click.echo(f"{len(found.rows):,} runs, {todo:,} to do")
-    if found.seconds is None:
-        click.echo(f"time   not known: {found.how}")
-    elif todo:
-        each = f", with --workers {workers} as many times less at best" if workers else ""
-        click.echo(f"time   {clock(found.seconds)} one after another{each} ({found.how})")

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from diffprobe.probing.cache import Keep
     from diffprobe.probing.subject import Subject
 
+Caption = tuple[str, str]  # a figure's title, and what it shows in a sentence or two
+
 NO_GRAMMAR = "no grammar is known (give --dataset)"
 
 
@@ -27,6 +29,7 @@ class ProbeKind(Kind, ABC):
         along: Whether it can be followed over the checkpoints of a run.
         reads: The settings beside its own that results depend on, `section.key` or a whole section.
             When none of these changes what was measured is still true.
+        captions: Of the figures that the page of a report shows, by their files' names.
     """
 
     role: ClassVar[str] = "probe"
@@ -35,6 +38,7 @@ class ProbeKind(Kind, ABC):
     one_sample: ClassVar[bool] = False
     along: ClassVar[bool] = True
     reads: ClassVar[tuple[str, ...]] = ("probe", "sampler", "sampling")
+    captions: ClassVar[Mapping[str, Caption]] = {}
 
     def unfit(self, subject: "Subject") -> str | None:
         """Return why the probe does not apply to a subject; None where it does."""

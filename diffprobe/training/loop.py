@@ -4,18 +4,14 @@ Every draw of step s comes from (seed, "training", s), so a resumed run equals a
 one bit for bit on the same machine and number of threads.
 """
 
-import copy
 import logging
-import math
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import clip_grads_with_norm_
 
@@ -25,17 +21,15 @@ from diffprobe.foundations.devices import device_name
 from diffprobe.foundations.errors import (
     CheckpointError,
     InterruptedRunError,
-    NonFiniteLossError,
     UsageError,
 )
 from diffprobe.foundations.progress import Progress, as_progress
 from diffprobe.foundations.signals import exit_code, stop_signals
-from diffprobe.models.checkpoint import save_checkpoint
 from diffprobe.models.denoiser import noise_scheduler
 from diffprobe.training.batches import Batches
-from diffprobe.training.horizon import check_extension, checkpoint_steps
-from diffprobe.training.losses import seal
+from diffprobe.training.horizon import check_extension
 from diffprobe.training.processes import Processes, make_accelerator
+from diffprobe.training.recording import Recorder
 from diffprobe.training.run_folder import Branch, RunFolder
 from diffprobe.training.state import TrainingState
 from diffprobe.training.validation import ValidationBatch
@@ -132,7 +126,7 @@ def prepare(
 
 
 class Trainer:
-    """One training: its data, its state and its step."""
+    """One training: its data, its state, its step, and what records it."""
 
     def __init__(self, config: Config, accelerator: Accelerator) -> None:
         keep_freed_memory()
@@ -152,9 +146,6 @@ class Trainer:
             )
         self.stream.check(settings.steps, settings.batch_size)
         self.learning_rates = config.learning_rate.array(settings.steps).tolist()
-        self.checkpointed = frozenset(checkpoint_steps(settings.steps, settings.checkpoints))
-        self.stored = self.checkpointed | {*settings.keep_states}
-        self.started = time.monotonic()
         self.replicas = 1  # with how many others, this one included, it is computed at once
         self.batches = Batches(self.stream, self.dataset, settings, self.device)
         network = config.network.build(self.dataset.image_shape, settings.seed, self.dataset.grid)
@@ -169,16 +160,16 @@ class Trainer:
             name: kind.build(network.parameters()) for name, kind in config.averages.items()
         }
         self.state = TrainingState(network, averages, optimizer)
-        self.averaged = copy.deepcopy(network).requires_grad_(False)
         self.weights = list(network.parameters())
         self.model = accelerator.prepare(network)
         # What accelerate puts around optimizer and backward pass is for a gradient scaler, which
         # bf16 does without; the one searches the disk for other optimizers at each step.
         self.optimizer = optimizer
         self.precision = nullcontext if settings.mixed_precision == "no" else self._bf16
-        self.validation = ValidationBatch(
+        validation = ValidationBatch(
             self.dataset, self.stream, settings, self.objective, self.device
         )
+        self.recorder = Recorder(settings, self.state, self.scheduler, validation, self.processes)
 
     def fit(self, run: RunFolder, progress: Progress, branch: Branch | None = None) -> None:
         """Train from the run's latest state to its last step."""
@@ -198,9 +189,9 @@ class Trainer:
                 losses.append(self._step(step))
                 state.step = step + 1
                 stopped = processes.most(arrived[0] if arrived else 0)
-                if not (self.is_due() or stopped):
+                if not (self.recorder.is_due() or stopped):
                     continue
-                if line := self.record(run, losses):
+                if line := self.recorder.record(run, losses):
                     bar.set_postfix(loss=f"{line['loss']:.4f}", refresh=False)
                 if stopped and state.step < settings.steps:
                     bar.close()
@@ -222,51 +213,7 @@ class Trainer:
             if processes.is_main:
                 run.forget_after(state.step)
         processes.check_equal(state.weights(), state.step)
-        self.started = time.monotonic() - state.seconds
-
-    def is_due(self) -> bool:
-        """Whether something is to be written after the steps that are done."""
-        settings, step = self.config.training, self.state.step
-        return self._logs() or step % settings.save_every == 0 or step in self.stored
-
-    def record(self, run: RunFolder, losses: list[Tensor]) -> dict[str, Any] | None:
-        """Write what is due, and the state to go on from.
-
-        Args:
-            run: Where to.
-            losses: Of the steps since the last time; the list is empty then.
-
-        Returns:
-            The line of metrics, where there is one.
-
-        Raises:
-            NonFiniteLossError: If a loss or a weight is not finite; nothing is written.
-        """
-        settings, state, processes = self.config.training, self.state, self.processes
-        # Losses stay on the device until here: reading one waits for the GPU.
-        values = self._collect(losses)
-        processes.check_equal(state.weights(), state.step)
-        self._check_weights()
-        state.seconds = time.monotonic() - self.started
-        line = self._metrics() if self._logs() else None
-        if line is not None:
-            state.losses = []
-        with processes.agreeing():
-            if processes.is_main:
-                run.append_losses(values)
-                if line is not None:
-                    run.append_metrics(line)
-                if state.step in self.checkpointed:
-                    self._save_checkpoint(run)
-                if state.step in settings.keep_states:
-                    state.save(run.kept_state_path(state.step))
-                # The state last: from it a training goes on, and nothing before it is redone.
-                state.save(run.state_path)
-        return line
-
-    def _logs(self) -> bool:
-        settings, step = self.config.training, self.state.step
-        return step % settings.log_every == 0 or step == settings.steps
+        self.recorder.start_clock()
 
     def _go_on(self, states: list[Path]) -> None:
         """Take up the latest of a run's states that is whole."""
@@ -323,74 +270,6 @@ class Trainer:
             self.optimizer.grad_scale = norm.div_(most).clamp_(min=1)  # type: ignore[attr-defined]
         else:
             clip_grads_with_norm_(self.weights, most, norm)
-
-    def _collect(self, losses: list[Tensor]) -> list[float]:
-        """Move pending losses into the state, and return them; raise at the first not finite."""
-        values = self.processes.mean(torch.stack(losses).float()).tolist()
-        first = self.state.step - len(values) + 1
-        losses.clear()
-        for offset, value in enumerate(values):
-            if not math.isfinite(value):
-                raise NonFiniteLossError(
-                    f"the loss of step {first + offset:,} is {value}; training stopped, and the "
-                    "last checkpoint stays. Lower learning_rate.peak, or check the images",
-                    first + offset,
-                )
-        self.state.losses += values
-        return values
-
-    def _metrics(self) -> dict[str, Any]:
-        raw = self.validation.measure(self.state.network)
-        line = {
-            "step": self.state.step,
-            "loss": sum(self.state.losses) / len(self.state.losses),
-            "validation_loss": raw.loss,
-        }
-        by_level = {"raw": raw.by_level}
-        for name in self.state.averages:
-            with self._average(name):
-                found = self.validation.measure(self.averaged)
-            line[f"validation_loss_{name}"] = found.loss
-            by_level[name] = found.by_level
-        for name, loss in line.items():
-            if not math.isfinite(loss):
-                raise NonFiniteLossError(
-                    f"the {name.replace('_', ' ')} after step {self.state.step:,} is {loss}; "
-                    "training stopped, and the last checkpoint stays. Lower learning_rate.peak",
-                    self.state.step,
-                )
-        return {
-            **line,
-            "validation_loss_by_level": by_level,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "losses": seal(self.state.losses),
-            "seconds": round(self.state.seconds, 3),
-        }
-
-    @contextmanager
-    def _average(self, name: str) -> Iterator[nn.Module]:
-        """Put an average's weights into the second network."""
-        self.state.averages[name].copy_to(self.averaged.parameters())
-        yield self.averaged
-
-    def _check_weights(self) -> None:
-        if self.state.all_finite():
-            return
-        raise NonFiniteLossError(
-            f"the weights after step {self.state.step:,} are not finite; training stopped, "
-            "and the last checkpoint stays. Lower learning_rate.peak",
-            self.state.step,
-        )
-
-    def _save_checkpoint(self, run: RunFolder) -> None:
-        target = run.checkpoint_path(self.state.step)
-        if target.exists():
-            return  # written before a kill; training repeats bit for bit
-        averages = {}
-        for name in self.state.averages:
-            with self._average(name) as network:
-                averages[name] = copy.deepcopy(network)
-        save_checkpoint(target, {**averages, "raw": self.state.network}, self.scheduler)
 
     def _warn_of_changes(self, run: RunFolder) -> None:
         before = run.description()

@@ -207,11 +207,11 @@ def _fit(stack: Stack, runs: Sequence[RunFolder], progress: Progress) -> None:
             for k, loss in zip(going, stack.step(going), strict=True):
                 losses[k].append(loss)
             stopped = arrived[0] if arrived else 0
-            if not (stopped or stack.trainers[going[0]].is_due()):
+            if not (stopped or stack.trainers[going[0]].recorder.is_due()):
                 continue
             for k in going:
                 try:
-                    line = stack.trainers[k].record(runs[k], losses[k])
+                    line = stack.trainers[k].recorder.record(runs[k], losses[k])
                 except NonFiniteLossError as failure:
                     failures[k] = failure
                     logger.warning("%s: %s; the other replicas go on", runs[k].path, failure)

@@ -107,7 +107,12 @@ class Automaton(Grammar):
         return ending[:, self.start]
 
     def sample(self, n: int, generator: torch.Generator, *, scores: Tensor | None = None) -> Tensor:
-        """Draw words of the language or of its posterior; see `Grammar.sample`."""
+        """Draw words of the language or of its posterior; see `Grammar.sample`.
+
+        It gives word for word what the recursion gives with the same generator; `sample_each` is
+        quicker and gives other words. Two stand here because probes measure on words drawn so:
+        drawing them otherwise would change every number that was measured.
+        """
         if scores is not None:
             return super().sample(n, generator, scores=scores)
         rows = self.drawn_at_once

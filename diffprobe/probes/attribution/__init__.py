@@ -14,7 +14,7 @@ import lazy_loader
 
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.settings import check_at_least
-from diffprobe.probing.contract import ProbeKind
+from diffprobe.probing.contract import Caption, ProbeKind
 
 if TYPE_CHECKING:
     from diffprobe.probes.attribution.given import measure as measure
@@ -49,6 +49,17 @@ class AttributionConfig(ProbeKind):
         "probe.batch_size",
         "probe.seed",
     )
+    captions: ClassVar[Mapping[str, Caption]] = {
+        "attribution": (
+            "Where one cell’s output comes from",
+            "By several attribution methods, network and Bayes optimum; the cell is outlined.",
+        ),
+        "attribution-truth": (
+            "Which attribution method tells the truth",
+            "Rank correlation of its map of the exact optimum, by cell, with the exact effect of "
+            "redrawing a cell. Bars are 95 % intervals.",
+        ),
+    }
 
     images: int = field(default=64, metadata={"help": "Noisy images."})
     methods: tuple[str, ...] = field(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.settings import check_at_least
-from diffprobe.probing.contract import NO_GRAMMAR, ProbeKind
+from diffprobe.probing.contract import NO_GRAMMAR, Caption, ProbeKind
 
 if TYPE_CHECKING:
     from diffprobe.probes.conditional_information.information import ConditionalInformation
@@ -22,6 +22,14 @@ class ConditionalInformationConfig(ProbeKind):
     name: ClassVar[str] = "conditional-information"
     rank: ClassVar[int] = 5
     reads: ClassVar[tuple[str, ...]] = ("probe.batch_size", "probe.seed")
+    captions: ClassVar[Mapping[str, Caption]] = {
+        "conditional-information": (
+            "What far cells tell",
+            "Above, the information on a cell that only cells beyond a radius have, by the exact "
+            "recursion of the grammar. Below, how far the network is from the best denoiser of "
+            "each radius and from the Bayes optimum. Bands are 95 % intervals.",
+        ),
+    }
 
     images: int = field(default=128, metadata={"help": "Noisy images per noise level."})
     levels: int = field(default=21, metadata={"help": "Noise levels."})

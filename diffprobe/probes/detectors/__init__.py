@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.settings import check_at_least
-from diffprobe.probing.contract import NO_GRAMMAR, ProbeKind
+from diffprobe.probing.contract import NO_GRAMMAR, Caption, ProbeKind
 
 if TYPE_CHECKING:
     from diffprobe.probes.detectors.scores import Detectors
@@ -29,6 +29,17 @@ class DetectorsConfig(ProbeKind):
         "sampler",
         "sampling",
     )
+    captions: ClassVar[Mapping[str, Caption]] = {
+        "detectors": (
+            "Can hallucinated samples be told from valid ones?",
+            "Area under the ROC curve of each score, chance 0.5. Bars are 95 % intervals.",
+        ),
+        "detectors-by-verdict": (
+            "Were hallucinated samples made otherwise than valid ones?",
+            "Excess LDR at each sample’s own input, and by how much invalid samples differ from valid "
+            "ones. Bars are 95 % intervals over samples.",
+        ),
+    }
 
     samples: int = field(default=1000, metadata={"help": "Samples that are scored and judged."})
     window: tuple[float, float] = field(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from diffprobe.foundations.settings import check_at_least
-from diffprobe.probing.contract import NO_GRAMMAR, ProbeKind
+from diffprobe.probing.contract import NO_GRAMMAR, Caption, ProbeKind
 
 if TYPE_CHECKING:
     from diffprobe.probes.hidden_states.answering import HiddenStates
@@ -29,6 +29,13 @@ class HiddenStatesConfig(ProbeKind):
     name: ClassVar[str] = "hidden-states"
     rank: ClassVar[int] = 7
     reads: ClassVar[tuple[str, ...]] = ("probe.batch_size", "probe.seed", "sampler", "sampling")
+    captions: ClassVar[Mapping[str, Caption]] = {
+        "hidden-states": (
+            "What the layers know",
+            "Accuracy of linear probes on words they have not seen, at each noise level, beside "
+            "untrained networks (grey), the exact optimum and one half.",
+        ),
+    }
 
     layers: tuple[str, ...] = field(
         default=(), metadata={"help": "Names of modules; the network's blocks if none is given."}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from diffprobe.foundations.settings import check_at_least
-from diffprobe.probing.contract import ProbeKind
+from diffprobe.probing.contract import Caption, ProbeKind
 
 if TYPE_CHECKING:
     from diffprobe.probes.intervention.beside import Measured
@@ -29,6 +29,13 @@ class InterventionConfig(ProbeKind):
         "probe.seed",
         "probes.locality",
     )
+    captions: ClassVar[Mapping[str, Caption]] = {
+        "intervention": (
+            "Where a change goes",
+            "What changes in which output region (row) when one region of the input (column) is "
+            "changed: by the Jacobian, by other noise, by another symbol.",
+        ),
+    }
 
     images: int = field(default=256, metadata={"help": "Noisy images."})
 

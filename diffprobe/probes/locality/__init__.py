@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.settings import check_at_least
-from diffprobe.probing.contract import ProbeKind
+from diffprobe.probing.contract import Caption, ProbeKind
 
 if TYPE_CHECKING:
     from diffprobe.probes.locality.ldr import Locality
@@ -31,6 +31,19 @@ class LocalityConfig(ProbeKind):
         "probe.batch_size",
         "probe.seed",
     )
+    captions: ClassVar[Mapping[str, Caption]] = {
+        "ldr": (
+            "Local dependency ratio over noise levels",
+            "Noisy images are at the left. The network, the exact optimum, and the optimum that "
+            "ignores the grammar; below, the network’s excess over the optimum. Bands are 95 % "
+            "intervals.",
+        ),
+        "dependence": (
+            "Who listens to whom",
+            "Which input cell (column) each output cell (row) listens to, network above and Bayes "
+            "optimum below, from high noise to low.",
+        ),
+    }
 
     projections: int = field(
         default=2,

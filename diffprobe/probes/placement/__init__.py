@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from diffprobe.foundations.settings import check_at_least
-from diffprobe.probing.contract import NO_GRAMMAR, ProbeKind
+from diffprobe.probing.contract import NO_GRAMMAR, Caption, ProbeKind
 
 if TYPE_CHECKING:
     from diffprobe.probes.placement.place import Placement
@@ -35,6 +35,13 @@ class PlacementConfig(ProbeKind):
     usual: ClassVar[bool] = True
     rank: ClassVar[int] = 1
     reads: ClassVar[tuple[str, ...]] = ("probe.batch_size", "probe.seed")
+    captions: ClassVar[Mapping[str, Caption]] = {
+        "placement": (
+            "Gamma over noise levels",
+            "How much of the grammar the network uses (gamma: 0 local, 1 optimal), over the noise "
+            "levels where the grammar is worth something (shaded).",
+        ),
+    }
 
     images: int = field(default=256, metadata={"help": "Noisy images per noise level."})
     levels: int = field(default=41, metadata={"help": "Noise levels."})

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from diffprobe.config import Config
 from diffprobe.foundations.figures import DARK
+from diffprobe.probing.contract import Caption
 
 logger = logging.getLogger(__name__)
 
-# Figures of the page: name -> what is drawn, and what it shows.
-CAPTIONS: dict[str, tuple[str, str]] = {
+# Of the figures that are no probe's, name -> title and caption; a probe brings those of its own.
+CAPTIONS: dict[str, Caption] = {
     "distribution": (
         "Symbols, pairs and interactions beside the language",
         "How far each symbol’s share in each cell is from the language’s; how much two cells tell "
@@ -27,56 +29,6 @@ CAPTIONS: dict[str, tuple[str, str]] = {
         "Along training",
         "LDR and gamma where the grammar lives, legible and grammatical rates of samples. Bars are "
         "95 % intervals.",
-    ),
-    "ldr": (
-        "Local dependency ratio over noise levels",
-        "Noisy images are at the left. The network, the exact optimum, and the optimum that "
-        "ignores the grammar; below, the network’s excess over the optimum. Bands are 95 % "
-        "intervals.",
-    ),
-    "placement": (
-        "Gamma over noise levels",
-        "How much of the grammar the network uses (gamma: 0 local, 1 optimal), over the noise "
-        "levels where the grammar is worth something (shaded).",
-    ),
-    "conditional-information": (
-        "What far cells tell",
-        "Above, the information on a cell that only cells beyond a radius have, by the exact "
-        "recursion of the grammar. Below, how far the network is from the best denoiser of each "
-        "radius and from the Bayes optimum. Bands are 95 % intervals.",
-    ),
-    "dependence": (
-        "Who listens to whom",
-        "Which input cell (column) each output cell (row) listens to, network above and Bayes "
-        "optimum below, from high noise to low.",
-    ),
-    "attribution": (
-        "Where one cell’s output comes from",
-        "By several attribution methods, network and Bayes optimum; the cell is outlined.",
-    ),
-    "attribution-truth": (
-        "Which attribution method tells the truth",
-        "Rank correlation of its map of the exact optimum, by cell, with the exact effect of "
-        "redrawing a cell. Bars are 95 % intervals.",
-    ),
-    "intervention": (
-        "Where a change goes",
-        "What changes in which output region (row) when one region of the input (column) is "
-        "changed: by the Jacobian, by other noise, by another symbol.",
-    ),
-    "detectors": (
-        "Can hallucinated samples be told from valid ones?",
-        "Area under the ROC curve of each score, chance 0.5. Bars are 95 % intervals.",
-    ),
-    "detectors-by-verdict": (
-        "Were hallucinated samples made otherwise than valid ones?",
-        "Excess LDR at each sample’s own input, and by how much invalid samples differ from valid "
-        "ones. Bars are 95 % intervals over samples.",
-    ),
-    "hidden-states": (
-        "What the layers know",
-        "Accuracy of linear probes on words they have not seen, at each noise level, beside "
-        "untrained networks (grey), the exact optimum and one half.",
     ),
 }
 
@@ -102,20 +54,17 @@ class Figure:
     height: int
 
     @classmethod
-    def of(cls, path: Path, name: str, settings: str = "") -> "Figure":
-        """Read a stored figure.
+    def of(cls, path: Path, name: str) -> "Figure":
+        """Read a stored figure that is no probe's.
 
         Args:
             path: With the ending .svg.
-            name: Which of those that have a caption it is.
-            settings: In words, where they are not the run's own.
+            name: Which of `CAPTIONS` it is.
 
         Raises:
             ValueError: If it is damaged.
         """
-        title, caption = CAPTIONS[name]
-        told = f" Here with {settings}." if settings else ""
-        return cls.read(path, title, caption + told)
+        return cls.read(path, *CAPTIONS[name])
 
     @classmethod
     def read(cls, path: Path, title: str, caption: str) -> "Figure":
@@ -133,7 +82,7 @@ class Figure:
 
 
 def figures_in(folder: Path, settings: Mapping[str, str] | None = None) -> list[Figure]:
-    """Return the figures of a folder of probes that the page shows, in its order.
+    """Return the figures of a folder of probes that have captions, in the order of the probes.
 
     One that is damaged is left out with a warning.
 
@@ -142,14 +91,20 @@ def figures_in(folder: Path, settings: Mapping[str, str] | None = None) -> list[
         settings: Under which other settings than its own it was probed: what is put behind the
             names of their figures -> the settings in words.
     """
+    from diffprobe.probing.suite import known_probes
+
+    captions = {"dynamics": CAPTIONS["dynamics"]}
+    for probe in known_probes(Config()).values():
+        captions |= probe.captions
     found = []
     for behind, words in {"": "", **(settings or {})}.items():
-        for name in CAPTIONS:
+        told = f" Here with {words}." if words else ""
+        for name, (title, caption) in captions.items():
             path = folder / f"{name}{behind}.svg"
             if not path.exists():
                 continue
             try:
-                found.append(Figure.of(path, name, words))
+                found.append(Figure.read(path, title, caption + told))
             except ValueError:
                 logger.warning("%s is damaged and left out; diffprobe probe draws it again", path)
     return found
