@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from diffprobe.foundations.progress import clock
-from diffprobe.studies.grid import Grid
+from diffprobe.studies.grid import Grid, called
 from diffprobe.studies.places import label
 
 if TYPE_CHECKING:
@@ -12,11 +12,15 @@ if TYPE_CHECKING:
 
 def grid_lines(number: int, grid: Grid) -> list[str]:
     """Return a question: what is varied and measured, and what is claimed of it."""
-    lines = ["", f"{number}. {grid.question}", f"   base      {grid.base}"]
+    lines = ["", f"{number}. {grid.question}", f"   base      {grid.base or 'varied'}"]
     lines += [f"   fixed     {key} = {label(value)}" for key, value in grid.fixed.items()]
-    for name in grid.places():
-        if name != "step":
-            lines.append(f"   varied    {name}: {', '.join(map(label, grid.values(name)))}")
+    for name in grid.settings:
+        values = (called(name, value) for value in grid.values(name))
+        lines.append(f"   varied    {name}: {', '.join(values)}")
+    for group in grid.together:
+        lines.append(f"   together  {', '.join(group)}:")
+        rows = zip(*group.values(), strict=True)
+        lines += ["             " + " | ".join(map(called, group, row)) for row in rows]
     lines.append(f"   seeds     {', '.join(map(str, grid.seeds))}")
     along = ", at every checkpoint" if grid.along else ""
     lines.append(f"   measures  {', '.join(grid.measures)}{along}")

@@ -29,7 +29,6 @@ from diffprobe.foundations.progress import Progress, silent
 from diffprobe.foundations.records import read_record, write_record
 from diffprobe.foundations.settings import to_settings
 from diffprobe.probing.code import measuring_code
-from diffprobe.studies.places import in_words
 
 SCHEMA = "diffprobe-cell/1"
 logger = logging.getLogger("diffprobe")
@@ -46,6 +45,7 @@ class Cell:
         settings: The resolved configuration.
         measures: What to measure.
         along: Whether at every checkpoint.
+        what: Where in the grid it lies, in words.
     """
 
     question: int
@@ -54,6 +54,7 @@ class Cell:
     settings: dict[str, Any]
     measures: tuple[str, ...]
     along: bool
+    what: str = ""
 
     @property
     def address(self) -> str:
@@ -82,10 +83,6 @@ class Cell:
     def record(self, store: Path) -> Path:
         """Return the file of what was measured."""
         return self.run(store) / "cells" / f"{self.key}.json"
-
-    def in_words(self) -> str:
-        """Return where in the grid it lies."""
-        return in_words(self.varied, self.seed)
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def cost(cells: Sequence[Cell], store: Path) -> Cost:
         row: dict[str, Any] = {
             "question": cell.question,
             "cell": cell.name,
-            "what": cell.in_words(),
+            "what": cell.what,
             "parameters": parameters,
             "steps": config.training.steps,
             "images": images,

@@ -15,7 +15,7 @@ from diffprobe.studies import figures
 from diffprobe.studies.claims import Claim, Verdict, judge
 from diffprobe.studies.grid import Grid, called
 from diffprobe.studies.measures import Measure
-from diffprobe.studies.places import BASE, STEP, in_words
+from diffprobe.studies.places import BASE, STEP
 from diffprobe.studies.study import SCHEMA, Study, StudyFolder
 from diffprobe.studies.table import StudyTable, need_pyarrow
 
@@ -162,8 +162,8 @@ def report_study(folder: Path, *, parquet: bool = False) -> Findings:
             [v for (n, *_), v in zip(asked, verdicts, strict=True) if n == number],
             _draw(grid, tables[number], folder, number),
             _counts(of_question[number]),
-            _failures(of_question[number]),
-            _runs(of_question[number], content["store"]),
+            _failures(grid, of_question[number]),
+            _runs(grid, of_question[number], content["store"]),
         )
         for number, grid in study.questions.items()
     }
@@ -207,9 +207,9 @@ def _counts(cells: list[dict[str, Any]]) -> dict[str, float]:
     return {"asked": len(cells), "done": len(done), "seconds": seconds}
 
 
-def _failures(cells: list[dict[str, Any]]) -> dict[str, str]:
+def _failures(grid: Grid, cells: list[dict[str, Any]]) -> dict[str, str]:
     return {
-        in_words(each["varied"], each["seed"]): each["outcome"]["error"]
+        grid.in_words(each["varied"], each["seed"]): each["outcome"]["error"]
         if each["outcome"]
         else "not done yet"
         for each in cells
@@ -217,10 +217,10 @@ def _failures(cells: list[dict[str, Any]]) -> dict[str, str]:
     }
 
 
-def _runs(cells: list[dict[str, Any]], store: str) -> list[dict[str, Any]]:
+def _runs(grid: Grid, cells: list[dict[str, Any]], store: str) -> list[dict[str, Any]]:
     return [
         {
-            "what": in_words(each["varied"], each["seed"]),
+            "what": grid.in_words(each["varied"], each["seed"]),
             "run": f"{store}/{each['run']}",
             "parameters": each["outcome"]["parameters"],
             "seconds": each["outcome"]["seconds"],

@@ -43,7 +43,7 @@ from diffprobe.foundations.settings import build, check_seed, overlay, shown
 from diffprobe.resolution import nested, preset_names, read_preset, read_toml, resolve
 from diffprobe.studies.claims import Claim
 from diffprobe.studies.measures import Measure
-from diffprobe.studies.places import BASE, LOG_SNR, STEP, check_place, is_label, label
+from diffprobe.studies.places import BASE, LOG_SNR, STEP, check_place, is_label, label, told
 from diffprobe.studies.table import NUMBERS, StudyTable
 
 MOST_CELLS = 500
@@ -145,8 +145,8 @@ class Grid:
             if len(sizes := {key: len(values) for key, values in group.items()}) == 0:
                 raise UsageError(f"together[{i}] is empty")
             if len(set(sizes.values())) > 1:
-                told = ", ".join(f"{key} has {n}" for key, n in sizes.items())
-                raise UsageError(f"what varies together has as many values each, but {told}")
+                many = ", ".join(f"{key} has {n}" for key, n in sizes.items())
+                raise UsageError(f"what varies together has as many values each, but {many}")
             labels = [values for key, values in group.items() if is_label(key)]
             for what in (labels, list(group.values())):
                 rows = [tuple(map(label, row)) for row in zip(*what, strict=True)]
@@ -179,6 +179,12 @@ class Grid:
             axes.append([dict(zip(group, row, strict=True)) for row in rows])
         for parts in itertools.product(*axes):
             yield {key: value for part in parts for key, value in part.items()}
+
+    def in_words(self, varied: Mapping[str, Any], seed: int) -> str:
+        """Return where in the grid a cell lies; by its labels, where its group has some."""
+        names = told(varied, self.together)
+        words = [f"{name.removeprefix('label.')} {called(name, varied[name])}" for name in names]
+        return ", ".join([*words, f"seed {seed}"])
 
     def table(self, rows: Sequence[Mapping[str, Any]]) -> StudyTable:
         """Put the rows of the cells together.

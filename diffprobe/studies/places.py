@@ -100,13 +100,3 @@ def label(value: Any) -> str:
         rest = [f"{key} {label(each)}" for key, each in value.items() if key != "name"]
         return ", ".join([*([str(value["name"])] if "name" in value else []), *rest])
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def in_words(varied: Mapping[str, Any], seed: int) -> str:
-    """Return where in the grid a cell lies.
-
-    >>> in_words({"network.width": 64}, 0)
-    'network.width 64, seed 0'
-    """
-    told = [f"{name} {label(value)}" for name, value in varied.items()]
-    return ", ".join([*told, f"seed {seed}"])

@@ -133,12 +133,12 @@ class Study:
                 try:
                     config = grid.config(varied, seed, self.assignments)
                 except UsageError as error:
-                    told = ", ".join(f"{key} = {value!r}" for key, value in varied.items())
                     raise UsageError(
-                        f"the cell with {told or 'these settings'}: {error}"
+                        f"the cell at {grid.in_words(varied, seed)}: {error}"
                     ) from error
                 settings = settings_of(config)
-                yield Cell(number, varied, seed, settings, grid.measures, grid.along)
+                what = grid.in_words(varied, seed)
+                yield Cell(number, varied, seed, settings, grid.measures, grid.along, what)
 
 
 @dataclass(frozen=True)

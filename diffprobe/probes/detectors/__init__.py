@@ -36,8 +36,8 @@ class DetectorsConfig(ProbeKind):
         ),
         "detectors-by-verdict": (
             "Were hallucinated samples made otherwise than valid ones?",
-            "Excess LDR at each sample’s own input, and by how much invalid samples differ from valid "
-            "ones. Bars are 95 % intervals over samples.",
+            "Excess LDR at each sample’s own input, and by how much invalid samples differ from "
+            "valid ones. Bars are 95 % intervals over samples.",
         ),
     }
 
