@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from diffprobe.foundations.errors import UsageError
 from diffprobe.studies.catalogue import grids_in
 from diffprobe.studies.claims import judge
-from diffprobe.studies.figures import specs
+from diffprobe.studies.figures import draw, specs
 from diffprobe.studies.grid import FigureSpec, Grid, grid_of
 from diffprobe.studies.measures import Measure, first_step
 from diffprobe.studies.study import Study, run_study
@@ -266,3 +267,23 @@ def test_a_small_study_for_real(tmp_path: Path) -> None:
     (left,) = (row for row in rows if row["measure"] == "two-layer.left.log10_step")
     assert (left["step"], left["value"]) == (8, pytest.approx(0.90309))
     assert list(found.answers[1].figures) == ["1-1-excess-ldr-at-all"]
+
+
+def test_panels_share_an_axis_that_shows_all_points_and_a_legend_of_all_curves(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kept: list[Figure] = []
+    store = "diffprobe.foundations.figures._store"
+    monkeypatch.setattr(store, lambda canvas, _: kept.append(canvas))
+    rows = {"label.world": ["signs", "strips", "strips"], "label.network": ["flat", "flat", "deep"]}
+    grid = worlds(together=[{**WORLDS["together"][0], **rows}])
+    table = table_of(grid, {"gamma": [5.0, 0.1, 0.2]})
+    for row in table.content:
+        row["step"] = 10
+    spec = FigureSpec("gamma", "step", "label.network", "label.world")
+    draw(table, spec, tmp_path / "figure")
+    signs, strips = kept[0].axes
+    assert signs.get_ylim() == strips.get_ylim()
+    low, high = signs.get_ylim()
+    assert low < 0.1 < 5.01 < high
+    assert {text.get_text() for text in kept[0].legends[0].get_texts()} == {"flat", "deep"}

@@ -93,10 +93,11 @@ def draw(table: StudyTable, spec: FigureSpec, path: Path) -> None:
             ax.set_visible(False)
         if spec.title:
             canvas.suptitle(spec.title, fontsize=9)
-        handles, labels = axes[0].get_legend_handles_labels()
-        if any(labels):
+        legends = [ax.get_legend_handles_labels() for ax in axes]
+        curves = {name: handle for each in legends for handle, name in zip(*each, strict=True)}
+        if any(curves):
             title = spec.colour.removeprefix("label.")
-            canvas.legend(handles, labels, loc="outside upper center", ncols=4, title=title)
+            canvas.legend(curves.values(), curves, loc="outside upper center", ncols=4, title=title)
 
 
 def plot(
@@ -199,11 +200,14 @@ def _dress(ax: Axes, spec: FigureSpec, places: Mapping[Any, float], table: Study
 
 def _look_at_points(ax: Axes) -> None:
     """Let bands of few seeds, many times as wide as all points lie apart, run out of the panel."""
-    ys = [y for line in ax.lines for y in np.asarray(line.get_ydata(), float) if np.isfinite(y)]
+    panels = ax.get_shared_y_axes().get_siblings(ax)
+    lines = [line for panel in panels for line in panel.lines]
+    ys = [y for line in lines for y in np.asarray(line.get_ydata(), float) if np.isfinite(y)]
     if not ys:
         return
     low, high = min(ys), max(ys)
     room = max(high - low, 0.05 * max(abs(low), abs(high)), 1e-6)
+    ax.autoscale(axis="y")  # the panel before has set what all of them share
     bottom, top = ax.get_ylim()
     ax.set_ylim(max(bottom, low - room), min(top, high + room))
 
