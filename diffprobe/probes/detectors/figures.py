@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 # Quantities without a unit, which go on one axis.
-SHARES = ("ldr", "bayes_ldr", "excess_ldr", "gamma")
+SHARES = ("ldr", "excess_ldr", "gamma")
 
 
 def draw(results: Mapping[str, Detectors], subject: "Subject", folder: Path) -> None:
