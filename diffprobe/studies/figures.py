@@ -1,6 +1,7 @@
 """Figures of a study: a measure against a setting or the training step, with bands over seeds."""
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ AXES: dict[str, tuple[str, float | None]] = {
     "samples.memorisation.recalled": ("training words, of the valid samples", None),
 }
 MOST_PANELS = 4  # in a row
+MOST_LETTERS = 32  # in a line beside an axis
 MOST_LETTERS = 34  # of names side by side; more are written one below the other
 
 
@@ -214,7 +216,8 @@ def _look_at_points(ax: Axes) -> None:
 
 def _axis(measure: str) -> str:
     asked = Measure.parse(measure)
-    return f"log10 of the {measure}" if asked.passes else measure.replace("_", " ")
+    name = f"log10 of the {measure}" if asked.passes else measure.replace(".", " · ")
+    return textwrap.fill(name.replace("_", " "), MOST_LETTERS)
 
 
 def _positions(values: Sequence[Any], table: StudyTable, x: str) -> dict[Any, float]:

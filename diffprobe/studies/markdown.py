@@ -37,9 +37,24 @@ def _page(content: Mapping[str, Any]) -> Iterator[str]:
         "Claims stand in the study before its numbers are made. Intervals are 95 % over seeds, "
         "p-values corrected by Holm over all claims of the study ([how](studies.md#claims))."
     )
+    if len(content["questions"]) > 1:
+        yield ""
+        yield from _overview(content)
     for question in content["questions"]:
         yield ""
         yield from _question(content, question)
+
+
+def _overview(content: Mapping[str, Any]) -> Iterator[str]:
+    """How many claims of each question came out how."""
+    yield "| | question | runs | supported | not supported | inconclusive |"
+    yield "|---|---|---|---|---|---|"
+    for question in content["questions"]:
+        verdicts = [claim["verdict"] for claim in question["claims"]]
+        counts = [verdicts.count(each) for each in ("supported", "not supported", "inconclusive")]
+        runs = f"{question['cells']['done']:,}"
+        cells = (question["number"], question["title"], runs, *counts)
+        yield f"| {' | '.join(map(str, cells))} |"
 
 
 def _question(content: Mapping[str, Any], question: Mapping[str, Any]) -> Iterator[str]:
