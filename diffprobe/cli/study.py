@@ -9,6 +9,7 @@ import click
 from diffprobe.cli import options as opt
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.progress import clock
+from diffprobe.studies.places import MOST_CELLS
 
 if TYPE_CHECKING:
     from diffprobe.studies.findings import Findings
@@ -136,7 +137,7 @@ def show(study: str, scale: str | None, question: int | None, as_json: bool) -> 
 @click.option(
     "--max-cells",
     type=int,
-    default=200,
+    default=MOST_CELLS,
     show_default=True,
     metavar="N",
     help="Refuse a study of more runs.",

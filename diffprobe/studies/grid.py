@@ -46,8 +46,6 @@ from diffprobe.studies.measures import Measure
 from diffprobe.studies.places import BASE, LOG_SNR, STEP, check_place, is_label, label, told
 from diffprobe.studies.table import NUMBERS, StudyTable
 
-MOST_CELLS = 500
-
 
 @dataclass(frozen=True)
 class FigureSpec:

@@ -7,6 +7,7 @@ from typing import Any
 from diffprobe.foundations.errors import UsageError, unknown_name
 from diffprobe.foundations.settings import shown
 
+MOST_CELLS = 1000  # of a study, without --max-cells
 STEP = "step"
 BASE = "base"  # the preset or file that a run starts from, where that is varied
 LOG_SNR = "log_snr"  # what numbers of all noise levels are drawn against

@@ -27,8 +27,9 @@ from diffprobe.foundations.settings import to_settings
 from diffprobe.studies.catalogue import SCALES, StudyKind
 from diffprobe.studies.cells import Cell, Outcome, jobs, settings_of, stored
 from diffprobe.studies.claims import changed
-from diffprobe.studies.grid import MOST_CELLS, Grid, grid_of, read_grid
+from diffprobe.studies.grid import Grid, grid_of, read_grid
 from diffprobe.studies.launching import Launcher, serial
+from diffprobe.studies.places import MOST_CELLS
 
 SCHEMA = "diffprobe-study/1"
 LOCK = "lock"
