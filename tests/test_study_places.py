@@ -12,7 +12,7 @@ from diffprobe.studies.claims import judge
 from diffprobe.studies.figures import draw, specs
 from diffprobe.studies.grid import FigureSpec, Grid, grid_of
 from diffprobe.studies.measures import Measure, first_step
-from diffprobe.studies.study import Study, run_study
+from diffprobe.studies.study import Study, StudyFolder, run_study
 from diffprobe.studies.table import StudyTable
 
 WORLDS: dict[str, Any] = {
@@ -287,3 +287,14 @@ def test_panels_share_an_axis_that_shows_all_points_and_a_legend_of_all_curves(
     low, high = signs.get_ylim()
     assert low < 0.1 < 5.01 < high
     assert {text.get_text() for text in kept[0].legends[0].get_texts()} == {"flat", "deep"}
+
+
+def test_questions_asked_one_by_one_are_answered_in_order(tmp_path: Path) -> None:
+    grid, folder, command = worlds(), StudyFolder(tmp_path), "diffprobe study run mine"
+    for number in (2, 1):
+        one = Study("mine", "cpu", {number: grid}, f"{command} --question {number}")
+        folder.describe(one, tmp_path / "cells")
+    study, _ = folder.study()
+    assert list(study.questions) == [1, 2]
+    assert study.command == command
+    assert study.command_of(2) == f"{command} --question 2"

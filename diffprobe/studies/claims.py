@@ -27,7 +27,7 @@ from typing import Any, Literal
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.estimates import Estimate
 from diffprobe.studies.measures import Measure
-from diffprobe.studies.places import STEP, Places, check_place, check_value
+from diffprobe.studies.places import STEP, Places, check_place, check_value, plain_name
 from diffprobe.studies.seeds import over_seeds, own_error, p_value
 from diffprobe.studies.table import StudyTable
 
@@ -143,16 +143,16 @@ class Claim:
         >>> Claim("x", "loss", where={"step": 10}, below=0.5).rule()
         'loss at step 10 < 0.5'
         """
-        place = ", ".join(f"{name} {value}" for name, value in self.where.items())
+        place = ", ".join(f"{plain_name(name)} {value}" for name, value in self.where.items())
         at = f" at {place}" if place else ""
         side = ">" if self.upward else "<"
         if MEASURE in self.between:
             what = " less ".join(self.between[MEASURE]) + at
         elif self.between:
             ((name, (first, second)),) = self.between.items()
-            what = f"{self.measure}{at} at {name} {first} less that at {second}"
+            what = f"{self.measure}{at} at {plain_name(name)} {first} less that at {second}"
         elif self.trend:
-            what = f"rise of {self.measure}{at} over {self.against}"
+            what = f"rise of {self.measure}{at} over {plain_name(self.against)}"
         else:
             what = f"{self.measure}{at}"
         return f"{what} {side} {self.threshold:g}"

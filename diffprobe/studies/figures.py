@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from diffprobe.foundations.figures import COLORS, SERIES, figure
 from diffprobe.studies.grid import FigureSpec, Grid
 from diffprobe.studies.measures import Measure
-from diffprobe.studies.places import LOG_SNR, STEP, along_with, told
+from diffprobe.studies.places import LOG_SNR, STEP, along_with, plain_name, told
 from diffprobe.studies.table import StudyTable
 
 # Measure -> its axis, and where nothing is found.
@@ -62,16 +62,16 @@ def _usual(measure: str) -> FigureSpec:
 
 def caption(spec: FigureSpec, table: StudyTable, seeds: int) -> str:
     """Return in words what a figure shows."""
-    lines = f", a curve for each {spec.colour}" if spec.colour else ""
-    panels = f", a panel for each {spec.panel}" if spec.panel else ""
+    lines = f", a curve for each {plain_name(spec.colour)}" if spec.colour else ""
+    panels = f", a panel for each {plain_name(spec.panel)}" if spec.panel else ""
     group = along_with(spec.x, table.together)
     along = [name for name in group if name in table.told and name != spec.x]
     taken = {spec.colour, spec.panel, *group}
     rest = [name for name in table.told if name not in taken]
-    with_it = f" ({', '.join(along)} with it)" if along else ""
-    apart = f" and {', '.join(rest)}" if rest and spec.colour else ""
+    with_it = f" ({', '.join(map(plain_name, along))} with it)" if along else ""
+    apart = f" and {', '.join(map(plain_name, rest))}" if rest and spec.colour else ""
     return (
-        f"{spec.y} against {spec.x}{with_it}{lines}{apart}{panels}. "
+        f"{spec.y} against {plain_name(spec.x)}{with_it}{lines}{apart}{panels}. "
         f"Points are means over {seeds} seeds, bands 95 % intervals over seeds, small points the "
         "seeds themselves."
     )
@@ -98,7 +98,7 @@ def draw(table: StudyTable, spec: FigureSpec, path: Path) -> None:
         legends = [ax.get_legend_handles_labels() for ax in axes]
         curves = {name: handle for each in legends for handle, name in zip(*each, strict=True)}
         if any(curves):
-            title = spec.colour.removeprefix("label.")
+            title = plain_name(spec.colour)
             canvas.legend(curves.values(), curves, loc="outside upper center", ncols=4, title=title)
 
 
@@ -181,7 +181,7 @@ def _dress(ax: Axes, spec: FigureSpec, places: Mapping[Any, float], table: Study
         (ax.axvline if listed else ax.axhline)(
             nothing, color="0.6", linewidth=0.8, linestyle=":", zorder=0
         )
-    xlabel = {STEP: "training step", LOG_SNR: "log-SNR"}.get(spec.x, spec.x.removeprefix("label."))
+    xlabel = {STEP: "training step", LOG_SNR: "log-SNR"}.get(spec.x, plain_name(spec.x))
     ax.set(xlabel=xlabel, ylabel=name)
     positions = sorted(places.values())
     _look_at_points(ax)

@@ -43,7 +43,16 @@ from diffprobe.foundations.settings import build, check_seed, overlay, shown
 from diffprobe.resolution import nested, preset_names, read_preset, read_toml, resolve
 from diffprobe.studies.claims import Claim
 from diffprobe.studies.measures import Measure
-from diffprobe.studies.places import BASE, LOG_SNR, STEP, check_place, is_label, label, told
+from diffprobe.studies.places import (
+    BASE,
+    LOG_SNR,
+    STEP,
+    check_place,
+    is_label,
+    label,
+    plain_name,
+    told,
+)
 from diffprobe.studies.table import NUMBERS, StudyTable
 
 
@@ -181,7 +190,7 @@ class Grid:
     def in_words(self, varied: Mapping[str, Any], seed: int) -> str:
         """Return where in the grid a cell lies; by its labels, where its group has some."""
         names = told(varied, self.together)
-        words = [f"{name.removeprefix('label.')} {called(name, varied[name])}" for name in names]
+        words = [f"{plain_name(name)} {called(name, varied[name])}" for name in names]
         return ", ".join([*words, f"seed {seed}"])
 
     def table(self, rows: Sequence[Mapping[str, Any]]) -> StudyTable:

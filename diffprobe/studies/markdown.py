@@ -10,7 +10,7 @@ from diffprobe.foundations.progress import clock
 from diffprobe.foundations.records import plain
 from diffprobe.report.page.study import estimate_in_words
 from diffprobe.studies.findings import Findings
-from diffprobe.studies.places import STEP
+from diffprobe.studies.places import STEP, plain_name
 
 MARKS = {"supported": "**supported**", "not supported": "**not supported**"}
 
@@ -106,7 +106,7 @@ def _estimates(question: Mapping[str, Any]) -> Iterator[str]:
         return
     yield "At the end of training, means over seeds:"
     yield ""
-    yield f"| {' | '.join([*columns, *measures])} |"
+    yield f"| {' | '.join([*map(plain_name, columns), *measures])} |"
     yield "|" + "---|" * (len(columns) + len(measures))
     for place, numbers in rows.items():
         cells = [*place, *(_cell(numbers.get(name, "")) for name in measures)]

@@ -22,6 +22,15 @@ def is_label(name: str) -> bool:
     return name.startswith("label.")
 
 
+def plain_name(name: str) -> str:
+    """Return what a setting is called in words; a label by its own name.
+
+    >>> plain_name("label.world"), plain_name("network.width")
+    ('world', 'network.width')
+    """
+    return name.removeprefix("label.")
+
+
 def along_with(name: str, together: Iterable[Iterable[str]]) -> tuple[str, ...]:
     """Return the settings that say no more once this one is known, itself among them.
 

@@ -11,8 +11,9 @@ FOLDER/jobs/          what jobs of a cluster printed
 
 import contextlib
 import dataclasses
+import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -104,7 +105,7 @@ class Study:
 
     def command_of(self, number: int) -> str:
         """Return the command that asks one of its questions."""
-        if len(self.questions) == 1 or " --question " in self.command:
+        if len(self.questions) == 1:
             return self.command
         return f"{self.command} --question {number}"
 
@@ -222,14 +223,11 @@ class StudyFolder:
         if not file.exists():
             raise UsageError(f"{self.path} is not the folder of a study: no study.json")
         content = read_record(file, schema=SCHEMA)
-        questions = {int(n): grid_of(each) for n, each in content["questions"].items()}
-        study = Study(
-            content["name"],
-            content["scale"],
-            questions,
-            content["command"],
-            tuple(content["assignments"]),
-        )
+        questions = {int(n): grid_of(each) for n, each in _in_order(content["questions"])}
+        command, assignments = content["command"], tuple(content["assignments"])
+        if len(questions) > 1:  # asked one by one, they are answered together
+            command = re.sub(r" --question \d+", "", command)
+        study = Study(content["name"], content["scale"], questions, command, assignments)
         return study, content
 
     def store_outcomes(self, cells: Sequence[Cell], outcomes: Sequence[Outcome]) -> None:
@@ -269,6 +267,11 @@ class StudyFolder:
             return []
         found: list[dict[str, Any]] = read_record(file, schema=SCHEMA)["cells"]
         return found
+
+
+def _in_order(questions: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Questions by their number, whenever they were asked."""
+    return sorted(questions.items(), key=lambda each: int(each[0]))
 
 
 @dataclass

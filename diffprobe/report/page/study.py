@@ -96,6 +96,7 @@ def _table(question: Mapping[str, Any], step: bool) -> tuple[list[str], list[lis
         rows, key=lambda place: [order[n][v] for n, v in zip(names, place, strict=False)]
     )
     measures = list(dict.fromkeys(row["measure"] for row in question["estimates"]))
-    return [*columns, *measures], [
+    # The page lies below the studies: what a label is called is said here too.
+    return [*(name.removeprefix("label.") for name in columns), *measures], [
         [*place, *(rows[place].get(measure) for measure in measures)] for place in places
     ]
