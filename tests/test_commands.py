@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import SHORT_PROBES
 from PIL import Image
 from pipelines import KINDS
 
@@ -24,17 +25,12 @@ SHORT = {
         "sampling.steps=16",  # two of them at least in the detectors' window
         "probe.images=4",
         "probe.levels=3",
-        "probe.grammar_images=8",
         "probe.along_samples=8",
         "probe.batch_size=4",
-        "probes.placement.images=8",
-        "probes.placement.levels=5",
-        "probes.attribution.integration_steps=4",
-        "probes.attribution.shapley_samples=4",
-        "probes.attribution.redraws=2",
-        "probes.attribution.metric_images=2",
         "probes.conditional-information.images=4",
-        "probes.conditional-information.levels=3",
+        "probes.attribution.integration_steps=4",
+        "probes.attribution.redraws=2",
+        *SHORT_PROBES,
         "probes.detectors.samples=24",
         "probes.hidden-states.images=64",
         "probes.hidden-states.samples=24",
