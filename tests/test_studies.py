@@ -302,6 +302,16 @@ def test_a_claim_about_missing_numbers_is_open() -> None:
     assert "no seed has the numbers" in found.why
 
 
+def test_what_is_exact_decides_and_what_agrees_by_chance_does_not() -> None:
+    alike = table({(4, 1): [0.5, 0.5]})
+    (found,) = judge([(claim(above=0.2), alike)])
+    assert (found.verdict, found.why) == ("inconclusive", "all seeds agree to the last bit")
+    told = [{**row, "standard_error": 0.0} for row in alike.rows()]
+    exact = StudyTable(told, alike.settings)
+    verdicts = judge([(claim(above=0.2), exact), (claim(below=0.2), exact)])
+    assert [each.verdict for each in verdicts] == ["supported", "not supported"]
+
+
 def test_settings_that_go_together_are_compared_as_one() -> None:
     rows = [{**row, "training.steps": row["network.width"]} for row in NUMBERS.rows()]
     both = StudyTable(

@@ -159,18 +159,27 @@ class Claim:
 
     def estimate(self, table: StudyTable) -> Estimate:
         """Return the estimate over seeds; of none where no seed has all that it needs."""
-        if MEASURE in self.between:
-            a, b = (table.by_seed(measure) for measure in self.between[MEASURE])
-            each = [self._less(a[seed], b[seed]) for seed in a if seed in b]
-        else:
-            each = [self._one(rows) for rows in table.by_seed(self.measure).values()]
-        found = [number for number in each if number is not None]
+        found = self._per_seed(table)
         level = not (self.between or self.trend)
         return over_seeds(
             [value for value, _ in found],
             [error for _, error in found],
             share=level and Measure.is_share(self.measure),
         )
+
+    def is_exact(self, table: StudyTable) -> bool:
+        """Whether no seed's number has an error, by what its own run tells, and all agree."""
+        found = self._per_seed(table)
+        return len(found) > 1 and all(each == (found[0][0], 0.0) for each in found)
+
+    def _per_seed(self, table: StudyTable) -> list[tuple[float, float | None]]:
+        """The estimate of each seed that has all that it needs, and its error."""
+        if MEASURE in self.between:
+            a, b = (table.by_seed(measure) for measure in self.between[MEASURE])
+            each = [self._less(a[seed], b[seed]) for seed in a if seed in b]
+        else:
+            each = [self._one(rows) for rows in table.by_seed(self.measure).values()]
+        return [number for number in each if number is not None]
 
     def never(self, table: StudyTable) -> int:
         """Return how many first steps at its place are bounds; see `Measure.is_never`."""
@@ -259,11 +268,15 @@ def judge(
     from diffprobe.foundations.statistics import holm
 
     estimates = [claim.estimate(table) for claim, table in asked]
-    ps = [p_value(e, claim.threshold) for (claim, _), e in zip(asked, estimates, strict=True)]
+    exact = [claim.is_exact(table) for claim, table in asked]
+    ps = [
+        0.0 if known and e.value != claim.threshold else p_value(e, claim.threshold)
+        for (claim, _), e, known in zip(asked, estimates, exact, strict=True)
+    ]
     found = []
     for i, (p, corrected) in enumerate(zip(ps, holm(ps), strict=True)):
         claim, estimate = asked[i][0], estimates[i]
-        verdict, why = OPEN, _why_open(estimate)
+        verdict, why = OPEN, "" if exact[i] else _why_open(estimate)
         if not why and estimate.value is not None and corrected < SURE:
             verdict = SUPPORTED if (estimate.value > claim.threshold) == claim.upward else REFUTED
         late = bool(afterwards) and afterwards[i]
