@@ -204,7 +204,7 @@ def difference(first: Interval, second: Interval) -> Interval:
 
     >>> a, b = (mean(torch.arange(20.0) + shift) for shift in (3, 0))
     >>> print(difference(a, b).estimate())
-    3.000 ± 3.904
+    3.000 ± 3.916
     """
     value = first.value - second.value
     return Interval(
