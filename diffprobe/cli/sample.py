@@ -13,8 +13,7 @@ sampling_options = opt.options(
     click.option(
         "--sampler",
         metavar="NAME",
-        help="ddpm, ddim, dpm-solver++, euler, resampling, sequential, or a diffusers scheduler "
-        "class.",
+        help="One of `diffprobe kinds`, such as ddim, or a diffusers scheduler class.",
     ),
     click.option("--sampler-steps", type=int, metavar="N", help="Steps of the sampler."),
     click.option("--eta", type=float, metavar="X", help="DDIM's noise, from 0 to 1."),

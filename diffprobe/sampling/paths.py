@@ -21,7 +21,7 @@ from torch import Tensor
 
 from diffprobe.foundations.errors import UsageError, first_line
 from diffprobe.models.noise_schedule import NoiseSchedule
-from diffprobe.sampling.samplers import FLOW
+from diffprobe.sampling.samplers import for_flows
 
 # What a scheduler takes that was walked to its end, by all that its way depends on.
 _WALKED: dict[str, str] = {}
@@ -90,8 +90,7 @@ class SchedulerPath(NoisePath):
     ) -> None:
         if schedule.is_flow:
             raise UsageError(
-                f"sampler {sampler} is not for flow matching; choose from ddim, euler, resampling, "
-                f"sequential, {FLOW}"
+                f"sampler {sampler} is not for flow matching; choose from {', '.join(for_flows())}"
             )
         options = dict(step_options or {})
         cls = getattr(diffusers, scheduler)

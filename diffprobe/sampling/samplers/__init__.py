@@ -11,10 +11,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from diffprobe.foundations.errors import UsageError
-from diffprobe.foundations.kinds import Kind
+from diffprobe.foundations.kinds import Kind, announced
 from diffprobe.foundations.settings import check_share
 
 if TYPE_CHECKING:
@@ -26,9 +26,14 @@ FLOW = "FlowMatchEulerDiscreteScheduler"  # the one of diffusers' schedulers tha
 
 
 class SamplerKind(Kind, ABC):
-    """Settings of a sampler; how many steps it takes is the sampling's."""
+    """Settings of a sampler; how many steps it takes is the sampling's.
+
+    Attributes:
+        flows: Whether it follows a flow, too.
+    """
 
     role: ClassVar[str] = "sampler"
+    flows: ClassVar[bool] = False
 
     @abstractmethod
     def path(self, schedule: "NoiseSchedule", steps: int) -> "NoisePath":
@@ -61,6 +66,14 @@ class SamplerKind(Kind, ABC):
     def label(self) -> str:
         """The settings for a file's name, such as `_eta-0.5`; empty where all are the default."""
         return "".join(f"_{key}-{_short(value)}" for key, value in self.changed.items())
+
+
+def for_flows() -> list[str]:
+    """Return the names of the samplers that follow a flow."""
+    ours = {
+        name: cast(type[SamplerKind], kind.load()) for name, kind in announced("sampler").items()
+    }
+    return [*(name for name, kind in ours.items() if kind.flows), FLOW]
 
 
 def _short(value: Any) -> str:

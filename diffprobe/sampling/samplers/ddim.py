@@ -17,6 +17,7 @@ class DDIMConfig(SamplerKind):
     """DDIM: along the probability flow at eta 0, with DDPM's noise at 1 (arXiv:2010.02502)."""
 
     name: ClassVar[str] = "ddim"
+    flows: ClassVar[bool] = True
     eta: float = 0.0
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ class EulerConfig(SamplerKind):
     """Euler's method in sigma / alpha (Karras et al., arXiv:2206.00364), or along a flow."""
 
     name: ClassVar[str] = "euler"
+    flows: ClassVar[bool] = True
 
     def path(self, schedule: "NoiseSchedule", steps: int) -> "NoisePath":
         """Return its path; see `SamplerKind.path`."""

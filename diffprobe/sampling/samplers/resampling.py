@@ -21,6 +21,7 @@ class ResamplingConfig(SamplerKind):
     """
 
     name: ClassVar[str] = "resampling"
+    flows: ClassVar[bool] = True
     repeats: int = 1
     jump: int = 1
     window: tuple[float, float] = (-20.0, 20.0)

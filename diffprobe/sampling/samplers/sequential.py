@@ -20,6 +20,7 @@ class SequentialConfig(SamplerKind):
     """
 
     name: ClassVar[str] = "sequential"
+    flows: ClassVar[bool] = True
     order: Literal["cells", "rows"] = "cells"
     overlap: float = 0.0
 
