@@ -10,7 +10,9 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 from diffprobe.foundations.errors import unknown_name
+from diffprobe.foundations.estimates import Estimate
 from diffprobe.foundations.figures import COLORS, at_level, color_of, figure
+from diffprobe.foundations.ranks import Auroc
 from diffprobe.probes.detectors.by_verdict import QUANTITIES
 from diffprobe.probes.detectors.names import KNOWS, LABELS
 from diffprobe.probes.detectors.scores import Detectors, best
@@ -71,9 +73,7 @@ def plot(
                     continue  # hardly any of its samples are valid
                 ax.text(0.51, y, "undefined", color=hue, va="center", fontsize=7)
                 continue
-            fill = "white" if part is control else hue
-            ax.plot([area.low, area.high], [y, y], color=hue, linewidth=1.5)
-            ax.plot(area.value, y, "o", color=hue, markersize=5, markerfacecolor=fill)
+            _plot_interval(ax, area, y, hue, "white" if part is control else hue)
     ax.set(
         xlim=(-0.02, 1.02),
         xlabel="AUROC, invalid against valid samples",
@@ -152,11 +152,9 @@ def plot_differences(
     for label, (part, hue, fill, shift) in parts.items():
         for row, name in enumerate(SHARES):
             told = part.by_verdict[name]["difference"].estimate()
-            if told.value is None or told.low is None or told.high is None:
+            if told.low is None:
                 continue
-            ax.plot([told.low, told.high], [row + shift] * 2, color=hue, linewidth=1.5)
-            (point,) = ax.plot(told.value, row + shift, "o", color=hue, markersize=5, label=label)
-            point.set_markerfacecolor(fill)
+            _plot_interval(ax, told, row + shift, hue, fill, label)
             label = "_"
     ax.set(
         xlabel="invalid less valid samples",
@@ -165,6 +163,15 @@ def plot_differences(
     )
     ax.invert_yaxis()
     return ax
+
+
+def _plot_interval(
+    ax: Axes, found: Auroc | Estimate, y: float, color: str, fill: str, label: str = "_"
+) -> None:
+    if found.value is None or found.low is None or found.high is None:
+        return
+    ax.plot([found.low, found.high], [y, y], color=color, linewidth=1.5)
+    ax.plot(found.value, y, "o", color=color, markersize=5, markerfacecolor=fill, label=label)
 
 
 def _by_verdict(result: Detectors) -> Iterator[tuple[str, Tensor]]:
