@@ -298,3 +298,17 @@ def test_questions_asked_one_by_one_are_answered_in_order(tmp_path: Path) -> Non
     assert list(study.questions) == [1, 2]
     assert study.command == command
     assert study.command_of(2) == f"{command} --question 2"
+
+
+def test_bounds_are_counted_of_what_is_compared() -> None:
+    """The deep network never gets there: a claim about the others is not one about a bound."""
+    measure = "first_step(gamma > 0.5)"
+    group = {**WORLDS["together"][0], "label.network": ["two layers", "deep", "wide"]}
+    claims = [
+        {"text": "a", "measure": measure, "expect": "less", "between": {"label.network": pair}}
+        for pair in (["two layers", "wide"], ["two layers", "deep"])
+    ]
+    grid = worlds(together=[{**group, "label.world": ["signs"] * 3}], claims=claims)
+    table = table_of(grid, {measure: [2.0, None, 2.5]})
+    found = judge([(claim, table) for claim in grid.claims])
+    assert [each.never for each in found] == [0, 2]

@@ -176,17 +176,31 @@ class Claim:
         """The estimate of each seed that has all that it needs, and its error."""
         if MEASURE in self.between:
             a, b = (table.by_seed(measure) for measure in self.between[MEASURE])
-            each = [self._less(a[seed], b[seed]) for seed in a if seed in b]
+            each = [
+                _difference(a[seed].at(self.where), b[seed].at(self.where))
+                for seed in a
+                if seed in b
+            ]
         else:
             each = [self._one(rows) for rows in table.by_seed(self.measure).values()]
         return [number for number in each if number is not None]
 
     def never(self, table: StudyTable) -> int:
-        """Return how many first steps at its place are bounds; see `Measure.is_never`."""
-        known = self.between.get(MEASURE, [self.measure])
-        seeds = [rows for measure in known for rows in table.by_seed(measure).values()]
-        found = [row for rows in seeds for row in rows.at(self.where).values()]
-        return sum(Measure.is_never(row) for row in found)
+        """Return how many first steps that go into it are bounds; see `Measure.is_never`."""
+        measures = self.between.get(MEASURE, [self.measure])
+        sides = [
+            {**self.where, name: value}
+            for name, values in self.between.items()
+            if name != MEASURE
+            for value in values
+        ]
+        return sum(
+            Measure.is_never(row)
+            for measure in measures
+            for rows in table.by_seed(measure).values()
+            for where in sides or [self.where]
+            for row in rows.at(where).values()
+        )
 
     def _one(self, rows: "StudyTable") -> tuple[float, float | None] | None:
         """The estimate of one seed, and its error."""
@@ -198,10 +212,6 @@ class Claim:
             return self._rise(rows)
         terms = [(1.0, row) for row in rows.at(self.where).values()]
         return _mean(terms, len(terms), apart=True)
-
-    def _less(self, first: "StudyTable", second: "StudyTable") -> tuple[float, float | None] | None:
-        """One measure less another, of one seed."""
-        return _difference(first.at(self.where), second.at(self.where))
 
     def _rise(self, rows: "StudyTable") -> tuple[float, float | None] | None:
         places = rows.steps() if self.against == STEP else rows.values(self.against)

@@ -36,7 +36,7 @@ AXES: dict[str, tuple[str, float | None]] = {
     "samples.memorisation.recalled": ("training words, of the valid samples", None),
 }
 MOST_PANELS = 4  # in a row
-MOST_LETTERS = 32  # in a line beside an axis
+LINE = 32  # letters in a line beside an axis
 MOST_LETTERS = 34  # of names side by side; more are written one below the other
 
 
@@ -90,7 +90,10 @@ def draw(table: StudyTable, spec: FigureSpec, path: Path) -> None:
             where = {spec.panel: panel} if spec.panel else {}
             plot(table, spec, ax, where)
             if spec.panel:
-                ax.set_title(f"{spec.panel} {panel}".removeprefix("label."))
+                ax.set_title(f"{plain_name(spec.panel)} {panel}")
+        for i, ax in enumerate(axes):
+            if i % columns:  # the first panel of a row says it
+                ax.set_ylabel("")
         for ax in axes[len(panels) :]:
             ax.set_visible(False)
         if spec.title:
@@ -141,7 +144,9 @@ def plot(
         # Names have no order: no line goes from one to the next, and curves stand side by side.
         shift = (i - 0.5 * (len(names) - 1)) * 0.6 / len(names) if named else 0.0
         xs = [x + shift for x in xs]
-        _line(ax, xs, [e.value for e in found], listed, "" if named else "-", color, label=name)
+        # Once all colours are used, dashed.
+        style = "" if named else "--" if i >= len(SERIES) else "-"
+        _line(ax, xs, [e.value for e in found], listed, style, color, label=name)
         told = [(x, e.low, e.high) for x, e in zip(xs, found, strict=True) if e.low is not None]
         if told:
             at, low, high = zip(*told, strict=True)
@@ -217,7 +222,7 @@ def _look_at_points(ax: Axes) -> None:
 def _axis(measure: str) -> str:
     asked = Measure.parse(measure)
     name = f"log10 of the {measure}" if asked.passes else measure.replace(".", " · ")
-    return textwrap.fill(name.replace("_", " "), MOST_LETTERS)
+    return textwrap.fill(name.replace("_", " "), LINE)
 
 
 def _positions(values: Sequence[Any], table: StudyTable, x: str) -> dict[Any, float]:

@@ -16,8 +16,9 @@ conditional-information.information.1@0
                         at a noise level and radius; likewise missed.1, distance.1, missed_network
 excess_ldr@all          at all noise levels, to be drawn against "log_snr"; no claim is about it
 first_step(gamma > 0.5) log10 of the training step at which a measure along training first passes a
-                        number, on the line between two checkpoints in log(step); where none does,
-                        that of the last, which is a bound ("never")
+                        number, on the line between two checkpoints in log(step); one that has
+                        passed it at the first checkpoint counts as there, and where none does it
+                        is that of the last, which is a bound ("never")
 """
 
 import math
@@ -52,8 +53,15 @@ SHORT = {
     **{name: tuple(name.split(".")) for name in GRAMMAR},
 }
 # What cannot lie outside 0 to 1, nor its interval.
-SHARES = ("legible", "grammatical", "ldr", "samples.recalled")
-SHARES_OF = "samples.verdicts."
+SHARES = (
+    "legible",
+    "grammatical",
+    "ldr",
+    "samples.recalled",
+    "samples.valid",
+    "samples.memorisation.recalled",
+)
+SHARES_OF = re.compile(r"samples\.verdicts\..*|detectors\..*\.auroc\..*")
 # What has a number for each noise level; and for each radius.
 BY_LEVEL = ("ldr", "excess_ldr", "gamma", "mu", "conditional-information.missed_network")
 BY_RADIUS = re.compile(r"conditional-information\.(information|missed|distance)\.\d+")
@@ -137,7 +145,7 @@ class Measure:
     def is_share(name: str) -> bool:
         """Whether a measure lies between 0 and 1."""
         name = name.partition("@")[0]
-        return name.replace("-", "_") in SHARES or name.startswith(SHARES_OF)
+        return name.replace("-", "_") in SHARES or SHARES_OF.fullmatch(name) is not None
 
     @staticmethod
     def one_of(name: str, measures: Sequence[str], where: str) -> None:

@@ -17,7 +17,7 @@ from diffprobe.studies.measures import Measure, find, first_step
 from diffprobe.training.run_folder import validation_loss_of
 
 # What no probe measures.
-EXACT = ("training", "network", "grammar")
+OTHERS = ("training", "network", "grammar")
 
 # A number with its error, and the noise level that it is of.
 Number = tuple[Mapping[str, Any], float | None]
@@ -36,7 +36,7 @@ def measure(
     """
     config = cell.config()
     asked = [Measure.parse(name) for name in cell.measures]
-    by = list(dict.fromkeys(each.by for each in asked if each.by not in EXACT))
+    by = list(dict.fromkeys(each.by for each in asked if each.by not in OTHERS))
     if cell.along and SAMPLES in by:
         # Samples of every checkpoint are judged where a probe goes along.
         by.remove(SAMPLES)
@@ -79,7 +79,7 @@ class _Measured:
         """Step and number; the step None where only the last is looked at."""
         if asked.by == "training":
             yield from self._losses()
-        elif asked.by in EXACT:
+        elif asked.by in OTHERS:
             yield None, ({"value": self._exact(asked)}, None)
         elif not self.along:
             summary, step = self.done.records[asked.by], self.config.training.steps
