@@ -1,6 +1,7 @@
 """Figures of a study: a measure against a setting or the training step, with bands over seeds."""
 
 import json
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ AXES: dict[str, tuple[str, float | None]] = {
     "samples.distribution.effective_words": ("effective number of valid words", None),
     "samples.memorisation.recalled": ("training words, of the valid samples", None),
 }
-MOST_PANELS = 4  # in a row
+MOST_PANELS = 3  # in a row: as wide as the page
 LINE = 32  # letters in a line beside an axis
 MOST_LETTERS = 34  # of names side by side; more are written one below the other
 
@@ -80,8 +81,8 @@ def caption(spec: FigureSpec, table: StudyTable, seeds: int) -> str:
 def draw(table: StudyTable, spec: FigureSpec, path: Path) -> None:
     """Store a figure as `path`.png and .svg."""
     panels = table.values(spec.panel) if spec.panel else [""]
-    columns = min(MOST_PANELS, len(panels))
-    rows = -(-len(panels) // columns)
+    rows = math.ceil(len(panels) / MOST_PANELS)
+    columns = math.ceil(len(panels) / rows)
     height = max(2.2, 0.2 * len(table.values(spec.x))) if _is_listed(table, spec.x) else 2.2
     with figure(path, 1.6 + 2.8 * columns, 1.0 + height * rows) as canvas:
         grid = canvas.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
