@@ -149,6 +149,10 @@ def test_a_grid_that_cannot_be_is_refused(changes: dict[str, Any], message: str)
             "network.width is in `between` and in `across`",
         ),
         ({"above": 1, "across": {"network.width": [4, 8]}}, "compares the difference of settings"),
+        (
+            {"between": {"network.width": [4, 8]}, "across": {"measure": [1, 2]}, "expect": "less"},
+            "compares the difference of settings",
+        ),
         ({"trend": "decreasing"}, "goes with `against`"),
         ({"text": "", "above": 1}, "text is empty"),
         (

@@ -105,7 +105,7 @@ class Claim:
             raise UsageError(f"{at}: `between` goes with expect = 'greater' or 'less'")
         if bool(self.trend) != bool(self.against):
             raise UsageError(f"{at}: `trend` goes with `against`, the setting that it is against")
-        if self.across and (not self.between or MEASURE in self.between):
+        if self.across and (not self.between or MEASURE in {*self.between, *self.across}):
             raise UsageError(f"{at}: `across` compares the difference of settings in `between`")
         if MEASURE in self.between and len(self.between) > 1:
             raise UsageError(f"{at}.between takes two measures, or settings, not both")
