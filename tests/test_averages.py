@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -57,6 +58,15 @@ def test_given_steps_count_by_given_weights() -> None:
     two, five, eight = PATH[2], PATH[5], PATH[8]
     expected = [PATH[1], two, two, two] + 3 * [2 * two - five]
     assert found == pytest.approx(expected + 3 * [(2 * two - five + 3 * eight) / 4])
+
+
+def test_an_average_by_weights_is_a_decay_where_the_updates_are_the_same() -> None:
+    """What was learned after a snapshot counts by the share of the later ones."""
+    found = numbers(PATH, WeightedConfig((4, 5, 6, 7, 8, 9), (1.0, 2.0, 2.0, 2.0, 2.0, 1.0)))[8]
+    factors = (0.9, 0.7, 0.5, 0.3, 0.1)
+    updates = [after - before for before, after in itertools.pairwise(PATH[4:10])]
+    decayed = PATH[4] + sum(f * u for f, u in zip(factors, updates, strict=True))
+    assert found == pytest.approx(decayed)
 
 
 AVERAGES: Mapping[str, AverageKind] = {

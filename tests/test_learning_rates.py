@@ -108,6 +108,14 @@ def test_the_decay_is_a_share_of_the_steps() -> None:
     assert (WSDConfig(PEAK, 0, decay=1.0).array(8) < PEAK).all()
 
 
+@pytest.mark.parametrize("final", [0.0, 1 / 3, 1.0])
+def test_the_square_root_decay_goes_from_the_peak_to_the_final_rate(final: float) -> None:
+    """eta_0 (1 - sqrt r) + eta_T sqrt r, as in arXiv:2511.18903."""
+    root = np.sqrt(np.arange(1, 41) / 40)
+    rates = WSDConfig(PEAK, WARMUP, decay=0.4, final=final).array(STEPS)
+    assert rates[60:] == pytest.approx(PEAK * (1 - root) + final * PEAK * root)
+
+
 def test_two_stages() -> None:
     rates = TwoStageConfig(PEAK, second=0.01, at=50, warmup_steps=WARMUP).array(STEPS)
     assert rates == pytest.approx([warm(step) for step in range(50)] + [0.01] * 50)

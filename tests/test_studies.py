@@ -1,6 +1,7 @@
 """Studies: grids, claims and their verdicts, cells that are shared, resumed and may fail."""
 
 import csv
+import dataclasses
 import json
 import math
 from collections.abc import Iterator
@@ -13,13 +14,14 @@ import pytest
 from diffprobe.foundations.errors import CheckpointError, FullDiskError, InUseError, UsageError
 from diffprobe.foundations.lock import one_writer
 from diffprobe.studies.cells import Cell, Outcome, jobs
-from diffprobe.studies.claims import Claim, judge
+from diffprobe.studies.claims import Claim, changed
 from diffprobe.studies.findings import report_study
 from diffprobe.studies.grid import FigureSpec, Grid, grid_of, read_grid
 from diffprobe.studies.measures import Measure, find
 from diffprobe.studies.seeds import over_seeds
 from diffprobe.studies.study import Study, run_study
 from diffprobe.studies.table import StudyTable
+from diffprobe.studies.verdicts import judge
 
 FIXED = {
     "grammar.length": 4,
@@ -138,6 +140,19 @@ def test_a_grid_that_cannot_be_is_refused(changes: dict[str, Any], message: str)
         ({"between": {"network.width": [4, 8]}}, "goes with expect"),
         ({"between": {"network.width": [4, 4]}, "expect": "less"}, "two different values"),
         ({"between": {"network.width": [4, 8]}, "expect": "lesser"}, "did you mean 'less'"),
+        (
+            {
+                "between": {"network.width": [4, 8]},
+                "across": {"network.width": [4, 8]},
+                "expect": "less",
+            },
+            "network.width is in `between` and in `across`",
+        ),
+        ({"above": 1, "across": {"network.width": [4, 8]}}, "compares the difference of settings"),
+        (
+            {"between": {"network.width": [4, 8]}, "across": {"measure": [1, 2]}, "expect": "less"},
+            "compares the difference of settings",
+        ),
         ({"trend": "decreasing"}, "goes with `against`"),
         ({"text": "", "above": 1}, "text is empty"),
         (
@@ -321,6 +336,58 @@ def test_settings_that_go_together_are_compared_as_one() -> None:
     )
     rule = {"between": {"network.width": [8, 4]}, "expect": "less"}
     assert claim(**rule).estimate(both).value == pytest.approx(-2.0)
+
+
+ORDER, RATE = "stream.order", "learning_rate.final"
+
+
+def two_by_two() -> StudyTable:
+    """Orders and final rates in all four combinations, loss 1, 3, 10 and 30, of three seeds."""
+    blank = dict.fromkeys(("log_snr", "standard_error", "low", "high", "step"))
+    values = {("up", "0"): 1.0, ("up", "1"): 3.0, ("down", "0"): 10.0, ("down", "1"): 30.0}
+    rows = [
+        {"cell": f"{order}-{rate}-{seed}", "seed": seed, ORDER: order, RATE: rate, **blank}
+        | {"measure": "loss", "value": value * (1 + 0.1 * seed), "n": 1}
+        for (order, rate), value in values.items()
+        for seed in (0, 1, 2)
+    ]
+    return StudyTable(rows, {ORDER: ["up", "down"], RATE: ["0", "1"]})
+
+
+@pytest.mark.parametrize(
+    ("between", "across", "value", "rule"),
+    [
+        (
+            {ORDER: ["up", "down"], RATE: [1, 0]},
+            {},
+            (3 - 10) * 1.1,
+            "loss at stream.order up, learning_rate.final 1 less that at stream.order down, "
+            "learning_rate.final 0 < 0",
+        ),
+        (
+            {ORDER: ["up", "down"]},
+            {RATE: [1, 0]},
+            ((3 - 30) - (1 - 10)) * 1.1,
+            "(loss at stream.order up less that at down) at learning_rate.final 1 less the same "
+            "at learning_rate.final 0 < 0",
+        ),
+    ],
+)
+def test_two_settings_are_compared_hand_in_hand_or_across(
+    between: dict[str, Any], across: dict[str, Any], value: float, rule: str
+) -> None:
+    one = claim(between=between, across=across, expect="less")
+    (found,) = judge([(one, two_by_two())])
+    assert found.estimate.value == pytest.approx(value)
+    assert found.verdict == "supported"
+    assert one.rule() == rule
+
+
+def test_a_claim_does_not_change_with_what_claims_can_say() -> None:
+    one = claim(below=0.5)
+    written = {k: v for k, v in dataclasses.asdict(one).items() if k != "across"}
+    assert not changed(written, one)
+    assert changed(written, claim(below=0.6))
 
 
 def test_a_number_is_found_by_its_path() -> None:

@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 
 from diffprobe.foundations.errors import UsageError
 from diffprobe.studies.catalogue import grids_in
-from diffprobe.studies.claims import judge
 from diffprobe.studies.figures import draw, specs
 from diffprobe.studies.grid import FigureSpec, Grid, grid_of
 from diffprobe.studies.measures import Measure, first_step
 from diffprobe.studies.study import Study, StudyFolder, run_study
 from diffprobe.studies.table import StudyTable
+from diffprobe.studies.verdicts import judge
 
 WORLDS: dict[str, Any] = {
     "question": "Is it so in every world?",

@@ -1,22 +1,18 @@
-"""Claims: what is expected of a grid, written down before its numbers, and what becomes of it.
+"""Claims: what is expected of a grid, written down before its numbers.
 
 A claim names an estimate and the side of a threshold on which it is expected:
 
     above, below   the mean of the measure over the place that `where` names
-    between        the first value of a setting less the second, `expect` greater or less; or of
-                   two measures of one run, the first less the second
+    between        the first value of a setting less the second, `expect` greater or less; of
+                   several settings hand in hand; or of two measures of one run, the first less the
+                   second; with `across`, that difference at the first value of another setting
+                   less the same at the second
     trend          the rise of the measure over the values of the setting `against`, in their order,
                    along the straight line of least squares, increasing or decreasing
 
-Each is taken seed by seed, what `where` leaves open averaged, and then over seeds (`seeds`). With
-p of the two-sided test of the threshold, corrected by Holm over all claims of the study,
-
-    supported       p < 0.05, and the estimate lies on the expected side
-    not supported   p < 0.05, and it lies on the other
-    inconclusive    else
-
-The threshold of `between` and `trend` is 0, or `margin` on the expected side: the smallest effect
-that is worth the name.
+Each is taken seed by seed, what `where` leaves open averaged, and then over seeds (`seeds`); what
+becomes of it is told by its verdict (`verdicts`). The threshold of `between` and `trend` is 0, or
+`margin` on the expected side: the smallest effect that is worth the name.
 """
 
 import dataclasses
@@ -28,11 +24,9 @@ from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.estimates import Estimate
 from diffprobe.studies.measures import Measure
 from diffprobe.studies.places import STEP, Places, check_place, check_value, plain_name
-from diffprobe.studies.seeds import over_seeds, own_error, p_value
+from diffprobe.studies.seeds import over_seeds, own_error
 from diffprobe.studies.table import StudyTable
 
-SUPPORTED, REFUTED, OPEN = "supported", "not supported", "inconclusive"
-SURE = 0.05
 MEASURE = "measure"  # in `between`, for two of them
 
 
@@ -44,7 +38,9 @@ class Claim:
         text: In a sentence.
         measure: What it is about; `between` may name two instead.
         where: Setting -> value: where in the grid; the last step where none is given.
-        between: A setting and two of its values, or two steps, or "measure" and two of them.
+        between: Settings and two values of each, or two steps, or "measure" and two of them.
+        across: Settings and two values of each: the difference of `between` at the first less that
+            at the second.
         expect: On which side of nothing their difference is expected.
         trend: How the measure goes with `against`.
         against: A setting of numbers, or "step".
@@ -56,6 +52,7 @@ class Claim:
     measure: str = ""
     where: dict[str, Any] = field(default_factory=dict)
     between: dict[str, list[Any]] = field(default_factory=dict)
+    across: dict[str, list[Any]] = field(default_factory=dict)
     expect: Literal["", "greater", "less"] = ""
     trend: Literal["", "increasing", "decreasing"] = ""
     against: str = ""
@@ -99,7 +96,8 @@ class Claim:
         if self.margin < 0:
             raise UsageError(f"{at}.margin must not be negative: {self.margin}")
         self._check_rule(at, known)
-        if twice := {*self.where} & {*self.between, *([self.against] if self.trend else [])}:
+        over = {*self.between, *self.across, *([self.against] if self.trend else [])}
+        if twice := {*self.where} & over:
             raise UsageError(f"{at}.where fixes {sorted(twice)[0]}, which the rule goes over")
 
     def _check_rule(self, at: str, known: Places) -> None:
@@ -107,14 +105,18 @@ class Claim:
             raise UsageError(f"{at}: `between` goes with expect = 'greater' or 'less'")
         if bool(self.trend) != bool(self.against):
             raise UsageError(f"{at}: `trend` goes with `against`, the setting that it is against")
-        if self.between:
-            if len(self.between) > 1:
-                raise UsageError(f"{at}.between takes one setting, not {len(self.between)}")
-            ((name, pair),) = self.between.items()
-            if len(pair) != 2 or pair[0] == pair[1]:
-                raise UsageError(f"{at}.between must name two different values, not {pair!r}")
-            for value in pair if name != MEASURE else []:
-                check_value(name, value, known, f"{at}.between")
+        if self.across and (not self.between or MEASURE in {*self.between, *self.across}):
+            raise UsageError(f"{at}: `across` compares the difference of settings in `between`")
+        if MEASURE in self.between and len(self.between) > 1:
+            raise UsageError(f"{at}.between takes two measures, or settings, not both")
+        if twice := {*self.between} & {*self.across}:
+            raise UsageError(f"{at}: {sorted(twice)[0]} is in `between` and in `across`")
+        for rule, pairs in (("between", self.between), ("across", self.across)):
+            for name, pair in pairs.items():
+                if len(pair) != 2 or pair[0] == pair[1]:
+                    raise UsageError(f"{at}.{rule} must name two different values, not {pair!r}")
+                for value in pair if name != MEASURE else []:
+                    check_value(name, value, known, f"{at}.{rule}")
         if self.trend:
             check_place(self.against, known, f"{at}.against")
             values = known[self.against]
@@ -149,8 +151,13 @@ class Claim:
         if MEASURE in self.between:
             what = " less ".join(self.between[MEASURE]) + at
         elif self.between:
-            ((name, (first, second)),) = self.between.items()
-            what = f"{self.measure}{at} at {plain_name(name)} {first} less that at {second}"
+            first, second = (_told(self.between, i) for i in (0, 1))
+            if len(self.between) == 1:
+                second = str(next(iter(self.between.values()))[1])
+            what = f"{self.measure}{at} at {first} less that at {second}"
+            if self.across:
+                first, second = (_told(self.across, i) for i in (0, 1))
+                what = f"({what}) at {first} less the same at {second}"
         elif self.trend:
             what = f"rise of {self.measure}{at} over {plain_name(self.against)}"
         else:
@@ -177,7 +184,7 @@ class Claim:
         if MEASURE in self.between:
             a, b = (table.by_seed(measure) for measure in self.between[MEASURE])
             each = [
-                _difference(a[seed].at(self.where), b[seed].at(self.where))
+                _contrast([(1, a[seed].at(self.where)), (-1, b[seed].at(self.where))])
                 for seed in a
                 if seed in b
             ]
@@ -188,36 +195,49 @@ class Claim:
     def never(self, table: StudyTable) -> int:
         """Return how many first steps that go into it are bounds; see `Measure.is_never`."""
         measures = self.between.get(MEASURE, [self.measure])
-        sides = [
-            {**self.where, name: value}
-            for name, values in self.between.items()
-            if name != MEASURE
-            for value in values
-        ]
+        places = [{}] if MEASURE in self.between else [place for _, place in self._contrasted()]
         return sum(
             Measure.is_never(row)
             for measure in measures
             for rows in table.by_seed(measure).values()
-            for where in sides or [self.where]
-            for row in rows.at(where).values()
+            for place in places
+            for row in rows.at({**self.where, **place}).values()
         )
 
     def _one(self, rows: "StudyTable") -> tuple[float, float | None] | None:
         """The estimate of one seed, and its error."""
         if self.between:
-            ((name, (first, second)),) = self.between.items()
-            a = rows.at({**self.where, name: first}, apart=name)
-            return _difference(a, rows.at({**self.where, name: second}, apart=name))
+            apart = (*self.between, *self.across)
+            return _contrast(
+                [
+                    (sign, rows.at({**self.where, **place}, apart))
+                    for sign, place in self._contrasted()
+                ]
+            )
         if self.trend:
             return self._rise(rows)
         terms = [(1.0, row) for row in rows.at(self.where).values()]
         return _mean(terms, len(terms), apart=True)
 
+    def _contrasted(self) -> list[tuple[int, dict[str, Any]]]:
+        """The places that are compared, and the sign of each; of none, the only one."""
+        if not self.between:
+            return [(1, {})]
+        return [
+            (
+                (-1) ** (i + j),
+                {name: pair[i] for name, pair in self.between.items()}
+                | {name: pair[j] for name, pair in self.across.items()},
+            )
+            for j in range(2 if self.across else 1)
+            for i in range(2)
+        ]
+
     def _rise(self, rows: "StudyTable") -> tuple[float, float | None] | None:
         places = rows.steps() if self.against == STEP else rows.values(self.against)
         curves: dict[Any, list[tuple[int, dict[str, Any]]]] = {}
         for i, value in enumerate(places):
-            for key, row in rows.at({**self.where, self.against: value}, self.against).items():
+            for key, row in rows.at({**self.where, self.against: value}, [self.against]).items():
                 curves.setdefault(key, []).append((i, row))
         terms: list[tuple[float, dict[str, Any]]] = []
         for points in curves.values():
@@ -231,88 +251,24 @@ class Claim:
         return _mean(terms, len(curves))
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What became of a claim.
-
-    Attributes:
-        claim: As it was written.
-        estimate: Over seeds.
-        p: Of the two-sided test of its threshold; 1 where there is no interval.
-        corrected: The same after Holm's correction over all claims of the study.
-        verdict: "supported", "not supported" or "inconclusive".
-        why: Why it is inconclusive, where that is not the numbers' doing.
-        afterwards: Whether it was written down, or changed, when numbers were there.
-        never: Of how many runs it takes a last step for a first one, since there was none.
-    """
-
-    claim: Claim
-    estimate: Estimate
-    p: float
-    corrected: float
-    verdict: str
-    why: str = ""
-    afterwards: bool = False
-    never: int = 0
-
-    def line(self) -> str:
-        """Return it in words."""
-        late = " (written when numbers were there)" if self.afterwards else ""
-        why = self.why or f"p = {self.p:.2g}, corrected {self.corrected:.2g}"
-        why += f", {self.never} first steps are bounds" if self.never else ""
-        return (
-            f"{self.verdict}: {self.claim.text}{late} "
-            f"[{self.claim.rule()}: {self.estimate}, {self.estimate.n} seeds, {why}]"
-        )
-
-
-def judge(
-    asked: Sequence[tuple[Claim, StudyTable]], afterwards: Sequence[bool] = ()
-) -> list[Verdict]:
-    """Return the verdict on each claim, corrected over all of them.
-
-    Args:
-        asked: Claims, each with the table of its own question.
-        afterwards: Of each, whether it came after numbers.
-    """
-    from diffprobe.foundations.statistics import holm
-
-    estimates = [claim.estimate(table) for claim, table in asked]
-    exact = [claim.is_exact(table) for claim, table in asked]
-    ps = [
-        0.0 if known and e.value != claim.threshold else p_value(e, claim.threshold)
-        for (claim, _), e, known in zip(asked, estimates, exact, strict=True)
-    ]
-    found = []
-    for i, (p, corrected) in enumerate(zip(ps, holm(ps), strict=True)):
-        claim, estimate = asked[i][0], estimates[i]
-        verdict, why = OPEN, "" if exact[i] else _why_open(estimate)
-        if not why and estimate.value is not None and corrected < SURE:
-            verdict = SUPPORTED if (estimate.value > claim.threshold) == claim.upward else REFUTED
-        late = bool(afterwards) and afterwards[i]
-        never = claim.never(asked[i][1])
-        found.append(Verdict(claim, estimate, p, corrected, verdict, why, late, never))
-    return found
-
-
 def changed(before: Mapping[str, Any], claim: Claim) -> bool:
-    """Whether a claim is another than the one that was written down."""
-    return dict(before) != dataclasses.asdict(claim)
+    """Whether a claim is another than the one that was written down.
+
+    What was not written down is at its default: a claim does not change with what claims can say.
+    """
+    return {**dataclasses.asdict(Claim("")), **before} != dataclasses.asdict(claim)
 
 
-def _why_open(found: Estimate) -> str:
-    if found.value is None:
-        return "no seed has the numbers that it needs"
-    if found.standard_error is None:
-        return "one seed tells nothing of the next"
-    return "all seeds agree to the last bit" if found.standard_error == 0 else ""
+def _told(pairs: Mapping[str, Sequence[Any]], i: int) -> str:
+    return ", ".join(f"{plain_name(name)} {pair[i]}" for name, pair in pairs.items())
 
 
-def _difference(
-    a: Mapping[Any, Mapping[str, Any]], b: Mapping[Any, Mapping[str, Any]]
+def _contrast(
+    signed: Sequence[tuple[int, Mapping[Any, Mapping[str, Any]]]],
 ) -> tuple[float, float | None] | None:
-    both = a.keys() & b.keys()
-    return _mean([(1, a[k]) for k in both] + [(-1, b[k]) for k in both], len(both))
+    """The mean of sums of rows with their signs, over what all places have in common."""
+    both = set.intersection(*({*rows} for _, rows in signed))
+    return _mean([(sign, rows[key]) for sign, rows in signed for key in both], len(both))
 
 
 def _mean(

@@ -12,12 +12,13 @@ from diffprobe.foundations.records import plain, write_record
 from diffprobe.report.page.figures import Figure
 from diffprobe.report.page.study import render_study
 from diffprobe.studies import figures
-from diffprobe.studies.claims import Claim, Verdict, judge
+from diffprobe.studies.claims import Claim
 from diffprobe.studies.grid import Grid, called
 from diffprobe.studies.measures import Measure
 from diffprobe.studies.places import BASE, STEP
 from diffprobe.studies.study import SCHEMA, Study, StudyFolder
 from diffprobe.studies.table import StudyTable, need_pyarrow
+from diffprobe.studies.verdicts import Verdict, judge
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,16 +62,16 @@ class StudyTable(Table):
         return sorted({row[STEP] for row in self.content if row[STEP] is not None})
 
     def at(
-        self, where: Mapping[str, Any], apart: str = ""
+        self, where: Mapping[str, Any], apart: Iterable[str] = ()
     ) -> dict[tuple[str, ...], dict[str, Any]]:
         """Return the rows at a place, of one measure and seed, by the settings left open.
 
         Args:
             where: Setting -> value; the last step of each run where none is given.
-            apart: A setting that is not left open, nor are those that go hand in hand with it.
+            apart: Settings that are not left open, nor are those that go hand in hand with them.
         """
-        group = along_with(apart, self.together)
-        names = [name for name in self.settings if name not in group]
+        closed = {each for name in apart for each in along_with(name, self.together)}
+        names = [name for name in self.settings if name not in closed]
         wanted = {k: v if k == STEP else label(v) for k, v in where.items()}
         runs: dict[str, list[dict[str, Any]]] = {}
         for row in self.content:
