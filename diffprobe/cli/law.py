@@ -304,11 +304,8 @@ def fit_lines(found: "LawRecord") -> list[str]:
         f"{first.fit.law} law: " + ", ".join(f"{key} {value:.4g}" for key, value in values.items())
     )
     if found.profile is not None:
-        ranges = {name: found.profile.range(name) for name in ("beta", "C")}
-        spelled = ", ".join(
-            f"{name} {low:.2g} to {high:.2g}" for name, (low, high) in ranges.items()
-        )
-        lines.append(f"curves fit as well (95 %) with {spelled}, C of rates over the peak")
+        spelled = ", ".join(f"{name} {found.profile.spelled(name)}" for name in ("beta", "C"))
+        lines.append(f"curves fit as well (95 %) with {spelled}; C here of rates over the peak")
     return lines
 
 

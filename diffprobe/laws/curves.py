@@ -223,7 +223,7 @@ def run_rates(run: RunFolder, steps: int) -> Floats:
     return rates
 
 
-def _after_warm_up(name: str, pieces: Pieces, steps: Steps, losses: Floats, note: str) -> Curve:
+def _after_warm_up(name: str, pieces: Pieces, steps: Steps, losses: Floats, is_late: bool) -> Curve:
     wrong = np.flatnonzero(~(np.isfinite(losses) & (losses > 0)))
     if len(wrong):
         at = int(wrong[0])

@@ -64,7 +64,9 @@ def plot_errors(law: Judgement, curves: Sequence[Curve], ax: Axes) -> Axes:
             ax.plot(curve.steps, side, ls=":", lw=0.7, color=color)
     ax.axhline(0, color="black", lw=0.6)
     ax.set(xscale="log", xlabel="step (dotted: 95 % interval)")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter("{x:,.0f}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
     return ax
 
 
@@ -76,8 +78,8 @@ def draw_profile(path: Path, found: Profile) -> None:
         top, bottom = canvas.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 2)})
         top.plot(beta, found.objective, ".-", color=SERIES[0])
         top.axhline(found.threshold, color="black", lw=0.7, ls="--", label="fits as well, 95 %")
-        top.set(yscale="log", ylabel="least objective", title="multi-power law, all else refitted")
-        top.legend()
+        top.set(ylabel="least objective", title="multi-power law, all else refitted")
+        top.legend(loc="upper left")
         bottom.plot(beta, found.C, ".-", color=SERIES[1], label="C")
         bottom.plot(beta, found.gamma, ".-", color=SERIES[2], label="gamma")
         bottom.set(xscale="log", yscale="log", xlabel="beta", ylabel="value there")
@@ -116,11 +118,12 @@ def draw_schedules(path: Path, law: str, found: Mapping[str, tuple[Floats, float
     with figure(path, 6.0, 3.6) as canvas:
         ax = canvas.subplots()
         for color, (name, (rates, loss)) in zip(SERIES, found.items(), strict=False):
-            ax.plot(rates, color=color, lw=1.2, label=f"{name}: {loss:.4f}")
+            steps = np.unique(np.linspace(0, len(rates) - 1, 1000).round().astype(int))
+            ax.plot(steps, rates[steps], color=color, lw=1.2, label=f"{name}: {loss:.4f}")
         ax.set(xlabel="step", ylabel="learning rate", ylim=(0, None))
         ax.set_title(f"final loss by the {law} law")
         ax.xaxis.set_major_formatter("{x:,.0f}")
-        ax.legend()
+        ax.legend(loc="lower center")
 
 
 def _colors(n: int) -> list[str]:

@@ -44,6 +44,15 @@ class Profile:
         values = [getattr(self, name)[i] for i in self.alike()]
         return min(values), max(values)
 
+    def spelled(self, name: str) -> str:
+        """Return the range in words, with … where it goes on beyond what was tried."""
+        low, high = (f"{value:.2g}" for value in self.range(name))
+        alike = self.alike()
+        falls = getattr(self, name)[0] > getattr(self, name)[-1]
+        ends = (alike[0] == 0, alike[-1] == len(self.beta) - 1)
+        at_low, at_high = reversed(ends) if falls else ends
+        return f"{'… ' * at_low}{low} to {high}{' …' * at_high}"
+
 
 def profile(
     fit: Fit, curves: Sequence[Curve], noise: Uncertainty, *, progress: Progress = silent

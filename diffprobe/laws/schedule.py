@@ -1,8 +1,7 @@
 """The schedule of a given length whose final loss a law foretells to be least.
 
 The rate rises to the peak over the warm-up and then falls, never rises, along straight lines
-between knots: half of them evenly over the steps, half ever closer to the end, where rates change
-most. How the fall from the peak to the least rate is shared out among the lines, and what of it is
+between knots, which lie ever closer towards the end, where rates change most. How the fall from the peak to the least rate is shared out among the lines, and what of it is
 left out, is a softmax, so that every schedule is monotone and positive, and the gradient is exact.
 """
 
@@ -19,7 +18,7 @@ from diffprobe.laws.schedule_pieces import Floats, Pieces
 
 KNOTS = 96
 LEAST_RATE = 1e-3  # of the peak, below which no schedule goes
-MOST = 400  # evaluations from each start
+MOST = 1000  # evaluations from each start
 
 
 @dataclass(frozen=True)
@@ -95,9 +94,8 @@ class _Problem:
         self.form, self.theta, self.peak = fit.form, fit.theta, fit.peak
         self.warm_up, self.top, self.least = warm_up, top, least
         n = steps - warm_up
-        towards_end = n - np.geomspace(1, n, KNOTS // 2)
-        self.knots = np.unique(np.r_[np.linspace(0, n - 1, KNOTS // 2), towards_end].round())
-        self.knots = self.knots[(self.knots >= 0) & (self.knots <= n - 1)]
+        even = np.linspace(0, 1, KNOTS)
+        self.knots = np.unique(((n - 1) * (1 - (1 - even) ** 3)).round())
         self.rise = np.arange(warm_up) / max(1, warm_up) * top
         # Each step lies between two knots, and has a share of each.
         at = np.arange(n)
