@@ -1,11 +1,16 @@
 """Laws against their formulas, and fits, intervals and schedules against what is known."""
 
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
-from law_curves import PEAK, TRUE, WARM_UP, curve, rates
 from scipy.optimize import check_grad
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+from coverage_parts.law_curves import PEAK, TRUE, WARM_UP, curve, rates
 
 from diffprobe.foundations.errors import CheckpointError, UsageError
 from diffprobe.laws import LawRecord, fit, judge, optimise
@@ -17,11 +22,10 @@ from diffprobe.laws.schedule import _Problem, exact_pieces, final_loss
 from diffprobe.laws.schedule_pieces import Pieces
 from diffprobe.laws.uncertainty import log_errors, uncertainty_of
 
+NAMES = ("constant", "cosine", "two-stage")
 THETA = {
     "multi-power": LAWS["multi-power"].fitted(TRUE),
-    "momentum": LAWS["momentum"].fitted(
-        {"L0": 0.8, "A": 2.0, "alpha": 0.5, "B": 0.3, "tau": 40.0}
-    ),
+    "momentum": LAWS["momentum"].fitted({"L0": 0.8, "A": 2.0, "alpha": 0.5, "B": 0.3, "tau": 40.0}),
     "no-drop": LAWS["no-drop"].fitted({"L0": 0.8, "A": 2.0, "alpha": 0.5}),
 }
 
@@ -95,8 +99,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def noisy() -> LawRecord:
-    names = ("constant", "cosine", "two-stage")
-    curves = [curve(name, 5e-4, seed=i) for i, name in enumerate(names)]
+    curves = [curve(name, 5e-4, seed=i) for i, name in enumerate(NAMES)]
     return judge(curves, [curve("wsd"), curve("lower")])
 
 
@@ -106,12 +109,10 @@ def test_a_law_foretells_schedules_it_has_not_seen(noisy: LawRecord) -> None:
     assert errors["multi-power"] < 2e-3
     assert errors["multi-power"] < errors["momentum"] < errors["no-drop"]
     assert noisy.laws["multi-power"].mean.r2 > 0.999
-    true = problem_of(LAWS["multi-power"], [curve("constant", 5e-4, seed=0)])
-    assert true.objective(THETA["multi-power"]) == pytest.approx(87 * 5e-4**2 / 2, rel=0.8)
 
 
 def test_a_fit_is_no_worse_than_what_made_the_curves() -> None:
-    curves = [curve(n, 5e-4, seed=i) for i, n in enumerate(("constant", "cosine", "two-stage"))]
+    curves = [curve(n, 5e-4, seed=i) for i, n in enumerate(NAMES)]
     problem = problem_of(LAWS["multi-power"], curves)
     found = fit(LAWS["multi-power"], curves)
     assert found.objective <= problem.objective(THETA["multi-power"])
@@ -128,7 +129,7 @@ def test_a_fit_is_no_worse_than_what_made_the_curves() -> None:
 
 def test_other_peaks_of_the_files_are_the_same_law() -> None:
     """Rates a thousand times as large fit as well."""
-    curves = [curve(n) for n in ("constant", "cosine", "two-stage")]
+    curves = [curve(n) for n in NAMES]
     other = [
         type(c)(c.name, Pieces(c.schedule.starts, 1000 * c.schedule.rates), c.steps, c.losses)
         for c in curves
@@ -146,34 +147,37 @@ def test_noise_is_found_in_residuals(noisy: LawRecord) -> None:
 
 def test_held_out_errors_widen_an_interval(noisy: LawRecord) -> None:
     """A law that cannot describe the drop is given the width of its errors."""
-    law = noisy.laws["no-drop"]
-    held = curve("lower")
-    half = law.uncertainty.half_width(law.fit, held.schedule, held.steps)
-    assert law.uncertainty.widening > 1.0
-    assert law.uncertainty.held_out == 2
-    assert np.mean(np.abs(log_errors(law.fit, held)) < half) > 0.9
-    own = uncertainty_of(law.fit, [curve("constant", 5e-4), curve("cosine", 5e-4)])
-    assert own.widening == 1.0
+    law, held = noisy.laws["momentum"], curve("lower")
+    own = uncertainty_of(law.fit, [curve(name, 5e-4) for name in NAMES])
+    error = np.abs(log_errors(law.fit, held))
+    narrow, wide = (
+        each.half_width(law.fit, held.schedule, held.steps) for each in (own, law.uncertainty)
+    )
+    assert (own.widening, own.held_out, law.uncertainty.held_out) == (1.0, 0, 2)
+    assert law.uncertainty.widening > 1.5
+    assert np.mean(error < narrow) < 0.9 < np.mean(error < wide)
 
 
 def test_the_profile_tells_what_is_not_known(noisy: LawRecord) -> None:
     assert noisy.profile is not None
     low, high = noisy.profile.range("beta")
     assert low <= TRUE["beta"] <= high
-    assert high > 1.5 * low
-    assert min(noisy.profile.objective) <= noisy.profile.threshold
+    assert high > 1.2 * low
+    at = dict(zip(noisy.profile.beta, noisy.profile.objective, strict=True))
+    assert max(at[b] for b in at if low < b < high) <= noisy.profile.threshold
+    assert min(at[b] for b in at if not low < b < high) > noisy.profile.threshold
 
 
 def test_a_profile_that_is_sharp() -> None:
     """Without noise the best value is told, and it is the true one."""
-    curves = [curve(n, 1e-6) for n in ("constant", "cosine", "two-stage")]
+    curves = [curve(n, 1e-6) for n in NAMES]
     found = fit(LAWS["multi-power"], curves)
     told = profile(found, curves, uncertainty_of(found, curves))
     best = int(np.argmin(told.objective))
     assert told.beta[best] == pytest.approx(TRUE["beta"], rel=0.2)
 
 
-def test_the_record_is_read_back(noisy: LawRecord, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_the_record_is_read_back(noisy: LawRecord, tmp_path: Path) -> None:
     assert LawRecord.read(noisy.write(tmp_path)) == LawRecord.read(tmp_path) == noisy
     (tmp_path / "law.json").write_text("{")
     with pytest.raises(CheckpointError, match="damaged"):
@@ -237,7 +241,9 @@ def test_errors_by_hand(noisy: LawRecord) -> None:
     error = law.loss(c.schedule, c.steps) - c.losses
     found = errors_of(law, c)
     assert found.mae == pytest.approx(np.abs(error).mean())
-    assert found.r2 == pytest.approx(1 - error.var() / c.losses.var() - error.mean() ** 2 / c.losses.var())
+    assert found.r2 == pytest.approx(
+        1 - error.var() / c.losses.var() - error.mean() ** 2 / c.losses.var()
+    )
     assert found.worst == pytest.approx((np.abs(error) / c.losses).max())
 
 

@@ -73,7 +73,7 @@ def plot_errors(law: Judgement, curves: Sequence[Curve], ax: Axes) -> Axes:
 def draw_profile(path: Path, found: Profile) -> None:
     """Draw the least objective along beta, and C that goes with it."""
     beta = np.array(found.beta)
-    alike = found.alike()
+    low, high = found.range("beta")
     with figure(path, 6.0, 4.2) as canvas:
         top, bottom = canvas.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 2)})
         top.plot(beta, found.objective, ".-", color=SERIES[0])
@@ -85,7 +85,7 @@ def draw_profile(path: Path, found: Profile) -> None:
         bottom.set(xscale="log", yscale="log", xlabel="beta", ylabel="value there")
         bottom.legend()
         for ax in (top, bottom):
-            ax.axvspan(beta[alike[0]], beta[alike[-1]], color="#888888", alpha=BAND, lw=0)
+            ax.axvspan(low, high, color="#888888", alpha=BAND, lw=0)
         bottom.xaxis.set_major_formatter("{x:g}")
 
 

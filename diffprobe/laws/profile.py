@@ -12,7 +12,6 @@ from diffprobe.laws.uncertainty import Uncertainty
 
 ALONG = "beta"
 VALUES = np.geomspace(0.03, 10.0, 21)
-CHI_SQUARE = 3.84  # the 95 % quantile, one degree of freedom
 MOST = 100
 
 
@@ -25,8 +24,9 @@ class Profile:
         objective: (n,) the least Huber loss there.
         C: (n,) of the fit there, of rates over the peak.
         gamma: (n,) likewise.
-        threshold: The objective up to which a value fits as well, at 95 %: residuals of correlated
-            noise count as its degrees of freedom.
+        threshold: The objective up to which a value fits as well, at 95 %: half of Student's
+            quantile squared above the least, times the size of the noise and how much more a
+            parameter varies for its correlation.
     """
 
     beta: tuple[float, ...]
@@ -35,22 +35,43 @@ class Profile:
     gamma: tuple[float, ...]
     threshold: float
 
-    def alike(self) -> list[int]:
-        """Return which values fit as well as the best."""
-        return [i for i, each in enumerate(self.objective) if each <= self.threshold]
+    def ends(self) -> tuple[float, float]:
+        """Return between which places of the grid a value fits as well, between two on a line."""
+        objective = np.array(self.objective)
+        best = int(objective.argmin())
+        # The root of a parabola is a line.
+        root = np.sqrt(objective - objective[best])
+        enough = np.sqrt(self.threshold - objective[best])
+        worse = np.flatnonzero(root > enough)
+
+        def crossed(last: int, first: int) -> float:
+            """The place between two neighbours, the first of which fits as well."""
+            return first + (last - first) * float(
+                (enough - root[first]) / (root[last] - root[first])
+            )
+
+        low, high = worse[worse < best], worse[worse > best]
+        return (
+            crossed(low[-1], low[-1] + 1) if len(low) else 0.0,
+            crossed(high[0], high[0] - 1) if len(high) else len(objective) - 1.0,
+        )
 
     def range(self, name: str) -> tuple[float, float]:
         """Return the least and largest value of a parameter among those that fit as well."""
-        values = [getattr(self, name)[i] for i in self.alike()]
-        return min(values), max(values)
+        places = np.arange(len(self.beta))
+        logs = np.log(np.maximum(getattr(self, name), 1e-12))
+        low, high = self.ends()
+        within = [low, *places[(places > low) & (places < high)], high]
+        values = np.exp(np.interp(within, places, logs))
+        return float(values.min()), float(values.max())
 
     def spelled(self, name: str) -> str:
         """Return the range in words, with … where it goes on beyond what was tried."""
         low, high = (f"{value:.2g}" for value in self.range(name))
-        alike = self.alike()
+        first, last = self.ends()
         falls = getattr(self, name)[0] > getattr(self, name)[-1]
-        ends = (alike[0] == 0, alike[-1] == len(self.beta) - 1)
-        at_low, at_high = reversed(ends) if falls else ends
+        open_ends = (first == 0, last == len(self.beta) - 1)
+        at_low, at_high = reversed(open_ends) if falls else open_ends
         return f"{'… ' * at_low}{low} to {high}{' …' * at_high}"
 
 
@@ -63,23 +84,24 @@ def profile(
     """
     problem = problem_of(fit.form, curves)
     at = fit.form.names.index(ALONG)
-    middle = int(np.searchsorted(VALUES, fit.parameters[ALONG]))
+    values = np.unique(np.r_[VALUES, fit.parameters[ALONG]])
+    middle = int(np.searchsorted(values, fit.parameters[ALONG]))
     found: dict[int, tuple[float, dict[str, float]]] = {}
-    with progress(total=len(VALUES), desc="profile", unit="fit") as bar:
-        for side in (range(middle, len(VALUES)), range(middle - 1, -1, -1)):
+    with progress(total=len(values), desc="profile", unit="fit") as bar:
+        for side in (range(middle, len(values)), range(middle - 1, -1, -1)):
             theta = fit.theta
             for i in side:
                 start = theta.copy()
-                start[at] = np.log(VALUES[i])
+                start[at] = np.log(values[i])
                 theta = problem.minimum(start, MOST, {at: start[at]}).x
                 found[i] = problem.objective(theta), fit.form.plain(theta)
                 bar.update()
-    rows = [found[i] for i in range(len(VALUES))]
-    least = min(fit.objective, *(objective for objective, _ in rows))
+    rows = [found[i] for i in range(len(values))]
+    least = min(objective for objective, _ in rows)
     return Profile(
-        beta=tuple(map(float, VALUES)),
+        beta=tuple(map(float, values)),
         objective=tuple(objective for objective, _ in rows),
         C=tuple(each["C"] for _, each in rows),
         gamma=tuple(each["gamma"] for _, each in rows),
-        threshold=least * (1 + CHI_SQUARE / max(1.0, noise.degrees)),
+        threshold=least + noise.rise(at),
     )

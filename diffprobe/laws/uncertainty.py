@@ -17,7 +17,7 @@ form of the law, is in it then.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,6 +38,7 @@ class Uncertainty:
         length: Steps over which its correlation falls by a factor e.
         degrees: Of freedom, of sigma.
         covariance: (P, P) of the parameters as they are fitted.
+        inflation: (P,) how much larger its diagonal is than it were if neighbours did not agree.
         widening: By how much errors of held-out curves are larger; 1 without any.
         held_out: How many curves that rests on.
     """
@@ -46,6 +47,7 @@ class Uncertainty:
     length: float
     degrees: float
     covariance: tuple[tuple[float, ...], ...]
+    inflation: tuple[float, ...]
     widening: float = 1.0
     held_out: int = 0
 
@@ -62,17 +64,23 @@ class Uncertainty:
             for c in curves
         ]
         widening = max(1.0, math.sqrt(float(np.mean(squares))))
-        return Uncertainty(
-            self.sigma, self.length, self.degrees, self.covariance, widening, len(curves)
-        )
+        return replace(self, widening=widening, held_out=len(curves))
+
+    def rise(self, parameter: int) -> float:
+        """Return by how much the objective rises at the ends of a parameter's 95 % interval."""
+        return self._student() ** 2 / 2 * self.sigma**2 * self.inflation[parameter]
+
+    def _student(self) -> float:
+        from scipy.special import stdtrit
+
+        return float(stdtrit(max(1.0, self.degrees), 0.975))
 
     def _quantile(self) -> float:
         from scipy.special import stdtrit
 
-        own = float(stdtrit(max(1.0, self.degrees), 0.975))
         if self.widening == 1.0:
-            return own
-        return max(own, self.widening * float(stdtrit(self.held_out, 0.975)))
+            return self._student()
+        return max(self._student(), self.widening * float(stdtrit(self.held_out, 0.975)))
 
     def _deviation(self, fit: Fit, schedule: Pieces, steps: Steps) -> Floats:
         loss, slopes = fit.form.loss(fit.theta, schedule.scaled(fit.peak), steps)
@@ -121,8 +129,13 @@ def uncertainty_of(fit: Fit, curves: Sequence[Curve]) -> Uncertainty:
     degrees = float(np.trace(of_residuals)) ** 2 / float(np.sum(of_residuals**2))
     middle = slopes.T @ correlations @ slopes
     found = variance * inverse @ middle @ inverse
+    inflation = np.diag(found) / (variance * np.diag(inverse))
     return Uncertainty(
-        math.sqrt(variance), float(length), degrees, tuple(map(tuple, found.tolist()))
+        math.sqrt(variance),
+        float(length),
+        degrees,
+        tuple(map(tuple, found.tolist())),
+        tuple(inflation.tolist()),
     )
 
 

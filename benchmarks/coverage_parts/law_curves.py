@@ -1,8 +1,5 @@
 """Loss curves of a law that is known, with noise whose neighbours agree."""
 
-import csv
-from pathlib import Path
-
 import numpy as np
 
 from diffprobe.laws.curves import Curve
@@ -49,15 +46,3 @@ def curve(
     random = np.random.default_rng(seed)
     losses = losses * np.exp(noise(steps.astype(float), sigma, length, random))
     return Curve(name, schedule, steps, losses)
-
-
-def write(path: Path, name: str, sigma: float = 0.0, seed: int = 0) -> Path:
-    """The same as a CSV file."""
-    found = curve(name, sigma, seed=seed)
-    with path.open("w", newline="") as opened:
-        writer = csv.writer(opened)
-        writer.writerow(["step", "lr", "loss"])
-        writer.writerows(
-            zip(found.steps, rates(name)[found.steps], found.losses.tolist(), strict=True)
-        )
-    return path
