@@ -69,10 +69,10 @@ class Profile:
         """Return the range in words, with … where it goes on beyond what was tried."""
         low, high = (f"{value:.2g}" for value in self.range(name))
         first, last = self.ends()
-        falls = getattr(self, name)[0] > getattr(self, name)[-1]
-        open_ends = (first == 0, last == len(self.beta) - 1)
-        at_low, at_high = reversed(open_ends) if falls else open_ends
-        return f"{'… ' * at_low}{low} to {high}{' …' * at_high}"
+        below, above = ("… " if first == 0 else ""), (" …" if last == len(self.beta) - 1 else "")
+        if getattr(self, name)[0] > getattr(self, name)[-1]:
+            below, above = above[::-1], below[::-1]
+        return f"{below}{low} to {high}{above}"
 
 
 def profile(

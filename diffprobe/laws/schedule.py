@@ -1,8 +1,9 @@
 """The schedule of a given length whose final loss a law foretells to be least.
 
 The rate rises to the peak over the warm-up and then falls, never rises, along straight lines
-between knots, which lie ever closer towards the end, where rates change most. How the fall from the peak to the least rate is shared out among the lines, and what of it is
-left out, is a softmax, so that every schedule is monotone and positive, and the gradient is exact.
+between knots, which lie ever closer towards the end, where rates change most. How the fall from the
+peak to the least rate is shared out among the lines, and what of it is left out, is a softmax, so
+that every schedule is monotone and positive, and the gradient is exact.
 """
 
 from collections.abc import Sequence
