@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from diffprobe.cli import options as opt
+from diffprobe.cli.law_reuse import reuse_command
 from diffprobe.foundations.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def command() -> None:
     diffprobe law fit cosine.csv constant.csv two.csv --held-out wsd.csv
     diffprobe law predict runs/law cosine --steps 24000
     diffprobe law schedule runs/law --steps 24000
+    diffprobe law reuse losses.csv
 
     A curve is a CSV file with the columns step, lr and loss, or a run folder.
     """
@@ -258,6 +260,9 @@ def schedule_command(
     for other, loss in losses.items():
         click.echo(f"  {other:22} {loss:.4f}")
     click.echo(f"written: {out}, and its figure beside it")
+
+
+command.add_command(reuse_command)
 
 
 def rates_of(

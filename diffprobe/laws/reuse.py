@@ -15,14 +15,18 @@ Reference:
     regression", arXiv:2511.13421.
 """
 
+import csv
+import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy import float64
 from numpy.typing import NDArray
 
+from diffprobe.foundations.atomic import write_text
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.estimates import Estimate
 from diffprobe.foundations.statistics import Z95
@@ -31,6 +35,9 @@ from diffprobe.laws.passes import Loss
 
 Array = NDArray[float64]
 FEWEST = 5  # points of a curve that tell its scatter
+ENDS = "one pass ends before it reaches the loss"
+BEGINS = "the curve of one pass begins below the loss"
+NO_CURVE = "there is no curve of one pass for this network"
 MOST = 12  # rows of one N that are all told; of more, those at 2, 4, 8, … passes
 
 
@@ -84,6 +91,14 @@ class ReuseTable(Table):
             }
             for each in self.content
         ]
+
+    def write_csv(self, path: Path) -> None:
+        """Write the rows as CSV; what is not defined is empty."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(self.rows()[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows())
+        write_text(path, text.getvalue())
 
 
 @dataclass(frozen=True)
@@ -245,19 +260,14 @@ def _scatter(x: Array, y: Array) -> float | None:
     return float(np.sqrt(np.mean(apart**2 / (1 + share**2 + (1 - share) ** 2))))
 
 
-def told(found: ReuseTable) -> Iterator[str]:
-    """Yield a line for each K and N, in words."""
-    for each in found.content:
-        size = f"{each.parameters:.3g} parameters, " if each.parameters else ""
-        line = f"{size}N = {each.unique:.4g}, K = {each.passes:.4g}, loss {each.loss:.4f}: "
-        yield line + _in_words(each)
-
-
-def _in_words(each: Reuse) -> str:
+def in_words(each: Reuse) -> str:
+    """Return E at one K and N in words; where it is not defined, why."""
+    size = f"{each.parameters:.3g} parameters, " if each.parameters else ""
+    where = f"{size}N = {each.unique:.4g}, K = {each.passes:.4g}, loss {each.loss:.4f}: "
     if each.factor.value is not None:
-        return f"E = {each.factor}"
+        return f"{where}E = {each.factor}"
     if each.above is not None:
-        return f"E undefined, above {each.above:.3g}: one pass ends before it reaches the loss"
+        return f"{where}E undefined, above {each.above:.3g}: {ENDS}"
     if each.below is not None:
-        return f"E undefined, below {each.below:.3g}: the curve of one pass begins below the loss"
-    return "E undefined: there is no curve of one pass for this network"
+        return f"{where}E undefined, below {each.below:.3g}: {BEGINS}"
+    return f"{where}E undefined: {NO_CURVE}"

@@ -102,7 +102,10 @@ class Constants:
 
 
 PUBLISHED = Constants(
-    E=math.exp(0.6254804), A=math.exp(6.255414), alpha=0.3526596, B=math.exp(7.3049974),
+    E=math.exp(0.6254804),
+    A=math.exp(6.255414),
+    alpha=0.3526596,
+    B=math.exp(7.3049974),
     beta=0.3526596,
 )
 
@@ -268,8 +271,6 @@ def _least(objective: Callable[[float], float]) -> tuple[float, float]:
     told = [objective(r) for r in GRID[::2]]
     i = int(np.argmin(told))
     ends = GRID[max(0, 2 * i - 2)], GRID[min(len(GRID) - 1, 2 * i + 2)]
-    found = minimize_scalar(
-        lambda x: objective(math.exp(x)), bounds=np.log(ends), method="bounded"
-    )
+    found = minimize_scalar(lambda x: objective(math.exp(x)), bounds=np.log(ends), method="bounded")
     best = min((float(found.fun), math.exp(found.x)), (told[i], float(GRID[2 * i])))
     return best[1], best[0]
