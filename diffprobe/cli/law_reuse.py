@@ -10,7 +10,7 @@ from diffprobe.foundations.errors import UsageError
 
 if TYPE_CHECKING:
     from diffprobe.laws.reuse import ReuseTable
-    from diffprobe.laws.saturation import Profile, ScalingFit
+    from diffprobe.laws.saturation import Saturation, ScalingFit
 
 SHOWN = 40  # lines of E; the rest are counted
 
@@ -74,7 +74,7 @@ def reuse_command(
     from diffprobe.laws.passes import Column, read_losses
     from diffprobe.laws.reuse import effective_reuse
     from diffprobe.laws.reuse_figures import draw_profile, draw_reuse
-    from diffprobe.laws.saturation import FEWEST, Constants, ScalingLaw, fit_saturation, fit_scaling
+    from diffprobe.laws.saturation import Constants, ScalingLaw, fit_saturation, fit_scaling
 
     named = dict(Column.parse(column) for column in columns)
     if at is not None and constants is None:
@@ -86,34 +86,32 @@ def reuse_command(
     ks = opt.numbers("--passes", passes, float) if passes is not None else []
     losses = read_losses(sources, named)
     found = effective_reuse(losses, ks, smooth)
-    defined = sum(each.factor.value is not None for each in found.content)
-    form = fit_saturation(found.content) if defined >= FEWEST else None
+    is_defined = any(each.factor.value is not None for each in found.content)
+    forms = fit_saturation(found.content)
     scaling = fit_scaling(losses, given) if given is not None else None
     law = ScalingLaw(losses, given) if given is not None else None
     beside = (law.r2(*held), law.objective(*held)) if law is not None and held else None
 
     table = out / "reuse.csv"
     found.write_csv(table)
-    if defined:
-        draw_reuse(out / "reuse", found, form)
-    if form is not None:
-        draw_profile(out / "profile", form, "R of the saturating form")
+    if is_defined:
+        draw_reuse(out / "reuse", found, forms)
     if scaling is not None:
-        draw_profile(out / "profile-law", scaling.data, "R_D of the scaling law")
+        draw_profile(out / "profile", scaling.data, "R_D of the scaling law")
     if as_json:
         at_held = {"r2": beside[0], "objective": beside[1]} if beside is not None else None
-        told = {"reuse": found.rows(), "form": form, "scaling": scaling, "at": at_held}
+        told = {"reuse": found.rows(), "saturation": forms, "scaling": scaling, "at": at_held}
         opt.print_json({**told, "smooth": smooth, "table": table})
         return
-    for line in [*reuse_lines(found, form), *scaling_lines(scaling)]:
+    for line in [*reuse_lines(found, forms), *scaling_lines(scaling)]:
         click.echo(line)
     if beside is not None:
         click.echo(f"with R_D, R_P = {at}: R² {beside[0]:.4f}, objective {beside[1]:.6f}")
-    click.echo(f"written: {table}{', and figures beside it' if defined else ''}")
+    click.echo(f"written: {table}{', and figures beside it' if is_defined else ''}")
 
 
-def reuse_lines(found: "ReuseTable", form: "Profile | None") -> list[str]:
-    """Return E of each K and N, those that are not defined last, and the saturating form."""
+def reuse_lines(found: "ReuseTable", forms: "list[Saturation]") -> list[str]:
+    """Return E of each K and N, those that are not defined last, and the saturating forms."""
     from diffprobe.laws.reuse import in_words
 
     order = sorted(found.content, key=lambda each: each.factor.value is None)
@@ -123,13 +121,12 @@ def reuse_lines(found: "ReuseTable", form: "Profile | None") -> list[str]:
         lines.append(f"… and {len(more)} more in the table, {undefined} of them undefined")
     smooth = f"curves averaged over {found.smooth} points" if found.smooth > 1 else "not smoothed"
     lines.append(f"E at the first crossing, on a line in log(samples); {smooth}")
-    if form is not None:
-        lines.append(
-            f"E = 1 + R (1 − exp(−(K − 1)/R)): R = {form}, 95 % by the profile, which takes "
-            "points for independent"
-        )
-    else:
-        lines.append("too few E are defined for the saturating form")
+    if not forms:
+        return [*lines, "too few E are defined for the saturating form"]
+    lines.append("E = 1 + R (1 − exp(−(K − 1)/R)), R with 95 % of its profile, points independent:")
+    for fit in forms:
+        size = f"{fit.parameters:.3g} parameters, " if fit.parameters else ""
+        lines.append(f"  {size}N = {fit.unique:.4g}: R = {fit.r}")
     return lines
 
 

@@ -163,8 +163,8 @@ def effective_reuse(
         raise UsageError("no row has seen its samples more than once: seen is nowhere above unique")
     if len(once) < 2:
         raise UsageError(
-            f"the curve of one pass has {len(once)} rows, and needs 2 at least: rows whose "
-            "unique is not below seen, from a training on fresh samples"
+            f"of one pass there are too few rows, {len(once)}, and 2 are needed at least: rows "
+            "whose unique is not below seen, from a training on fresh samples"
         )
     found: list[Reuse] = []
     for parameters in sorted({row.parameters for row in again}):
@@ -172,9 +172,11 @@ def effective_reuse(
         here = [row for row in again if row.parameters == parameters]
         for unique in sorted({row.unique for row in here}):
             curves = _curves([row for row in here if row.unique == unique], smooth)
-            for k in passes or _passes(curves, unique):
-                if (one := _reuse(parameters, unique, k, curves, fresh)) is not None:
-                    found.append(one)
+            every = passes or _passes(curves, unique)
+            told = (_reuse(parameters, unique, k, curves, fresh) for k in every)
+            found += [each for each in told if each is not None]
+    if not found:
+        raise UsageError(f"no curve of several passes goes as far as K = {min(passes):g}")
     return ReuseTable(found, smooth)
 
 

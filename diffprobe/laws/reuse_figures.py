@@ -1,5 +1,6 @@
 """Figures of reuse: E against K, and how well R is told."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,35 +8,43 @@ from matplotlib.axes import Axes
 
 from diffprobe.foundations.figures import SERIES, figure
 from diffprobe.laws.reuse import Reuse, ReuseTable
-from diffprobe.laws.saturation import Profile, saturating
+from diffprobe.laws.saturation import Profile, Saturation, saturating
 
 MOST = len(SERIES)  # curves that are told apart by colour
 
 
-def draw_reuse(path: Path, found: ReuseTable, fit: Profile | None) -> None:
-    """Draw E against K beside E = K, and the saturating form if it was fitted.
+def draw_reuse(path: Path, found: ReuseTable, fits: Sequence[Saturation]) -> None:
+    """Draw E against K beside E = K, and the saturating forms that were fitted.
 
     Args:
         path: Without an ending.
         found: At least one E defined.
-        fit: Of the saturating form.
+        fits: Of the saturating form.
     """
     with figure(path, 4.6, 3.6) as canvas:
-        plot_reuse(found, fit, canvas.subplots())
+        plot_reuse(found, fits, canvas.subplots())
 
 
-def plot_reuse(found: ReuseTable, fit: Profile | None, ax: Axes) -> Axes:
-    """Draw E against K, a curve for each network and N; those beyond the colours are grey."""
+def plot_reuse(found: ReuseTable, fits: Sequence[Saturation], ax: Axes) -> Axes:
+    """Draw E against K, a curve for each network and N; grey where there are too many."""
     curves: dict[tuple[float, float], list[Reuse]] = {}
     for each in found.content:
         if each.factor.value is not None:
             curves.setdefault((each.parameters, each.unique), []).append(each)
+    forms = {(fit.parameters, fit.unique): fit.r.value for fit in fits}
+    every = [each.passes for points in curves.values() for each in points]
+    line = np.geomspace(1.0, max(every), 200)
     for i, ((parameters, unique), points) in enumerate(curves.items()):
         size = f", {parameters:.3g} parameters" if parameters else ""
         look = {"color": SERIES[i % MOST] if len(curves) <= MOST else "0.5"}
-        label = f"N = {unique:.4g}{size}" if len(curves) <= MOST else None
+        label = f"N = {unique:.4g}{size}" if len(curves) <= MOST else ""
+        if len(curves) > MOST and i == 0:
+            label = "for each network and N"
         ks, es = [p.passes for p in points], [p.factor.value or 0.0 for p in points]
         ax.plot(ks, es, "o-", ms=3, lw=0.8, label=label, **look)
+        if (parameters, unique) in forms:
+            form = saturating(line, forms[parameters, unique])
+            ax.plot(line, form, "--", lw=0.8, **look)
         known = [p for p in points if p.factor.low is not None and p.factor.high is not None]
         if known:
             ax.vlines(
@@ -46,12 +55,7 @@ def plot_reuse(found: ReuseTable, fit: Profile | None, ax: Axes) -> Axes:
                 lw=2.5,
                 **look,
             )
-    every = [each.passes for each in found.content if each.factor.value is not None]
-    line = np.geomspace(1.0, max(every), 200)
     ax.plot(line, line, ":", color="0.4", lw=0.9, label="E = K")
-    if fit is not None:
-        r = f"{fit.value:.3g}"
-        ax.plot(line, saturating(line, fit.value), "--", color="k", lw=1, label=f"form, R = {r}")
     ax.set(xscale="log", yscale="log", xlabel="passes K", ylabel="effective reuse E(K, N)")
     ax.legend(fontsize=7)
     return ax

@@ -65,6 +65,21 @@ class Profile:
 
 
 @dataclass(frozen=True)
+class Saturation:
+    """The saturating form, fitted to E along K.
+
+    Attributes:
+        parameters: Of the network; 0 where they are not told.
+        unique: N.
+        r: R, with its profile.
+    """
+
+    parameters: float
+    unique: float
+    r: Profile
+
+
+@dataclass(frozen=True)
 class Constants:
     """What a scaling law has beside R: in its formula E, A, alpha, B, beta."""
 
@@ -141,19 +156,24 @@ def saturating(passes: Array, r: float) -> Array:
     return found
 
 
-def fit_saturation(points: Sequence[Reuse]) -> Profile:
-    """Return R of the saturating form, by least squares of log E.
+def fit_saturation(points: Sequence[Reuse]) -> list[Saturation]:
+    """Return R of the saturating form for each network and N, by least squares of log E.
 
-    Points along one curve are not independent: the interval is then too narrow.
-
-    Raises:
-        UsageError: If fewer than three E are defined.
+    Those with fewer than three E defined are left out. Points along one curve are not independent:
+    the interval is then too narrow.
     """
-    known = [each for each in points if each.factor.value is not None]
-    if len(known) < FEWEST:
-        raise UsageError(
-            f"{len(known)} of {len(points)} E are defined, and the saturating form needs {FEWEST}"
-        )
+    curves: dict[tuple[float, float], list[Reuse]] = {}
+    for each in points:
+        if each.factor.value is not None:
+            curves.setdefault((each.parameters, each.unique), []).append(each)
+    return [
+        Saturation(*key, _saturation(known))
+        for key, known in curves.items()
+        if len(known) >= FEWEST
+    ]
+
+
+def _saturation(known: Sequence[Reuse]) -> Profile:
     passes = np.array([each.passes for each in known])
     logs = np.log([each.factor.value or 1.0 for each in known])
 
