@@ -8,7 +8,8 @@ told instead.
 
 A curve may be smoothed by the mean over a window of its points: the first crossing of a noisy curve
 comes too early. Intervals are 95 % ones: over seeds of log E where there are several, and with
-one seed where the curve passes the loss more or less twice the scatter of both about a smooth line.
+one seed where the curve passes the loss and 1.96 sqrt(2) of its points' scatter more, or less. It is
+told by each point and the line between its neighbours, and stands for that of both curves.
 
 Reference:
     "Larger datasets can be repeated more: a theoretical analysis of multi-epoch scaling in linear
@@ -222,8 +223,8 @@ def _reuse(
         return Reuse(parameters, unique, k, loss, nothing, above, below)
     if len(found) > 1:
         return Reuse(parameters, unique, k, loss, _over_seeds(found))
-    ((seed, one),) = pairs
-    low, high = _by_scatter(curves[seed], one, loss, unique)
+    ((_, one),) = pairs
+    low, high = _by_scatter(one, loss, unique)
     return Reuse(parameters, unique, k, loss, Estimate(value=found[0], low=low, high=high, n=1))
 
 
@@ -239,13 +240,11 @@ def _over_seeds(found: Sequence[float]) -> Estimate:
     )
 
 
-def _by_scatter(
-    several: _Curve, one: _Curve, loss: float, unique: float
-) -> tuple[float | None, float | None]:
-    """Where one pass crosses the loss more, and less, the scatter of both; None past its ends."""
+def _by_scatter(one: _Curve, loss: float, unique: float) -> tuple[float | None, float | None]:
+    """Where one pass crosses the loss and its scatter more, and less; None past its ends."""
     if one.scatter is None:
         return None, None
-    far = Z95 * math.hypot(one.scatter, several.scatter or one.scatter)
+    far = Z95 * math.sqrt(2) * one.scatter
     low, high = one.first(loss + far), one.first(loss - far)
     return (
         None if low is None else low / unique,
