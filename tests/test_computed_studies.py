@@ -90,6 +90,22 @@ def test_a_setting_out_of_range_is_told_with_its_cell() -> None:
         computation("linear-regression", {"dimension": 1000})
 
 
+def test_the_shipped_study_runs_at_its_smallest(tmp_path: Path) -> None:
+    asked = Study.open("reuse", "tiny")
+    assert not run_study(asked, tmp_path / "out", store=tmp_path / "cells", device="cpu").failed
+    answers = report_study(tmp_path / "out").answers
+    assert [len(answer.figures) for answer in answers.values()] == [2, 1, 1]
+    estimates = [v.estimate.value for answer in answers.values() for v in answer.verdicts]
+    assert None not in estimates
+    # As often as the label says, at each scale.
+    for scale in ("tiny", "cpu", "gpu"):
+        for cell in Study.open("reuse", scale, question=3).cells():
+            config = cell.config()
+            seen = config.training.steps * config.training.batch_size
+            words = getattr(config.stream, "words", seen)
+            assert seen / words == cell.varied["label.passes"]
+
+
 # ---- the linear regression -----------------------------------------------------------------------
 
 
