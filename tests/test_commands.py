@@ -54,6 +54,11 @@ CURVES = {
     "wsdcon_3": "lower",
     "wsdcon_18": "two-stage",
 }
+# Tables of reuse that a page names -> their columns.
+REUSED = {
+    "losses.csv": "seen,unique,loss,seed",
+    "models.csv": "tokens_1e9,unique_tokens_1e9,loss,parameters_1e9",
+}
 EXAMPLE = ROOT / "examples" / "grid.toml"
 
 # Run elsewhere: whole, by `make demo` in a fresh clone, and at a small size by test_experiment.py.
@@ -93,6 +98,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "examples" / "grid.toml").write_text(grid)
     for name, schedule in CURVES.items():
         write(folder / f"{name}.csv", schedule)
+    passes = [(100, 100, 2.0), (400, 400, 1.5), (200, 100, 1.9), (400, 100, 1.8), (800, 100, 1.7)]
+    rows = [f"{seen},{unique},{loss},1" for seen, unique, loss in passes]
+    for name, columns in REUSED.items():
+        (folder / name).write_text("\n".join([columns, *rows]))
     (folder / "pictures").mkdir()
     for index, picture in enumerate(np.random.default_rng(0).integers(0, 255, (6, 8, 8, 3))):
         Image.fromarray(picture.astype(np.uint8)).save(folder / "pictures" / f"{index}.png")
@@ -128,7 +137,7 @@ def test_commands_of_a_page(page: Path, capsys: pytest.CaptureFixture[str]) -> N
             if word.startswith("runs/"):
                 _train(word, "--preset", PRESET_OF.get(Path(word).name, "demo"))
         short = [part for setting in SHORT.get(name, []) for part in ("--set", setting)]
-        if name == "study" and {"capacity", "locality"} & set(arguments):
+        if name == "study" and {"capacity", "locality", "reuse"} & set(arguments):
             # Run by test_studies.py, at its smallest.
             if arguments[0] == "report":
                 continue

@@ -7,9 +7,9 @@ reach the loss, or begins below it, E is not defined, and the bound that the cur
 told instead.
 
 A curve may be smoothed by the mean over a window of its points: the first crossing of a noisy curve
-comes too early. Intervals are 95 % ones: over seeds of log E where there are several, and with
-one seed where the curve passes the loss and 1.96 sqrt(2) of its points' scatter more, or less. It is
-told by each point and the line between its neighbours, and stands for that of both curves.
+comes too early. Intervals are 95 % ones: over seeds of log E where there are several, and with one
+seed where the curve passes the loss and 1.96 sqrt(2) of its points' scatter more, or less. That is
+told by each point and the line between its neighbours, and stands for the scatter of both curves.
 
 Reference:
     "Larger datasets can be repeated more: a theoretical analysis of multi-epoch scaling in linear

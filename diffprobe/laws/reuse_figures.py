@@ -36,15 +36,15 @@ def plot_reuse(found: ReuseTable, fits: Sequence[Saturation], ax: Axes) -> Axes:
     line = np.geomspace(1.0, max(every), 200)
     for i, ((parameters, unique), points) in enumerate(curves.items()):
         size = f", {parameters:.3g} parameters" if parameters else ""
-        look = {"color": SERIES[i % MOST] if len(curves) <= MOST else "0.5"}
+        color = SERIES[i % MOST] if len(curves) <= MOST else "0.5"
         label = f"N = {unique:.4g}{size}" if len(curves) <= MOST else ""
         if len(curves) > MOST and i == 0:
             label = "for each network and N"
         ks, es = [p.passes for p in points], [p.factor.value or 0.0 for p in points]
-        ax.plot(ks, es, "o-", ms=3, lw=0.8, label=label, **look)
+        ax.plot(ks, es, "o-", ms=3, lw=0.8, label=label, color=color)
         if (parameters, unique) in forms:
             form = saturating(line, forms[parameters, unique])
-            ax.plot(line, form, "--", lw=0.8, **look)
+            ax.plot(line, form, "--", lw=0.8, color=color)
         known = [p for p in points if p.factor.low is not None and p.factor.high is not None]
         if known:
             ax.vlines(
@@ -53,7 +53,7 @@ def plot_reuse(found: ReuseTable, fits: Sequence[Saturation], ax: Axes) -> Axes:
                 [p.factor.high or 0.0 for p in known],
                 alpha=0.4,
                 lw=2.5,
-                **look,
+                color=color,
             )
     ax.plot(line, line, ":", color="0.4", lw=0.9, label="E = K")
     ax.set(xscale="log", yscale="log", xlabel="passes K", ylabel="effective reuse E(K, N)")

@@ -4,6 +4,7 @@ A question of a study that names a `computation` is a grid of its settings. Its 
 `NAME.NUMBER`, such as `linear-regression.reuse`; seeds, claims and figures are those of any grid.
 """
 
+import dataclasses
 import hashlib
 import inspect
 from abc import ABC, abstractmethod
@@ -74,7 +75,7 @@ def check_computed(name: str, settings: Sequence[str], measures: Sequence[str]) 
     for measure in measures:
         if measure not in valid:
             raise unknown_name("measure", measure, valid)
-    fields = list(kind.__dataclass_fields__)
+    fields = [each.name for each in dataclasses.fields(cast(Any, kind))]
     for setting in settings:
         if setting not in fields:
             raise unknown_name(f"setting of {name}", setting, fields)
