@@ -19,6 +19,7 @@ from coverage_parts import (
     by_verdict,
     conditional_information,
     hidden_states,
+    laws,
     locality,
     placement,
     samples,
@@ -93,6 +94,7 @@ PARTS: dict[str, Callable[[float], Iterator[Row]]] = {
     "by-verdict": _by_verdict,
     "hidden-states": _hidden_states,
     "two-layer": lambda scale: two_layer.rows(_repeats(scale)),
+    "laws": lambda scale: laws.rows(_repeats(scale)),
     "samples": samples.rows,
     "reading": _reading,
 }

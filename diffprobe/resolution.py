@@ -6,6 +6,7 @@ refused with the nearest valid name.
 
 import dataclasses
 import tomllib
+import typing
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from diffprobe.config import SEVERAL, Config, from_settings
 from diffprobe.foundations.errors import UsageError, unknown_name
-from diffprobe.foundations.kinds import names
+from diffprobe.foundations.kinds import ROOMS, find, names
 from diffprobe.foundations.settings import Settings, overlay, resolved, shown
 
 ENVIRONMENT_PREFIX = "DIFFPROBE_"
@@ -56,10 +57,27 @@ def resolve(
     layers += flagged.values()
     settings: Settings = {}
     for layer in layers:
-        settings = overlay(settings, layer)
+        settings = overlay(_fitting(settings, layer), layer)
     config = resolved(from_settings(settings))
     config.check()
     return config
+
+
+def _fitting(under: Settings, over: Mapping[str, Any]) -> Settings:
+    """Leave out of sections without a name, which are the default kind's, what another one lacks.
+
+    A preset's `learning_rate.peak` stays for `learning_rate.name=wsd`, and not for `csv`.
+    """
+    kept = dict(under)
+    for role, section in over.items():
+        below = under.get(role)
+        name = section.get("name") if isinstance(section, Mapping) else None
+        if role in ROOMS and isinstance(name, str) and isinstance(below, Mapping):
+            if "name" in below:
+                continue
+            known = {f.name for f in dataclasses.fields(typing.cast(Any, find(role, name)))}
+            kept[role] = {key: value for key, value in below.items() if key in known}
+    return kept
 
 
 def preset_names() -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 from conftest import SHORT_PROBES
 from PIL import Image
 from pipelines import KINDS
+from test_law_files import write
 
 from diffprobe.cli import run
 
@@ -40,6 +41,23 @@ SHORT = {
         "probes.spectrum.iterations=2",
     ],
     "report": ["sampling.n=8", "sampling.steps=2"],
+}
+# Loss curves that a page names -> the schedule of the synthetic one in its place.
+CURVES = {
+    "cosine_24000": "cosine",
+    "constant_24000": "constant",
+    "wsdcon_9": "two-stage",
+    "constant_72000": "constant",
+    "cosine_72000": "cosine",
+    "wsd_20000_24000": "wsd",
+    "wsdld_20000_24000": "wsd",
+    "wsdcon_3": "lower",
+    "wsdcon_18": "two-stage",
+}
+# Tables of reuse that a page names -> their columns.
+REUSED = {
+    "losses.csv": "seen,unique,loss,seed",
+    "models.csv": "tokens_1e9,unique_tokens_1e9,loss,parameters_1e9",
 }
 EXAMPLE = ROOT / "examples" / "grid.toml"
 
@@ -78,6 +96,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         grid = grid.replace(whole, less)
     (folder / "examples").mkdir()
     (folder / "examples" / "grid.toml").write_text(grid)
+    for name, schedule in CURVES.items():
+        write(folder / f"{name}.csv", schedule)
+    passes = [(100, 100, 2.0), (400, 400, 1.5), (200, 100, 1.9), (400, 100, 1.8), (800, 100, 1.7)]
+    rows = [f"{seen},{unique},{loss},1" for seen, unique, loss in passes]
+    for name, columns in REUSED.items():
+        (folder / name).write_text("\n".join([columns, *rows]))
     (folder / "pictures").mkdir()
     for index, picture in enumerate(np.random.default_rng(0).integers(0, 255, (6, 8, 8, 3))):
         Image.fromarray(picture.astype(np.uint8)).save(folder / "pictures" / f"{index}.png")
@@ -109,11 +133,11 @@ PRESET_OF = {"digit-sum-unet": "digit-sum-unet", "dyck-112": "dyck-transformer"}
 def test_commands_of_a_page(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words in commands(page):
         name, *arguments = ["runs/demo" if word == "RUN" else word for word in words[1:]]
-        for word in arguments if name != "train" else ():
+        for word in arguments if name not in ("train", "law") else ():
             if word.startswith("runs/"):
                 _train(word, "--preset", PRESET_OF.get(Path(word).name, "demo"))
         short = [part for setting in SHORT.get(name, []) for part in ("--set", setting)]
-        if name == "study" and {"capacity", "locality"} & set(arguments):
+        if name == "study" and {"capacity", "locality", "reuse"} & set(arguments):
             # Run by test_studies.py, at its smallest.
             if arguments[0] == "report":
                 continue

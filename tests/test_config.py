@@ -35,6 +35,18 @@ def test_another_kind_does_not_inherit_the_former_ones_keys() -> None:
     assert config.network == MLPConfig()
 
 
+def test_another_kind_keeps_what_it_has_of_a_section_without_a_name(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("[learning_rate]\npeak = 0.5\nwarmup_steps = 7\n")
+    wsd = resolve(file=file, assignments=["learning_rate.name=wsd"]).learning_rate
+    assert (wsd.peak, wsd.warmup_steps) == (0.5, 7)
+    rates = ["learning_rate.name=csv", "learning_rate.rates='lr\n" + "0.1\n" * 2000 + "'"]
+    assert resolve(file=file, assignments=rates).learning_rate.name == "csv"
+    file.write_text("[learning_rate]\nname = 'csv'\npeak = 0.5\n")
+    with pytest.raises(UsageError, match=r"unknown key 'learning_rate\.peak'"):
+        resolve(file=file)
+
+
 @pytest.mark.parametrize("name", preset_names())
 def test_presets_survive_the_way_to_toml_and_back(name: str) -> None:
     config = resolve(preset=name)
@@ -129,3 +141,5 @@ def test_differences_name_the_keys() -> None:
     ours = to_settings(resolve(assignments=["training.steps=3"]))
     theirs = to_settings(resolve(assignments=["training.steps=4", "sampling.seed=1"]))
     assert differences(ours, theirs) == ["sampling.seed: 0, not 1", "training.steps: 3, not 4"]
+    (told,) = differences({"rates": "0.1\n" * 999 + "1"}, {"rates": "0.1\n" * 999 + "2"})
+    assert len(told) < 200

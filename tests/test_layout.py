@@ -15,6 +15,7 @@ ORDER = (
     "studies",
     "experiment",
     "report",
+    "laws",
     "probes",
     "probing",
     "evaluation",

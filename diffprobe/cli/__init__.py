@@ -23,6 +23,7 @@ COMMANDS = {
     "probe": "Measure how local a denoiser is, and draw the figures.",
     "report": "Judge samples: legible? grammatical? how sure?",
     "study": "Run a grid of trainings, and judge claims about it.",
+    "law": "Fit the law of loss curves, foretell schedules by it.",
     "runs": "List run folders: how far, how good; draw their losses.",
     "demo": "See the whole phenomenon in three minutes.",
     "presets": "List the shipped configurations.",

@@ -12,7 +12,12 @@ if TYPE_CHECKING:
 
 def grid_lines(number: int, grid: Grid) -> list[str]:
     """Return a question: what is varied and measured, and what is claimed of it."""
-    lines = ["", f"{number}. {grid.question}", f"   base      {grid.base or 'varied'}"]
+    start = (
+        f"computed  {grid.computation}"
+        if grid.computation
+        else f"base      {grid.base or 'varied'}"
+    )
+    lines = ["", f"{number}. {grid.question}", f"   {start}"]
     lines += [f"   fixed     {key} = {label(value)}" for key, value in grid.fixed.items()]
     for name in grid.settings:
         values = (called(name, value) for value in grid.values(name))

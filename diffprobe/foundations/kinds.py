@@ -46,6 +46,7 @@ ROOMS = {
     "sampler": "diffprobe.sampling.samplers",
     "probe": "diffprobe.probes",
     "study": "diffprobe.studies.catalogue",
+    "computation": "diffprobe.studies.computations",
 }
 
 

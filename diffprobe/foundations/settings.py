@@ -150,6 +150,8 @@ def differences(ours: Any, theirs: Any, prefix: str = "") -> list[str]:
     for key in sorted(mine.keys() | other.keys()):
         a, b = (repr(side[key]) if key in side else "absent" for side in (mine, other))
         if a != b:
+            # A file that a setting holds may be long.
+            a, b = (text if len(text) <= 80 else f"{text[:77]}…" for text in (a, b))
             found.append(f"{key}: {a}, not {b}")
     return found
 

@@ -9,12 +9,13 @@ Studies share the store: what one has trained and measured no other does again.
 import hashlib
 import json
 import logging
+import math
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from diffprobe.config import TRAINED, Config, from_settings
 from diffprobe.foundations.errors import (
@@ -27,10 +28,12 @@ from diffprobe.foundations.errors import (
 )
 from diffprobe.foundations.progress import Progress, silent
 from diffprobe.foundations.records import read_record, write_record
-from diffprobe.foundations.settings import to_settings
+from diffprobe.foundations.settings import build_kind
 from diffprobe.probing.code import measuring_code
+from diffprobe.studies.computations import Computation, Computed, code_of
 
 SCHEMA = "diffprobe-cell/1"
+COMPUTATION = "computation"
 logger = logging.getLogger("diffprobe")
 
 
@@ -42,7 +45,7 @@ class Cell:
         question: Which of the study's questions it belongs to, from 1.
         varied: Setting -> value.
         seed: Of everything random.
-        settings: The resolved configuration.
+        settings: The resolved configuration; or "computation", and "seed".
         measures: What to measure.
         along: Whether at every checkpoint.
         what: Where in the grid it lies, in words.
@@ -57,14 +60,23 @@ class Cell:
     what: str = ""
 
     @property
+    def is_computed(self) -> bool:
+        """Whether it is no training."""
+        return COMPUTATION in self.settings
+
+    @property
     def address(self) -> str:
         """What tells its run from others: how it is trained, and how far."""
+        if self.is_computed:
+            return _hash(self.settings)
         return _hash({key: self.settings[key] for key in TRAINED})
 
     @property
     def key(self) -> str:
         """What tells its numbers from others."""
         asked = [sorted(self.measures), self.along, measuring_code(), SCHEMA]
+        if self.is_computed:
+            asked.append(code_of(self.computation()))
         return _hash([self.settings, asked])
 
     @property
@@ -75,6 +87,11 @@ class Cell:
     def config(self) -> Config:
         """Return the configuration."""
         return from_settings(self.settings)
+
+    def computation(self) -> Computation:
+        """Return what is computed."""
+        found = build_kind("computation", self.settings[COMPUTATION], "computation")
+        return cast(Computation, found)
 
     def run(self, store: Path) -> Path:
         """Return its run folder."""
@@ -128,6 +145,8 @@ def work(cell: Cell, store: Path, device: str, progress: Progress = silent) -> O
         return found
     started = time.monotonic()
     try:
+        if cell.is_computed:
+            return _compute([cell], store, device, progress)[0]
         from diffprobe.studies.measuring import measure
 
         numbers, parameters = measure(cell, store, device, progress)
@@ -150,8 +169,11 @@ def work_on(
     job: Sequence[Cell], store: Path, device: str, progress: Progress = silent
 ) -> Iterator[Outcome]:
     """Yield what comes of each cell of a job; see `work`. Several runs are trained together."""
-    runs = {cell.address: cell for cell in job if stored(cell, store) is None}
-    if len(runs) > 1:
+    todo = [cell for cell in job if stored(cell, store) is None]
+    runs = {cell.address: cell for cell in todo}
+    if len(todo) > 1 and todo[0].is_computed:
+        _compute_together(todo, store, device, progress)
+    elif len(runs) > 1:
         _train_together(list(runs.values()), store, device, progress)
     for cell in job:
         yield work(cell, store, device, progress)
@@ -177,8 +199,50 @@ def jobs(cells: Sequence[Cell], *, together: bool | None = False) -> list[list[C
 
 
 def _is_quicker(alike: Sequence[Cell]) -> bool:
+    if alike[0].is_computed:
+        return True
     fewest = alike[0].config().network.quicker_together
     return fewest is not None and len({cell.address for cell in alike}) >= fewest
+
+
+def _compute_together(cells: Sequence[Cell], store: Path, device: str, progress: Progress) -> None:
+    """Compute the seeds of a setting at once; what fails is left to fail, and be told, by seed."""
+    try:
+        _compute(cells, store, device, progress)
+    except (StoppedError, FullDiskError):
+        raise
+    except Exception as error:  # whatever it is, as in `work`
+        logger.warning("computed one by one: %s", first_line(error))
+
+
+def _compute(cells: Sequence[Cell], store: Path, device: str, progress: Progress) -> list[Outcome]:
+    """Compute and store cells that differ in their seed alone."""
+    started = time.monotonic()
+    found = cells[0].computation().compute([cell.seed for cell in cells], device, progress)
+    seconds = (time.monotonic() - started) / len(cells)
+    outcomes = []
+    for cell, computed in zip(cells, found, strict=True):
+        rows = [row for name in cell.measures for row in _rows(cell, name, computed)]
+        outcomes.append(Outcome(cell.name, rows, seconds, when=time.time()))
+        write_record(cell.record(store), outcomes[-1], schema=SCHEMA)
+    return outcomes
+
+
+def _rows(cell: Cell, name: str, computed: Computed) -> Iterator[dict[str, Any]]:
+    """The rows of a measure as `Outcome.numbers` holds them: by step, or of the last."""
+    told = computed[name.partition(".")[2]]
+    curve: dict[int | None, float | None] = {}
+    curve.update(told if isinstance(told, Mapping) else {None: told})
+    for step in list(curve) if cell.along else [list(curve)[-1]]:
+        value = curve[step]
+        known = value is not None and math.isfinite(value)
+        yield {
+            "step": step if cell.along else None,
+            "measure": name,
+            "log_snr": None,
+            "value": float(value) if value is not None and known else None,
+            **dict.fromkeys(("standard_error", "low", "high", "n")),
+        }
 
 
 def _train_together(cells: Sequence[Cell], store: Path, device: str, progress: Progress) -> None:
@@ -195,12 +259,6 @@ def _train_together(cells: Sequence[Cell], store: Path, device: str, progress: P
         raise
     except DiffprobeError as error:
         logger.warning("trained one by one: %s", error)
-
-
-def settings_of(config: Config) -> dict[str, Any]:
-    """Return a configuration in plain terms."""
-    found: dict[str, Any] = to_settings(config)
-    return found
 
 
 def _hash(content: Mapping[str, Any] | list[Any]) -> str:

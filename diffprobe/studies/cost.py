@@ -7,7 +7,7 @@ from typing import Any
 
 from diffprobe.config import Config
 from diffprobe.models import parameter_count
-from diffprobe.studies.cells import Cell, _hash, stored
+from diffprobe.studies.cells import Cell, Outcome, _hash, stored
 
 
 @dataclass(frozen=True)
@@ -30,31 +30,28 @@ def cost(cells: Sequence[Cell], store: Path) -> Cost:
 
     A cell's work is parameters × images seen in training. Seconds are those of the study's cells
     that are done, by their work: least squares of seconds = a + b · work, or in proportion where
-    all that is done was the same work.
+    all that is done was the same work. What is computed and not trained counts for nothing.
     """
     counted: dict[str, int] = {}
     rows: list[dict[str, Any]] = []
     known: list[tuple[float, float]] = []
     for cell in cells:
-        config, found = cell.config(), stored(cell, store)
-        parameters = found.parameters if found else _parameters(cell, config, counted)
-        images = config.training.steps * config.training.batch_size
+        found = stored(cell, store)
         row: dict[str, Any] = {
             "question": cell.question,
             "cell": cell.name,
             "what": cell.what,
-            "parameters": parameters,
-            "steps": config.training.steps,
-            "images": images,
-            "work": float(parameters * images),
+            **_training(cell, found, counted),
             "done": found is not None,
         }
         rows.append(row)
-        if found is not None:
+        if found is not None and row["work"]:
             known.append((row["work"], found.seconds))
     todo = [row["work"] for row in rows if not row["done"]]
     if not todo:
         return Cost(rows, 0.0, "all cells are done")
+    if not any(todo):
+        return Cost(rows, None, "what is computed and not trained is not timed before it is done")
     if not known:
         return Cost(
             rows,
@@ -64,7 +61,23 @@ def cost(cells: Sequence[Cell], store: Path) -> Cost:
     a, b = _line(known)
     many = f"{len(known)} cells that are" if len(known) > 1 else "one cell that is"
     how = f"from the {many} done, by parameters × images seen in training"
-    return Cost(rows, sum(max(0.0, a + b * work) for work in todo), how)
+    return Cost(rows, sum(max(0.0, a + b * work) for work in todo if work), how)
+
+
+def _training(cell: Cell, found: Outcome | None, counted: dict[str, int]) -> dict[str, Any]:
+    """The parameters, steps, images and work of a cell."""
+    if cell.is_computed:
+        return {"parameters": 0, "steps": 0, "images": 0, "work": 0.0}
+    config = cell.config()
+    parameters = found.parameters if found else _parameters(cell, config, counted)
+    steps = config.training.steps
+    images = steps * config.training.batch_size
+    return {
+        "parameters": parameters,
+        "steps": steps,
+        "images": images,
+        "work": float(parameters * images),
+    }
 
 
 def _parameters(cell: Cell, config: Config, counted: dict[str, int]) -> int:

@@ -82,6 +82,7 @@ class Findings:
             "title": grid.title or f"Question {number}",
             "question": grid.question,
             "command": self.study.command_of(number),
+            "computation": grid.computation,
             "base": ", ".join(dict.fromkeys(called(BASE, name) for name in grid.bases())),
             "fixed": grid.fixed,
             "settings": table.settings,

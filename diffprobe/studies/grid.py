@@ -39,9 +39,10 @@ from typing import Any
 
 from diffprobe.config import Config
 from diffprobe.foundations.errors import UsageError
-from diffprobe.foundations.settings import build, check_seed, overlay, shown
+from diffprobe.foundations.settings import build, check_seed, overlay, shown, to_settings
 from diffprobe.resolution import nested, preset_names, read_preset, read_toml, resolve
 from diffprobe.studies.claims import Claim
+from diffprobe.studies.computations import check_computed, computation
 from diffprobe.studies.measures import Measure
 from diffprobe.studies.places import (
     BASE,
@@ -84,6 +85,7 @@ class Grid:
     Attributes:
         question: In a sentence.
         base: The preset, or the file of settings, that all runs start from, where it is not varied.
+        computation: What is computed instead of training; its settings are varied then.
         seeds: Of the runs at each setting; a number n stands for 0 … n - 1.
         measures: What is measured of each run; see `measures.Measure`.
         along: Whether it is measured at every checkpoint.
@@ -100,6 +102,7 @@ class Grid:
     seeds: tuple[int, ...]
     measures: tuple[str, ...]
     base: str = ""
+    computation: str = ""
     along: bool = False
     fixed: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
@@ -161,7 +164,10 @@ class Grid:
                     raise UsageError(f"together[{i}] has {', '.join(twice)} twice")
         if both := sorted(seen.keys() & {*self.fixed, *([BASE] if self.base else [])}):
             raise UsageError(f"{both[0]} is both fixed and varied")
-        if not self.base and BASE not in seen:
+        check_computed(self.computation, [*seen, *self.fixed], self.measures)
+        if self.computation and self.base:
+            raise UsageError(f"what {self.computation} computes starts from no base: {self.base!r}")
+        if not (self.base or self.computation) and BASE not in seen:
             raise UsageError("a grid needs a 'base', a preset or a file of settings")
         if seeds := [key for key in (*seen, *self.fixed) if key.endswith(".seed")]:
             raise UsageError(f"{seeds[0]} cannot be set: `seeds` are those of everything random")
@@ -216,8 +222,8 @@ class Grid:
 
     def bases(self) -> list[str]:
         """Return the presets and files that runs start from."""
-        if self.base:
-            return [self.base]
+        if self.base or self.computation:
+            return [self.base] if self.base else []
         found = self.values(BASE)
         for name in found:
             if not isinstance(name, str):
@@ -249,6 +255,20 @@ class Grid:
         for group in self.together:
             found *= len(next(iter(group.values())))
         return found
+
+    def plain(
+        self, varied: Mapping[str, Any], seed: int, assignments: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """Return the settings of one cell in plain terms; see `config`.
+
+        What is computed has "computation" and "seed".
+        """
+        if not self.computation:
+            found: dict[str, Any] = to_settings(self.config(varied, seed, assignments))
+            return found
+        given = {k: v for k, v in varied.items() if not is_label(k)}
+        computed = computation(self.computation, {**self.fixed, **given})
+        return {"computation": to_settings(computed), "seed": seed}
 
     def config(
         self, varied: Mapping[str, Any], seed: int, assignments: Sequence[str] = ()

@@ -64,9 +64,11 @@ def _question(content: Mapping[str, Any], question: Mapping[str, Any]) -> Iterat
     yield question["question"]
     yield ""
     cells = question["cells"]
+    computed = question["computation"]
+    how = f"computed by `{computed}`" if computed else f"from `{question['base']}`"
     yield (
-        f"{cells['done']:,} of {cells['asked']:,} runs, {len(question['seeds'])} seeds, from "
-        f"`{question['base']}`; {clock(cells['seconds'])} one after another."
+        f"{cells['done']:,} of {cells['asked']:,} runs, {len(question['seeds'])} seeds, {how}; "
+        f"{clock(cells['seconds'])} one after another."
     )
     yield ""
     if question["claims"]:
@@ -104,7 +106,11 @@ def _estimates(question: Mapping[str, Any]) -> Iterator[str]:
     measures = list(dict.fromkeys(row["measure"] for row in question["estimates"]))
     if not rows:
         return
-    yield "At the end of training, means over seeds:"
+    yield (
+        "Means over seeds:"
+        if question["computation"]
+        else "At the end of training, means over seeds:"
+    )
     yield ""
     yield f"| {' | '.join([*map(plain_name, columns), *measures])} |"
     yield "|" + "---|" * (len(columns) + len(measures))

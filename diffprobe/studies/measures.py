@@ -14,6 +14,7 @@ grammar.entropy, grammar.total_correlation, grammar.neighbour_nats
 parameters, work        of the network; and times the images that it is trained on
 conditional-information.information.1@0
                         at a noise level and radius; likewise missed.1, distance.1, missed_network
+COMPUTATION.NUMBER      what a question computes instead of training it
 excess_ldr@all          at all noise levels, to be drawn against "log_snr"; no claim is about it
 first_step(gamma > 0.5) log10 of the training step at which a measure along training first passes a
                         number, on the line between two checkpoints in log(step); one that has
@@ -100,7 +101,7 @@ class Measure:
             return cls._first_step(text, *passing.groups())
         name, at, level = text.partition("@")
         name = name.strip().replace("-", "_") if "." not in name else name.strip()
-        probes = kinds.names("probe")
+        probes = [*kinds.names("probe"), *kinds.announced("computation")]
         by, point, path = name.partition(".")
         if name in SHORT:
             by, path = SHORT[name]

@@ -26,7 +26,7 @@ from diffprobe.foundations.progress import Progress, silent
 from diffprobe.foundations.records import read_record, write_record
 from diffprobe.foundations.settings import to_settings
 from diffprobe.studies.catalogue import SCALES, StudyKind
-from diffprobe.studies.cells import Cell, Outcome, jobs, settings_of, stored
+from diffprobe.studies.cells import Cell, Outcome, jobs, stored
 from diffprobe.studies.claims import changed
 from diffprobe.studies.grid import Grid, grid_of, read_grid
 from diffprobe.studies.launching import Launcher, serial
@@ -133,12 +133,11 @@ class Study:
         for varied in grid.combinations():
             for seed in grid.seeds:
                 try:
-                    config = grid.config(varied, seed, self.assignments)
+                    settings = grid.plain(varied, seed, self.assignments)
                 except UsageError as error:
                     raise UsageError(
                         f"the cell at {grid.in_words(varied, seed)}: {error}"
                     ) from error
-                settings = settings_of(config)
                 what = grid.in_words(varied, seed)
                 yield Cell(number, varied, seed, settings, grid.measures, grid.along, what)
 

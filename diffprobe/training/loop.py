@@ -237,8 +237,7 @@ class Trainer:
     def draw(self, step: int) -> tuple[Tensor, Tensor, Tensor, torch.Generator]:
         """Return the images, noise levels and noise of a step, and its generator after them."""
         x_0, random = self.batches.draw(step)
-        t = self.objective.draw_levels(len(x_0), random)
-        eps = torch.randn(x_0.shape, generator=random, device=self.device)
+        t, eps = self.objective.draw(x_0, random)
         x_0, t, eps = (self.processes.part(drawn) for drawn in (x_0, t, eps))
         return x_0, t, eps, random
 

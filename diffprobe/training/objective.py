@@ -1,5 +1,6 @@
 """The objective of a step: which noise levels are drawn, and the loss at them."""
 
+import hashlib
 import math
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from diffprobe.datasets.cell_grid import CellGrid
+from diffprobe.foundations.seeding import generator as seeded
 from diffprobe.models.noise_schedule import NoiseSchedule, training_target, x0_hat
 from diffprobe.training.penalties import Penalty, Prediction
 
@@ -64,6 +66,19 @@ class Objective:
             return drawn.reshape(shape)
         return torch.randint(self.levels, shape, generator=generator, device=generator.device)
 
+    def draw(self, x_0: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw the noise of a step.
+
+        Args:
+            x_0: (B, C, H, W) clean images.
+            generator: Of the step; on their device.
+
+        Returns:
+            t (B,) or (B, cells) long, eps (B, C, H, W) standard normal.
+        """
+        t = self.draw_levels(len(x_0), generator)
+        return t, torch.randn(x_0.shape, generator=generator, device=generator.device)
+
     def loss(
         self, network: Any, x_0: Tensor, t: Tensor, eps: Tensor, generator: torch.Generator
     ) -> Tensor:
@@ -109,3 +124,27 @@ class Objective:
         )
         snr = (alpha / sigma).square()
         return snr.clamp(max=self.min_snr_gamma) * (one - none).square()
+
+
+class FrozenObjective(Objective):
+    """The same with one noise level and noise for each image, however often it is seen.
+
+    Args:
+        scheduler: As an `Objective` takes it.
+        seed: Level and noise are a function of it and of the image.
+    """
+
+    def __init__(self, scheduler: Any, seed: int) -> None:
+        super().__init__(scheduler)
+        self.seed = seed
+
+    def draw(self, x_0: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return each image's own level and noise; see `Objective.draw`."""
+        randoms = [seeded(self.seed, f"frozen {_digest(image)}") for image in x_0.cpu()]
+        levels = [self.draw_levels(1, random) for random in randoms]
+        eps = [torch.randn(x_0.shape[1:], generator=random) for random in randoms]
+        return torch.cat(levels).to(x_0.device), torch.stack(eps).to(x_0.device)
+
+
+def _digest(image: Tensor) -> str:
+    return hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest()

@@ -1,0 +1,12 @@
+from .curves import Curve as Curve
+from .curves import read_curve as read_curve
+from .curves import read_curves as read_curves
+from .fitting import Fit as Fit
+from .fitting import fit as fit
+from .judging import Judgement as Judgement
+from .judging import LawRecord as LawRecord
+from .judging import judge as judge
+from .prediction import Prediction as Prediction
+from .prediction import predict as predict
+from .schedule import Optimised as Optimised
+from .schedule import optimise as optimise
