@@ -128,7 +128,7 @@ def test_commands_of_a_page(page: Path, capsys: pytest.CaptureFixture[str]) -> N
             if word.startswith("runs/"):
                 _train(word, "--preset", PRESET_OF.get(Path(word).name, "demo"))
         short = [part for setting in SHORT.get(name, []) for part in ("--set", setting)]
-        if name == "study" and {"capacity", "locality"} & set(arguments):
+        if name == "study" and {"capacity", "locality", "loss-law"} & set(arguments):
             # Run by test_studies.py, at its smallest.
             if arguments[0] == "report":
                 continue

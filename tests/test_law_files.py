@@ -209,6 +209,7 @@ def test_curves_that_no_law_fits(
 ) -> None:
     monkeypatch.setattr("diffprobe.laws.fitting.MOST", 2)
     monkeypatch.setattr("diffprobe.laws.fitting.ROUGH", 1)
+    monkeypatch.setattr("diffprobe.laws.fitting.STILL", 0.0)
     assert run(["law", "fit", "cosine.csv", "two-stage.csv", "--out", "none"]) == 1
-    assert "law did not converge in 2 evaluations: give curves of more" in capsys.readouterr().err
+    assert "law did not converge in 4 evaluations: give curves of more" in capsys.readouterr().err
     assert not Path("none").exists()
