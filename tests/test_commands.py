@@ -12,6 +12,7 @@ from pipelines import KINDS
 from test_law_files import write
 
 from diffprobe.cli import run
+from diffprobe.foundations.kinds import names
 
 ROOT = Path(__file__).parent.parent
 DOCS_REPORT = ROOT / "docs" / "report.md"
@@ -137,7 +138,7 @@ def test_commands_of_a_page(page: Path, capsys: pytest.CaptureFixture[str]) -> N
             if word.startswith("runs/"):
                 _train(word, "--preset", PRESET_OF.get(Path(word).name, "demo"))
         short = [part for setting in SHORT.get(name, []) for part in ("--set", setting)]
-        if name == "study" and {"capacity", "locality", "reuse"} & set(arguments):
+        if name == "study" and set(names("study")) & set(arguments):
             # Run by test_studies.py, at its smallest.
             if arguments[0] == "report":
                 continue

@@ -67,6 +67,8 @@ def test_fit_says_what_was_found(capsys: pytest.CaptureFixture[str]) -> None:
     assert "means over 1 held out curves" in captured.out
     assert "no-drop" in captured.out
     assert "curves fit as well (95 %) with beta" in captured.out
+    assert run(["law", "fit", *files, "--from", "200", "--out", "later"]) == 0
+    assert "fitted to 201 rows of 3 curves" in capsys.readouterr().out
     assert captured.err.count("taken to have warmed up until the first row") == 1
     assert {path.name for path in Path("again").iterdir()} == {
         "law.json", "fit.png", "fit.svg", "profile.png", "profile.svg",
@@ -162,6 +164,7 @@ USAGE = 2
         ("fit bad/binary.csv", "bad/binary.csv is no CSV file of text"),
         ("fit wsd.csv --held-out wsd.csv", "is fitted and held out: give it once"),
         ("fit wsd.csv --warm-up 30", "begins at step 20: a warm-up of 30 does not fit"),
+        ("fit wsd.csv --from 590", "wsd has 2 rows from step 590 on, and a law needs 10"),
         ("predict lwa cosine --steps 9", "no law at lwa: did you mean 'law'?; fit one"),
         ("predict law cosin --steps 9", "unknown learning_rate.name 'cosin': did you mean"),
         ("predict law cosine", "say how long cosine goes on: --steps N"),
@@ -209,6 +212,7 @@ def test_curves_that_no_law_fits(
 ) -> None:
     monkeypatch.setattr("diffprobe.laws.fitting.MOST", 2)
     monkeypatch.setattr("diffprobe.laws.fitting.ROUGH", 1)
+    monkeypatch.setattr("diffprobe.laws.fitting.STILL", 0.0)
     assert run(["law", "fit", "cosine.csv", "two-stage.csv", "--out", "none"]) == 1
-    assert "law did not converge in 2 evaluations: give curves of more" in capsys.readouterr().err
+    assert "law did not converge in 4 evaluations: give curves of more" in capsys.readouterr().err
     assert not Path("none").exists()

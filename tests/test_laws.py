@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from coverage_parts.law_curves import PEAK, TRUE, WARM_UP, curve, rates
 
 from diffprobe.foundations.errors import CheckpointError, UsageError
+from diffprobe.foundations.progress import silent
 from diffprobe.laws import LawRecord, fit, judge, optimise
 from diffprobe.laws.comparison import errors_of
 from diffprobe.laws.fitting import UnfittedLawError, problem_of
@@ -21,6 +22,8 @@ from diffprobe.laws.profile import profile
 from diffprobe.laws.schedule import _Problem, exact_pieces, final_loss
 from diffprobe.laws.schedule_pieces import Pieces
 from diffprobe.laws.uncertainty import log_errors, uncertainty_of
+from diffprobe.studies.catalogue.loss_law import LossLawStudy
+from diffprobe.studies.computations.loss_law import LossLaw
 
 NAMES = ("constant", "cosine", "two-stage")
 THETA = {
@@ -232,7 +235,8 @@ def test_what_cannot_be_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
         optimise(judge([curve("constant", 1e-4)]).laws["no-drop"].fit, 100, 10)
     monkeypatch.setattr("diffprobe.laws.fitting.MOST", 2)
     monkeypatch.setattr("diffprobe.laws.fitting.ROUGH", 1)
-    with pytest.raises(UnfittedLawError, match="did not converge in 2 evaluations"):
+    monkeypatch.setattr("diffprobe.laws.fitting.STILL", 0.0)
+    with pytest.raises(UnfittedLawError, match="did not converge in 4 evaluations"):
         fit(LAWS["multi-power"], [curve("cosine", 1e-2), curve("two-stage", 1e-2)])
 
 
@@ -251,3 +255,19 @@ def test_every_law_says_what_it_is() -> None:
     for law in LAWS.values():
         assert isinstance(law, Law)
         assert len(law.shapes) == len(law.bounds) == len(law.starts)
+
+
+def test_the_study_trains_what_a_law_foretells() -> None:
+    """Its numbers are of one seed, whichever it is computed with; what it asks for is there."""
+    small = LossLaw(steps=40, peak=1e-2, batch_size=8, width=8, validation_size=8)
+    assert len(small.schedules()) == 8
+    for settings in small.schedules().values():
+        assert settings["warmup_steps"] == 2
+    (found,) = small.compute([3], "cpu", silent)
+    assert set(found) == set(LossLaw.measures)
+    assert found["over_wsd"] == pytest.approx(found["optimised"] / found["wsd"] - 1)
+    (grid,) = LossLawStudy().questions("tiny")
+    asked = {name.partition(".")[2] for name in grid.measures}
+    assert asked <= set(LossLaw.measures)
+    with pytest.raises(UsageError, match="steps must be at least 20, not 19"):
+        LossLaw(steps=19)

@@ -73,6 +73,14 @@ def command() -> None:
     help="Steps of the warm-up before the first row of a CSV file.  [default: all before it]",
 )
 @click.option(
+    "--from",
+    "first",
+    type=int,
+    default=0,
+    metavar="STEP",
+    help="Leave out rows before this step, where the loss follows no law yet.",
+)
+@click.option(
     "--out",
     type=opt.PATH,
     default=Path("runs/law"),
@@ -85,6 +93,7 @@ def fit_command(
     curves: tuple[Path, ...],
     held: tuple[Path, ...],
     warm_up: int | None,
+    first: int,
     out: Path,
     as_json: bool,
 ) -> None:
@@ -98,8 +107,8 @@ def fit_command(
     from diffprobe.laws import judge, read_curves
     from diffprobe.laws.figures import draw_fit, draw_profile
 
-    fitted = read_curves(curves, warm_up)
-    held_out = read_curves(held, warm_up)
+    fitted = [curve.since(first) for curve in read_curves(curves, warm_up)]
+    held_out = [curve.since(first) for curve in read_curves(held, warm_up)]
     if same := {c.resolve() for c in curves} & {h.resolve() for h in held}:
         raise UsageError(f"{same.pop()} is fitted and held out: give it once")
     if late := [curve.name for curve in (*fitted, *held_out) if curve.is_late]:

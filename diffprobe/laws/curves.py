@@ -48,6 +48,16 @@ class Curve:
         """The sum of its learning rates up to the last row."""
         return float(self.schedule.sums(self.steps[-1:])[0])
 
+    def since(self, step: int) -> "Curve":
+        """Return the curve without its rows before a step.
+
+        Raises:
+            UsageError: If too few are left.
+        """
+        kept = self.steps >= step
+        check_long_enough(self.name, int(kept.sum()), f"from step {step:,} on")
+        return dataclasses.replace(self, steps=self.steps[kept], losses=self.losses[kept])
+
     def thinned(self, most: int) -> "Curve":
         """Return the curve with at most `most` rows, evenly taken."""
         if len(self.steps) <= most:
@@ -118,6 +128,15 @@ def read_schedule(path: Path) -> tuple[Pieces, int, Curve | None]:
     rates = read_columns(path, ("lr",))["lr"]
     check_rates(rates, str(path))
     return Pieces.of_rates(rates), len(rates) - 1, None
+
+
+def check_long_enough(name: str, rows: int, where: str) -> None:
+    """Raise UsageError if a curve has too few rows."""
+    if rows < FEWEST:
+        raise UsageError(
+            f"{name} has {rows} row{'s' * (rows != 1)} {where}, and a law needs {FEWEST} at least: "
+            "log the loss more often"
+        )
 
 
 def read_columns(path: Path, columns: tuple[str, ...]) -> dict[str, Floats]:
@@ -229,9 +248,5 @@ def _after_warm_up(name: str, pieces: Pieces, steps: Steps, losses: Floats, is_l
         at = int(wrong[0])
         raise UsageError(f"{name}: the loss at step {steps[at]:,} is {losses[at]:g}, not positive")
     kept = steps >= pieces.warm_up
-    if kept.sum() < FEWEST:
-        raise UsageError(
-            f"{name} has {int(kept.sum())} rows after its warm-up, and a law needs {FEWEST} at "
-            "least: log the loss more often"
-        )
+    check_long_enough(name, int(kept.sum()), "after its warm-up")
     return Curve(name, pieces, steps[kept], losses[kept], is_late)

@@ -21,6 +21,7 @@ ALPHAS = (0.2, 0.4, 0.7)
 BEST = 4  # starts that are followed to the end
 ROUGH = 30  # evaluations before the best of them are told apart
 MOST = 600
+STILL = 1e-3  # of the objective: who gains less in as many evaluations again has arrived
 ALPHA_BOUNDS = (-5.0, 2.0)
 LARGEST = 80.0  # of log A and log B
 # A parameter that curves hardly tell is drawn to what is likely by this much log loss for a factor
@@ -97,11 +98,13 @@ def fit(law: Law, curves: Sequence[Curve], *, progress: Progress = silent) -> Fi
         for start in starts:
             rough.append(problem.minimum(start, ROUGH))
             bar.update()
-        found = problem.minimum(min(rough, key=lambda each: each.cost).x, MOST)
+        first = problem.minimum(min(rough, key=lambda each: each.cost).x, MOST)
+        # Parameters that hardly matter wander on without end.
+        found = first if first.status > 0 else problem.minimum(first.x, MOST)
         bar.update()
-    if found.status <= 0 or not math.isfinite(found.cost):
+    if found.status <= 0 and not first.cost - found.cost < STILL * found.cost:
         raise UnfittedLawError(
-            f"the {law.name} law did not converge in {MOST} evaluations: give curves of more "
+            f"the {law.name} law did not converge in {2 * MOST:,} evaluations: give curves of more "
             "schedules, such as a constant, a cosine and a two-stage one"
         )
     return Fit(law.name, problem.peak, law.plain(found.x), problem.objective(found.x), problem.rows)
