@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from diffprobe.probing.cache import Keep
     from diffprobe.probing.subject import Subject
 
+NO_WEIGHTS = "the denoiser shows no weights to take derivatives in"
+# Sixteen blocks' diagonals of these are 6 GiB.
+MOST_WEIGHTS = 20_000_000
+
 
 @dataclass(frozen=True)
 class SharpnessConfig(ProbeKind):
@@ -26,7 +30,7 @@ class SharpnessConfig(ProbeKind):
             "Sharpness",
             "How the denoising loss bends with the weights: tr(H), tr(Diag(G)^½) of its "
             "Gauss–Newton part G, and the largest eigenvalue of H, at ranges of noise; and how "
-            "both traces are shared among the layers. Bars are 95 % intervals.",
+            "the traces of G are shared among the layers. Bars are 95 % intervals.",
         ),
     }
 
@@ -49,13 +53,15 @@ class SharpnessConfig(ProbeKind):
         check_at_least(self.values, section, iterations=self.iterations)
 
     def unfit(self, subject: "Subject") -> str | None:
-        """It is for what predicts with weights."""
+        """It is for what predicts with weights, as many as their diagonals can be held of."""
         from diffprobe.models.denoiser import PredictionDenoiser
 
-        fits = isinstance(subject.denoiser, PredictionDenoiser)
-        if fits and any(True for _ in subject.denoiser.parameters()):
-            return None
-        return "the denoiser shows no weights to take derivatives in"
+        weights = sum(p.numel() for p in subject.denoiser.parameters())
+        if not isinstance(subject.denoiser, PredictionDenoiser) or not weights:
+            return NO_WEIGHTS
+        if weights > MOST_WEIGHTS:
+            return f"it has {weights:,} weights; diagonals are held of {MOST_WEIGHTS:,} at most"
+        return None
 
     def measure(self, subject: "Subject", keep: "Keep") -> "dict[str, Sharpness]":
         """Measure the network; the Bayes oracle, where it is known, stands in for the images."""

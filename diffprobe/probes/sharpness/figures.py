@@ -27,9 +27,13 @@ def draw(result: Sharpness, subject: "Subject", folder: Path) -> None:
             "tr(Diag(G)$^{1/2}$)": result.by_level["gauss_newton_root_trace"],
             "largest eigenvalue of H": result.top_by_level,
         }
+        color = color_of(subject.architecture)
         panels = above.subplots(1, 3)
         for ax, (title, found) in zip(panels, measures.items(), strict=True):
-            plot(result, found, ax, color=color_of(subject.architecture)).set_title(title)
+            plot(result, found, ax, color=color).set_title(title)
+        part = result.by_level["gauss_newton_trace"].value
+        panels[0].plot(result.log_snr, part, "--", color=color, alpha=0.6, label="tr(G)")
+        panels[0].legend()
         plot_layers(result, below.subplots())
 
 
@@ -60,5 +64,5 @@ def plot_layers(result: Sharpness, ax: Axes) -> Axes:
         ax.barh(at, share[shown].numpy(), height=0.38, color=SERIES[i], label=label)
     ax.set(xlabel="share of the layer", ylim=(len(shown) - 0.4, -0.6))
     ax.set_yticks(place.tolist(), [result.layers[int(i)] for i in shown], fontsize=7)
-    ax.legend(loc="lower right")
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return ax

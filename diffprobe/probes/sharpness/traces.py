@@ -1,7 +1,7 @@
 """Sharpness of the denoising loss: tr(H), tr(Diag(H)^½) and the largest eigenvalues.
 
-With label noise, SGD among the minima goes to those of small tr(H), and Adam to those of small
-tr(Diag(H)^½). H is that of the loss of `curvature`, in expectation over images, noise and noise
+With label noise, SGD goes to those minima of the loss where tr(H) is small, and Adam to those where
+tr(Diag(H)^½) is. H is that of the loss of `curvature`, in expectation over images, noise and noise
 levels, uniform in t; nothing of its P × P numbers is held but the diagonal.
 
 Inputs come in B blocks, independent of each other. Each block and noise level gives estimates of
@@ -38,7 +38,7 @@ from diffprobe.foundations.measurements import Measurement
 from diffprobe.foundations.progress import Progress, silent
 from diffprobe.foundations.seeding import generator
 from diffprobe.models.denoiser import Denoiser, PredictionDenoiser
-from diffprobe.probes.sharpness import SharpnessConfig, lanczos
+from diffprobe.probes.sharpness import NO_WEIGHTS, SharpnessConfig, lanczos
 from diffprobe.probes.sharpness.curvature import LossCurvature, Weights
 from diffprobe.probes.sharpness.inputs import Inputs
 from diffprobe.probing.jacobian import rademacher
@@ -112,8 +112,8 @@ def measure(
         MemoryLimitError: If a budget does not hold the diagonals of all blocks.
     """
     settings, common = settings or SharpnessConfig(), common or ProbeConfig()
-    if not isinstance(denoiser, PredictionDenoiser):
-        raise UsageError("the denoiser shows no weights to take derivatives in")
+    if not isinstance(denoiser, PredictionDenoiser) or not any(True for _ in denoiser.parameters()):
+        raise UsageError(NO_WEIGHTS)
     weights = Weights(denoiser)
     for name, most in (("values", len(weights)), ("levels", denoiser.timesteps)):
         if getattr(settings, name) > most:

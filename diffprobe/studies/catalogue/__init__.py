@@ -68,7 +68,7 @@ def _at(scale: str, file: Path) -> dict[str, Any]:
     settings: dict[str, Any] = tomllib.loads(file.read_text("utf-8"))
     of_scale = {each: settings.pop(each, {}) for each in SCALES}
     laid = overlay(settings, of_scale[scale])
-    if scale == "tiny":
+    if scale == "tiny" and "computation" not in laid:
         groups = (laid.get("settings", {}), *laid.get("together", []))
         varied = {key for group in groups for key in group}
         small = {key: value for key, value in TINY.items() if key not in varied}

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 DECAY = 0.2  # the last share of the steps
 LOOKS = 12  # along the way
 AT_ONCE = 256  # steps whose noise is drawn together
-SQUARES = 0.999  # the average of squares
 EPSILON = 1e-8
 
 
@@ -42,13 +41,14 @@ class LabelNoise(Computation):
 
     power: float = 0.5
     momentum: float = 0.9
+    square_momentum: float = 0.999
     learning_rate: float = 2e-3
     noise: float = 1.0
     steps: int = 1000
 
     def __post_init__(self) -> None:
         check_positive(steps=self.steps)
-        for name in ("power", "momentum"):
+        for name in ("power", "momentum", "square_momentum"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} must lie in [0, 1), not {getattr(self, name)}")
         if not 0 < self.learning_rate < float("inf"):
@@ -116,7 +116,7 @@ def _descended(
 
     theta = problem.theta
     m, v = torch.zeros_like(theta), torch.zeros_like(theta)
-    power, momentum = settings.power, settings.momentum
+    power, momentum, squares = settings.power, settings.momentum, settings.square_momentum
     begins = settings.steps * (1 - DECAY)
     noise = torch.empty(0)
     for step in steps:
@@ -131,7 +131,7 @@ def _descended(
         if power == 0:
             theta.sub_(m, alpha=rate / (1 - momentum**step) if momentum else rate)
         else:
-            v.lerp_(g.square(), 1 - SQUARES)
-            root = (v / (1 - SQUARES**step)).pow_(power).add_(EPSILON)
+            v.lerp_(g.square(), 1 - squares)
+            root = (v / (1 - squares**step)).pow_(power).add_(EPSILON)
             theta.addcdiv_(m, root, value=-rate / (1 - momentum**step))
         yield step

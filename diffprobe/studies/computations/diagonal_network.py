@@ -11,6 +11,8 @@ from diffprobe.studies.computations._label_noise import LabelNoise, Problem
 if TYPE_CHECKING:
     from torch import Tensor
 
+POWERS = {"trace": 1.0, "trace_075": 0.75, "root_trace": 0.5, "trace_025": 0.25}
+
 
 @dataclass(frozen=True)
 class DiagonalNetwork(LabelNoise):
@@ -19,14 +21,22 @@ class DiagonalNetwork(LabelNoise):
     Of `dimension` true weights `sparsity` are ±1 and the others 0; `samples` are normal, and u and
     v start at `start`, so that the weights start at zero. Descent has learning rate
     `learning_rate`, divides by the `power`-th power of the average square of the gradient (0 SGD,
-    ½ Adam) and has `momentum`. `trace` is tr(H), 4 Σ c (u² + v²), `root_trace` tr(Diag(H)^½), 2 Σ
-    c^½ (|u| + |v|), c being the mean square of a feature: both of the Gauss–Newton part, which is
-    H at a minimum. `error` is ‖w − w*‖ / ‖w*‖, `sparsity` (Σ|w|)² / Σ w², the number of weights if
+    ½ Adam) and has `momentum`. `trace` is tr(H), 4 Σ c (u² + v²), c being the mean square of a
+    feature, and `trace_075`, `root_trace` and `trace_025` are tr(Diag(H)^p) for p = ¾, ½ and ¼: all
+    of the Gauss–Newton part, which is H at a minimum. `error` is ‖w − w*‖ / ‖w*‖, `sparsity` (Σ|w|)² / Σ w², the number of weights if
     all are alike, and `loss` ½ mean (f − y)² without the noise.
     """
 
     name: ClassVar[str] = "diagonal-network"
-    measures: ClassVar[tuple[str, ...]] = ("loss", "trace", "root_trace", "error", "sparsity")
+    measures: ClassVar[tuple[str, ...]] = (
+        "loss",
+        "trace",
+        "trace_075",
+        "root_trace",
+        "trace_025",
+        "error",
+        "sparsity",
+    )
     dimension: int = 200
     samples: int = 60
     sparsity: int = 8
@@ -87,12 +97,11 @@ class _Regression(Problem):
 
     def numbers(self) -> "dict[str, Tensor]":
         """See `Problem.numbers`."""
-        w, size = self.weights(), self.theta.abs().sum(1)
+        w, diagonal = self.weights(), 4 * self.square[:, None] * self.theta.square()
         error = (self.x @ w[..., None])[..., 0] - self.y
         return {
             "loss": error.square().mean(1) / 2,
-            "trace": 4 * (self.square * self.theta.square().sum(1)).sum(1),
-            "root_trace": 2 * (self.square.sqrt() * size).sum(1),
+            **{name: diagonal.pow(p).sum((1, 2)) for name, p in POWERS.items()},
             "error": (w - self.w).norm(dim=1) / self.w.norm(dim=1),
             "sparsity": w.abs().sum(1).square() / w.square().sum(1).clamp(min=1e-30),
         }
