@@ -185,6 +185,7 @@ def test_an_interrupted_probe_goes_on_with_the_next_part(
 def quick(config: Config) -> Config:
     """The same with little to measure by the probes that are not usual."""
     config = config.with_probe("spectrum", images=2, values=2, iterations=2, projections=2)
+    config = config.with_probe("sharpness", images=2, levels=2, values=1, iterations=2)
     config = config.with_probe("intervention", images=4).with_probe("detectors", samples=24)
     config = config.with_probe("hidden-states", images=64, samples=24, features=16, levels=3)
     return replace(

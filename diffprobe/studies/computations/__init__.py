@@ -17,6 +17,7 @@ from diffprobe.foundations.errors import UsageError, unknown_name
 from diffprobe.foundations.kinds import Kind
 from diffprobe.foundations.progress import Progress
 from diffprobe.foundations.settings import build_kind
+from diffprobe.studies.places import is_label
 
 # Of one seed: measure -> its number, or step -> number; None where it is not defined.
 Computed = Mapping[str, float | Mapping[int, float | None] | None]
@@ -75,10 +76,10 @@ def check_computed(name: str, settings: Sequence[str], measures: Sequence[str]) 
     for measure in measures:
         if measure not in valid:
             raise unknown_name("measure", measure, valid)
-    fields = [each.name for each in dataclasses.fields(cast(Any, kind))]
+    known = [each.name for each in dataclasses.fields(cast(Any, kind))]
     for setting in settings:
-        if setting not in fields:
-            raise unknown_name(f"setting of {name}", setting, fields)
+        if setting not in known and not is_label(setting):
+            raise unknown_name(f"setting of {name}", setting, known)
 
 
 def code_of(computed: Computation) -> str:
