@@ -22,7 +22,9 @@ from coverage_parts import (
     laws,
     locality,
     placement,
+    reuse,
     samples,
+    sharpness,
     two_layer,
     worlds,
 )
@@ -94,7 +96,9 @@ PARTS: dict[str, Callable[[float], Iterator[Row]]] = {
     "by-verdict": _by_verdict,
     "hidden-states": _hidden_states,
     "two-layer": lambda scale: two_layer.rows(_repeats(scale)),
+    "sharpness": lambda scale: sharpness.rows(_repeats(scale)),
     "laws": lambda scale: laws.rows(_repeats(scale)),
+    "reuse": lambda scale: reuse.rows(_repeats(scale)),
     "samples": samples.rows,
     "reading": _reading,
 }

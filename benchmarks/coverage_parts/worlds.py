@@ -97,10 +97,16 @@ def world(name: str, scale: float = 1.0) -> World:
 NAMES = ("parity 6", "parity 8", "brackets", "digit sums")
 
 
-def _trained(images: SymbolImages, steps: int) -> Denoiser:
+def _trained(images: SymbolImages, steps: int) -> NetworkDenoiser:
     torch.manual_seed(0)
-    network = ResidualMLPConfig(width=256, depth=2).build(images.image_shape)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    return fit(ResidualMLPConfig(width=256, depth=2).build(images.image_shape), images, steps)
+
+
+def fit(
+    network: torch.nn.Module, images: SymbolImages, steps: int, rate: float = 1e-3
+) -> NetworkDenoiser:
+    """Train a network for a moment."""
+    optimizer = torch.optim.AdamW(network.parameters(), lr=rate)
     random = torch.Generator().manual_seed(0)
     for _ in range(steps):
         x_0 = images.draw_images(64, random)

@@ -10,7 +10,8 @@ same form stands within a scaling law, of U different samples, seen K times, and
 
 with G = (alpha A / beta B)^(1 / (alpha + beta)): beyond U_P, what U samples are enough for,
 parameters wear off too. R is often hardly told by the data. So it comes with a profile: the least
-objective with R held, and the R whose objective is as good, 95 % of the likelihood ratio.
+objective with R held, and the R whose objective is as good: 95 % of the likelihood ratio, by F of a
+few points of E and by chi² of many trainings.
 
 Reference:
     Muennighoff et al., "Scaling data-constrained language models", arXiv:2305.16264, equations 5
@@ -180,7 +181,12 @@ def _saturation(known: Sequence[Reuse]) -> Profile:
     def objective(r: float) -> float:
         return float(np.square(np.log(saturating(passes, r)) - logs).sum())
 
-    return _profile(objective, len(known), CHI2)
+    from scipy.special import stdtrit
+
+    n = len(known)
+    # Student's, since the scatter is known from these few points alone.
+    far = n * math.log1p(float(stdtrit(n - 1, 0.975)) ** 2 / (n - 1))
+    return _profile(objective, n, far)
 
 
 def fit_scaling(losses: Sequence[Loss], constants: Constants) -> ScalingFit:
