@@ -49,6 +49,7 @@ class TrainingConfig:
     batch_size: int = 64
     gradient_clip: float = 1.0
     mixed_precision: Literal["no", "bf16"] = "no"
+    compile: bool = False
     seed: int = 0
     steps: int = 1600
     keep_states: tuple[int, ...] = ()

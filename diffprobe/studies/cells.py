@@ -231,10 +231,8 @@ def _compute(cells: Sequence[Cell], store: Path, device: str, progress: Progress
 def _rows(cell: Cell, name: str, computed: Computed) -> Iterator[dict[str, Any]]:
     """The rows of a measure as `Outcome.numbers` holds them: by step, or of the last."""
     told = computed[name.partition(".")[2]]
-    curve: dict[int | None, float | None] = {}
-    curve.update(told if isinstance(told, Mapping) else {None: told})
-    for step in list(curve) if cell.along else [list(curve)[-1]]:
-        value = curve[step]
+    curve = list(told.items()) if isinstance(told, Mapping) else [(None, told)]
+    for step, value in curve if cell.along else curve[-1:]:
         known = value is not None and math.isfinite(value)
         yield {
             "step": step if cell.along else None,

@@ -117,9 +117,11 @@ def prepare(
         UsageError: If the configuration does not fit together, or the branch does not fit it.
         CheckpointError: If there is no state to branch off from.
     """
-    if (n := config.training.replicas) > 1:
+    settings = config.training
+    if (n := settings.replicas) > 1:
         raise UsageError(f"training.replicas={n} makes {n} runs, and one is asked for here")
-    trainer = Trainer(config, make_accelerator(device, config.training.mixed_precision))
+    accelerator = make_accelerator(device, settings.mixed_precision, compiled=settings.compile)
+    trainer = Trainer(config, accelerator)
     if branch is not None:
         _check_branch(branch, config, begun)
     return trainer

@@ -5,6 +5,8 @@ how many they are. Their gradients are averaged by DistributedDataParallel. The 
 whether they go on, stop or fail is decided by all, at the same step.
 """
 
+import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -19,16 +21,23 @@ from diffprobe.foundations.devices import resolve_device
 from diffprobe.foundations.errors import DiffprobeError, ProcessError, UsageError
 
 
-def make_accelerator(device: str, mixed_precision: str) -> Accelerator:
-    """Return an accelerator for a training of its own.
+def make_accelerator(device: str, mixed_precision: str, *, compiled: bool = False) -> Accelerator:
+    """Return an accelerator for a training of its own; it may compile the network.
 
     Raises:
-        UsageError: If there is no such device, or it is one and several processes need more.
+        UsageError: If there is no such device, it is one and several processes need more, or
+            nothing is there to compile with.
     """
     # accelerate keeps one state a process and refuses a second device or precision.
     AcceleratorState._reset_state(reset_partial_state=True)
     chosen = resolve_device(device)
-    accelerator = Accelerator(cpu=chosen.type == "cpu", mixed_precision=mixed_precision)
+    if compiled and chosen.type == "cpu":
+        _check_compiler()
+    accelerator = Accelerator(
+        cpu=chosen.type == "cpu",
+        mixed_precision=mixed_precision,
+        dynamo_backend="inductor" if compiled else "no",
+    )
     if chosen.index is not None:
         if accelerator.num_processes > 1:
             raise UsageError(
@@ -39,6 +48,16 @@ def make_accelerator(device: str, mixed_precision: str) -> Accelerator:
         if chosen.type == "cuda":
             torch.cuda.set_device(chosen)
     return accelerator
+
+
+def _check_compiler() -> None:
+    # As PyTorch finds it.
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        raise UsageError(
+            f"training.compile needs a C++ compiler, and there is no {compiler}: install g++, "
+            "or name one in CXX"
+        )
 
 
 class Processes:

@@ -106,6 +106,8 @@ def prepare_replicas(configs: Sequence[Config], device: str = "auto") -> "Stack"
     first = prepare(configs[0], device)
     if first.processes.count > 1:
         raise UsageError("replicas are trained in one process: start them without torchrun")
+    if first.config.training.compile:
+        raise UsageError("replicas are not compiled: set training.compile = false")
     if first.objective.penalties:
         raise UsageError(
             "replicas cannot be trained with a penalty of the objective: train one seed after "

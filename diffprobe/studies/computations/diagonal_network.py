@@ -23,8 +23,9 @@ class DiagonalNetwork(LabelNoise):
     `learning_rate`, divides by the `power`-th power of the average square of the gradient (0 SGD,
     ½ Adam) and has `momentum`. `trace` is tr(H), 4 Σ c (u² + v²), c being the mean square of a
     feature, and `trace_075`, `root_trace` and `trace_025` are tr(Diag(H)^p) for p = ¾, ½ and ¼: all
-    of the Gauss–Newton part, which is H at a minimum. `error` is ‖w − w*‖ / ‖w*‖, `sparsity` (Σ|w|)² / Σ w², the number of weights if
-    all are alike, and `loss` ½ mean (f − y)² without the noise.
+    of the Gauss–Newton part, which is H at a minimum. `error` is ‖w − w*‖ / ‖w*‖, `sparsity`
+    (Σ|w|)² / Σ w², the number of weights if all are alike, and `loss` ½ mean (f − y)² without the
+    noise.
     """
 
     name: ClassVar[str] = "diagonal-network"

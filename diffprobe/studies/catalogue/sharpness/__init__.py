@@ -10,7 +10,7 @@ from diffprobe.studies.grid import Grid
 
 @dataclass(frozen=True)
 class Sharpness(StudyKind):
-    """Which measure of sharpness falls under which optimizer: with label noise, and in denoisers."""
+    """Which sharpness falls under which optimizer: with label noise, and in denoisers."""
 
     name: ClassVar[str] = "sharpness"
 
