@@ -103,11 +103,11 @@ def prepare_replicas(configs: Sequence[Config], device: str = "auto") -> "Stack"
     Raises:
         UsageError: If the configuration does not fit together, or cannot be trained so.
     """
+    if configs[0].training.compile:
+        raise UsageError("replicas are not compiled: set training.compile = false")
     first = prepare(configs[0], device)
     if first.processes.count > 1:
         raise UsageError("replicas are trained in one process: start them without torchrun")
-    if first.config.training.compile:
-        raise UsageError("replicas are not compiled: set training.compile = false")
     if first.objective.penalties:
         raise UsageError(
             "replicas cannot be trained with a penalty of the objective: train one seed after "

@@ -44,7 +44,9 @@ def embed(timesteps: Tensor, width: int) -> Tensor:
     It is that of diffusers' `get_timestep_embedding`, bit for bit, without making its frequencies
     anew at every call.
     """
-    angles = timesteps[..., None].float() * _frequencies(width // 2, timesteps.device)
+    # torch.compile looks through a cache anyway, and warns.
+    make = _frequencies.__wrapped__ if torch.compiler.is_compiling() else _frequencies
+    angles = timesteps[..., None].float() * make(width // 2, timesteps.device)
     found = torch.cat([angles.sin(), angles.cos()], dim=-1)
     return torch.nn.functional.pad(found, (0, 1)) if width % 2 else found
 
