@@ -11,7 +11,6 @@ from diffprobe.foundations.errors import UsageError
 from diffprobe.models.networks.transformer import TransformerConfig
 from diffprobe.training import loop, train, train_replicas
 
-
 # PyTorch's own, of what it imports to compile.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 
