@@ -76,13 +76,17 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UsageError:
     "unknown preset 'parity-unte': did you mean 'parity-unet'?"
     >>> str(unknown_name("key", "x", ["steps", "seed"]))
     "unknown key 'x': choose from seed, steps"
+    >>> str(unknown_name("key", "stream.x", []))
+    "unknown key 'stream.x': there is none to choose"
     """
     names = sorted(valid)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     if close:
         offer = "did you mean " + " or ".join(repr(c) for c in close) + "?"
-    else:
+    elif names:
         offer = "choose from " + ", ".join(names)
+    else:
+        offer = "there is none to choose"
     return UsageError(f"unknown {kind} {name!r}: {offer}")
 
 
