@@ -177,9 +177,10 @@ def fit_saturation(points: Sequence[Reuse]) -> list[Saturation]:
 def _saturation(known: Sequence[Reuse]) -> Profile:
     passes = np.array([each.passes for each in known])
     logs = np.log([each.factor.value or 1.0 for each in known])
+    weights = _weights(known)
 
     def objective(r: float) -> float:
-        return float(np.square(np.log(saturating(passes, r)) - logs).sum())
+        return float(weights @ np.square(np.log(saturating(passes, r)) - logs))
 
     from scipy.special import stdtrit
 
@@ -187,6 +188,23 @@ def _saturation(known: Sequence[Reuse]) -> Profile:
     # Student's, since the scatter is known from these few points alone.
     far = n * math.log1p(float(stdtrit(n - 1, 0.975)) ** 2 / (n - 1))
     return _profile(objective, n, far)
+
+
+def _weights(known: Sequence[Reuse]) -> Array:
+    """One over the variances of log E, up to a factor; alike unless all have an interval.
+
+    Widths of intervals are smoothed by a line in their logarithms over log E.
+    """
+    ends = [(each.factor.low, each.factor.high) for each in known]
+    if not all(low is not None and high is not None and 0 < low < high for low, high in ends):
+        return np.ones(len(known))
+    widths = np.log([math.log(high / low) for low, high in ends if low and high])
+    logs = np.log([each.factor.value or 1.0 for each in known])
+    if np.ptp(logs) == 0:
+        return np.ones(len(known))
+    smooth = np.polyval(np.polyfit(logs, widths, 1), logs)
+    found: Array = np.exp(2 * (smooth.mean() - smooth))
+    return found
 
 
 def fit_scaling(losses: Sequence[Loss], constants: Constants) -> ScalingFit:
