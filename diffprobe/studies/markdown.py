@@ -35,7 +35,7 @@ def _page(content: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield (
         "Claims stand in the study before its numbers are made. Intervals are 95 % over seeds, "
-        "p-values corrected by Holm over all claims of the study ([how](studies.md#claims))."
+        "p-values corrected by Holm over all claims of the study."
     )
     if len(content["questions"]) > 1:
         yield ""
