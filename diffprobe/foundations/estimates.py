@@ -58,6 +58,9 @@ class Estimate(Table):
         return f"<{type(self).__name__} {self}>"
 
 
+TINY = 1e-6  # half widths below are of rounding
+
+
 def in_words(value: float | None, low: float | None, high: float | None) -> str:
     """Return a number with its interval; ± is a 95 % interval, and one that leans is written out.
 
@@ -67,11 +70,17 @@ def in_words(value: float | None, low: float | None, high: float | None) -> str:
     '0.996 (no interval)'
     >>> in_words(None, None, None)
     'undefined'
+    >>> in_words(-0.00021, -0.00075, 0.00033)
+    '-0.000 ± 0.001'
+    >>> in_words(-0.00021, -0.00063, 0.00021)
+    '-0.00021 ± 0.00042'
     """
     if value is None or math.isnan(value):
         return "undefined"
     if low is None or high is None or math.isnan(low):
         return f"{value:.3f} (no interval)"
-    if abs((high - value) - (value - low)) > max(1e-3, 0.1 * (high - low)) + 1e-12:
-        return f"{value:.3f} ({low:.3f} to {high:.3f})"
-    return f"{value:.3f} ± {(high - low) / 2:.3f}"
+    half = (high - low) / 2
+    digits = 1 - math.floor(math.log10(half)) if TINY < half < 5e-4 else 3
+    if abs((high - value) - (value - low)) > max(10**-digits, 0.2 * half) + 1e-12:
+        return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+    return f"{value:.{digits}f} ± {half:.{digits}f}"
