@@ -16,7 +16,7 @@ from diffprobe.foundations.kinds import names
 
 ROOT = Path(__file__).parent.parent
 DOCS_REPORT = ROOT / "docs" / "report.md"
-DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 DRAWN = "probes.md"  # whose commands make the figures of every probe
 
 # Of the settings laid over a command's own: what makes minutes and hours seconds.
@@ -109,6 +109,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def name_of(page: Path) -> str:
+    """Return where a page lies in the project."""
+    return page.relative_to(ROOT).as_posix()
+
+
 @pytest.fixture(autouse=True)
 def _there(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
@@ -127,7 +132,7 @@ PRESET_OF = {"digit-sum-unet": "digit-sum-unet", "dyck-112": "dyck-transformer"}
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(path, id=path.name, marks=[pytest.mark.drawn] if path.name == DRAWN else [])
+        pytest.param(path, id=name_of(path), marks=[pytest.mark.drawn] * (path.name == DRAWN))
         for path in DOCS
     ],
 )
@@ -151,10 +156,11 @@ def test_commands_of_a_page(page: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_pages_name_commands() -> None:
     """Reading the pages finds what stands in them."""
-    found = {path.name: [" ".join(words) for words in commands(path)] for path in DOCS}
+    found = {name_of(path): [" ".join(words) for words in commands(path)] for path in DOCS}
     assert "diffprobe train --preset digit-sum-unet" in found["README.md"]
-    assert "diffprobe report RUN --fail-above 0.05" in found["report.md"]
-    assert any("constant_with_warmup --out runs/hypercube-6" in line for line in found["probes.md"])
+    assert "diffprobe report RUN --fail-above 0.05" in found["docs/report.md"]
+    probes = found["docs/probes.md"]
+    assert any("constant_with_warmup --out runs/hypercube-6" in line for line in probes)
     assert sum(map(len, found.values())) > 25
 
 
