@@ -64,7 +64,7 @@ def test_fit_says_what_was_found(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["law", "fit", *files, "--held-out", "wsd.csv", "--out", "again"]) == 0
     captured = capsys.readouterr()
     assert "291 rows of 3 curves, peak learning rate 0.002" in captured.out
-    assert "means over 1 held out curves" in captured.out
+    assert "means over 1 held out curve:" in captured.out
     assert "no-drop" in captured.out
     assert "curves fit as well (95 %) with beta" in captured.out
     assert run(["law", "fit", *files, "--from", "200", "--out", "later"]) == 0
@@ -73,6 +73,13 @@ def test_fit_says_what_was_found(capsys: pytest.CaptureFixture[str]) -> None:
     assert {path.name for path in Path("again").iterdir()} == {
         "law.json", "fit.png", "fit.svg", "profile.png", "profile.svg",
     }  # fmt: skip
+
+
+def test_fit_says_why_only_one_law_is_fitted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["law", "fit", "constant.csv", "--out", "constant"]) == 0
+    told = capsys.readouterr().out
+    assert "rows of 1 curve, peak" in told
+    assert "no rate falls in these curves" in told
 
 
 def test_predict_a_file_with_losses(capsys: pytest.CaptureFixture[str]) -> None:

@@ -304,9 +304,9 @@ def fit_lines(found: "LawRecord") -> list[str]:
     told = "held out" if first.held_out else "fitted"
     curves = first.held_out or first.fitted
     lines = [
-        f"fitted to {first.fit.rows:,} rows of {len(first.fitted)} curves, peak learning rate "
+        f"fitted to {first.fit.rows:,} rows of {_curves(len(first.fitted))}, peak learning rate "
         f"{first.fit.peak:g}",
-        f"means over {len(curves)} {told} curves:",
+        f"means over {_curves(len(curves), told)}:",
         f"{'law':12} {'objective':>9}  " + "  ".join(f"{name:>8}" for name in ERRORS),
     ]
     for law in laws:
@@ -320,7 +320,13 @@ def fit_lines(found: "LawRecord") -> list[str]:
     if found.profile is not None:
         spelled = ", ".join(f"{name} {found.profile.spelled(name)}" for name in ("beta", "C"))
         lines.append(f"curves fit as well (95 %) with {spelled}; C here of rates over the peak")
+    if len(laws) == 1:
+        lines.append("no rate falls in these curves, so that only the law without a drop is fitted")
     return lines
+
+
+def _curves(n: int, which: str = "") -> str:
+    return " ".join(filter(None, [str(n), which, "curve" if n == 1 else "curves"]))
 
 
 def in_words(errors: "Errors") -> str:
