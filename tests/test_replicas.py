@@ -3,6 +3,7 @@ import math
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,11 +18,11 @@ from diffprobe.foundations.errors import (
     NonFiniteLossError,
     UsageError,
 )
+from diffprobe.models.modules.mlp import MLP
 from diffprobe.models.networks import NetworkKind
 from diffprobe.models.networks.mlp import MLPConfig
 from diffprobe.models.networks.residual_mlp import ResidualMLPConfig
 from diffprobe.models.networks.transformer import TransformerConfig
-from diffprobe.models.networks.unet import UNetConfig
 from diffprobe.resolution import resolve
 from diffprobe.training import RunFolder, replica_configs, replica_path, train, train_replicas
 from diffprobe.training.loop import Trainer
@@ -186,10 +187,23 @@ def test_each_folder_has_one_writer(small: Config, tmp_path: Path) -> None:
         train_all(small, tmp_path)
 
 
+def test_a_network_that_looks_at_its_values_is_refused(
+    small: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = MLP.forward
+
+    def looking(self: MLP, sample: Tensor, timestep: Tensor) -> Any:
+        return original(self, sample if sample.sum().item() > 0 else -sample, timestep)
+
+    monkeypatch.setattr(MLP, "forward", looking)
+    with pytest.raises(UsageError, match="'mlp' cannot be trained as replicas"):
+        train_all(small, tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
 def test_what_cannot_be_stacked_is_refused(small: Config, tmp_path: Path) -> None:
     one, *_ = configs = replica_configs(small)
     outs = [tmp_path / str(k) for k in range(3)]
-    unet = UNetConfig(channels=(8, 16), layers_per_block=1, attention=(False, True), norm_groups=4)
     other = replace(one, training=replace(one.training, batch_size=9))
     penalty = resolve(assignments=["objective.from_product=0.1"]).objective
     for given, places, message in (
@@ -197,7 +211,6 @@ def test_what_cannot_be_stacked_is_refused(small: Config, tmp_path: Path) -> Non
         ([], [], "at least one"),
         (configs, [outs[0]] * 3, "the same run folder"),
         ([one, other], outs[:2], "differ in training.seed only.* training.batch_size: 8, not 9"),
-        ([replace(c, network=unet) for c in configs], outs, "'unet' cannot be trained as replicas"),
         ([replace(c, objective=penalty) for c in configs], outs, "with a penalty"),
         ([small], outs[:1], "training.replicas=3 makes 3 runs, and one is asked for"),
     ):
