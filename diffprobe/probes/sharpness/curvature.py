@@ -140,7 +140,9 @@ class LossCurvature:
             create_graph=create_graph,
             materialize_grads=True,
         )
-        return torch.cat([each.flatten() for each in found])
+        flat = torch.cat([each.flatten() for each in found])
+        # Those of PyTorch 2.6 may carry a graph.
+        return flat if create_graph else flat.detach()
 
 
 def _layer(name: str) -> str:
