@@ -16,14 +16,8 @@ from diffprobe.foundations.errors import UsageError
 from diffprobe.laws.passes import Column, Loss, read_losses
 from diffprobe.laws.reuse import ReuseTable, effective_reuse
 from diffprobe.laws.reuse_figures import plot_profile, plot_reuse
-from diffprobe.laws.saturation import (
-    PUBLISHED,
-    Constants,
-    ScalingLaw,
-    fit_saturation,
-    fit_scaling,
-    saturating,
-)
+from diffprobe.laws.saturation import fit_saturation, saturating
+from diffprobe.laws.scaling import PUBLISHED, Constants, ScalingLaw, fit_scaling
 from diffprobe.models import noise_scheduler
 from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.resolution import resolve

@@ -10,7 +10,8 @@ from diffprobe.foundations.errors import UsageError
 
 if TYPE_CHECKING:
     from diffprobe.laws.reuse import ReuseTable
-    from diffprobe.laws.saturation import Saturation, ScalingFit
+    from diffprobe.laws.saturation import Saturation
+    from diffprobe.laws.scaling import ScalingFit
 
 SHOWN = 40  # lines of E; the rest are counted
 
@@ -74,7 +75,8 @@ def reuse_command(
     from diffprobe.laws.passes import Column, read_losses
     from diffprobe.laws.reuse import effective_reuse
     from diffprobe.laws.reuse_figures import draw_profile, draw_reuse
-    from diffprobe.laws.saturation import Constants, ScalingLaw, fit_saturation, fit_scaling
+    from diffprobe.laws.saturation import fit_saturation
+    from diffprobe.laws.scaling import Constants, ScalingLaw, fit_scaling
 
     named = dict(Column.parse(column) for column in columns)
     if at is not None and constants is None:
