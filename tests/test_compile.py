@@ -11,8 +11,11 @@ from diffprobe.foundations.errors import UsageError
 from diffprobe.models.networks.transformer import TransformerConfig
 from diffprobe.training import loop, train, train_replicas
 
-# PyTorch's own, of what it imports to compile.
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+# PyTorch's own: of what it imports to compile, and of Python 3.13.0.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Guards may run slower:RuntimeWarning"),
+]
 
 
 @pytest.fixture
