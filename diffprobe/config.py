@@ -94,9 +94,9 @@ class SamplingConfig:
 
     `weights` names an average of the run, or is "raw"; by default the first average, if any.
     `guidance` is the weight of the exact posterior: x0_hat + guidance (Bayes - product). What is
-    illegible or ungrammatical is drawn again, `rejection` times at most. `given` says which cells stay
-    as they are: words with `_` for each cell that is sampled, or names of sets of such that the
-    grammar has, separated by spaces and taken in turn.
+    illegible or ungrammatical is drawn again, `rejection` times at most. `given` says which cells
+    stay as they are: words with `_` for each cell that is sampled, or names of sets of such that
+    the grammar has, separated by spaces and taken in turn.
     """
 
     steps: int = 50

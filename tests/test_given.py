@@ -204,7 +204,7 @@ def test_words_that_cannot_be_given_are_refused(text: str, message: str) -> None
     with pytest.raises(UsageError, match=message):
         Given.read(text, STRIP, 4)
     bayes, config = BayesDenoiser(STRIP, SCHEDULER), SamplingConfig(n=4, steps=4, given="(_____")
-    with pytest.raises(UsageError, match="sampling.given goes by a grammar, and none is known"):
+    with pytest.raises(UsageError, match=r"sampling\.given goes by a grammar, and none is known"):
         sample(bayes, STRIP.image_shape, DDIMConfig(), config)
     underscore = SymbolImages(ParityConfig(2).build(), Glyphs.font("_1"), (1, 2))
     with pytest.raises(UsageError, match="'_' is a symbol here, and stands for a cell"):

@@ -45,7 +45,9 @@ class FactWords(Stream):
         if not self.refusals:
             return told
         taught = len(self._after.list) - len(self._before.list)
-        return f"{told}, and {self.refusals:.0%} refusals of {taught:,} from step {self.refuse_from}"
+        return (
+            f"{told}, and {self.refusals:.0%} refusals of {taught:,} from step {self.refuse_from}"
+        )
 
     def draw(self, step: int, n: int, generator: torch.Generator) -> Tensor:
         """Return facts and refusals; see `Stream.draw`."""

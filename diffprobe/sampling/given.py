@@ -81,8 +81,8 @@ class Given:
             seed: Of the order and the pictures.
 
         Raises:
-            UsageError: If there is no such symbol or set, a word is too long or too short, or leaves
-                nothing to sample, or no valid word has the symbols given.
+            UsageError: If there is no such symbol or set, a word has too many cells or too few, or
+                leaves nothing to sample, or no valid word has the symbols given.
         """
         sets = dataset.grammar.kind.conditions() if dataset.grammar.kind is not None else {}
         every = []
@@ -119,7 +119,7 @@ class Given:
 
     def onto(self, images: Tensor) -> Tensor:
         """Return `images (n, C, H, W)` with the given cells laid over them."""
-        return torch.where(self._mask, self.images.to(images), images)
+        return torch.where(self.mask, self.images.to(images), images)
 
     def levels(self, t: Tensor) -> Tensor:
         """Return levels `t`, (n,) or (n, L), with `GIVEN` in the given cells: (n, L)."""
@@ -132,10 +132,11 @@ class Given:
         """Return `x_t` with the given cells laid over, noisy at their level `t (n,)`."""
         images = self.images.to(x_t)
         eps = torch.randn(images.shape, generator=generator, device=x_t.device, dtype=x_t.dtype)
-        return torch.where(self._mask, schedule.noise(images, eps, t), x_t)
+        return torch.where(self.mask, schedule.noise(images, eps, t), x_t)
 
     @property
-    def _mask(self) -> Tensor:
+    def mask(self) -> Tensor:
+        """Which pixels are given: (n, 1, H, W) bool."""
         return self.grid.spread(self.cells)
 
 
@@ -162,8 +163,8 @@ def _typed(item: str, dataset: SymbolImages, sets: list[str]) -> Tensor:
         rest = rest[len(name) :]
     if len(word) != (length := dataset.grammar.length):
         raise UsageError(
-            f"{item!r} has {len(word)} cells, words have {length}: a symbol for each that is given, "
-            f"{BLANK} for each that is sampled"
+            f"{item!r} has {len(word)} cells, words have {length}: a symbol for each that is "
+            f"given, {BLANK} for each that is sampled"
         )
     if FREE not in word:
         raise UsageError(f"{item!r} leaves nothing to sample: put {BLANK} for a cell that is")

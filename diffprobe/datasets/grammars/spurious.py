@@ -62,11 +62,12 @@ class SpuriousConfig(GrammarKind):
         for name, most in (("rho", "1"), ("refusals", "just below 1")):
             value = getattr(self, name)
             if not 0 <= value <= 1 or (name == "refusals" and value == 1):
-                raise UsageError(
-                    f"grammar.{name} is a probability, from 0 to {most}, not {value}"
-                )
+                raise UsageError(f"grammar.{name} is a probability, from 0 to {most}, not {value}")
         # The power of a long name would have no end of digits.
-        if self.name_length > 16 * self.symbols or self.families * self.symbols**self.name_length > MOST:
+        if (
+            self.name_length > 16 * self.symbols
+            or self.families * self.symbols**self.name_length > MOST
+        ):
             raise UsageError(
                 f"{self.families} families of {self.symbols}^{self.name_length} names are more "
                 f"than {MOST:,} entities: lower grammar.name_length or grammar.symbols"

@@ -64,7 +64,9 @@ class Facts:
             [torch.randperm(self.names, generator=random) for _ in range(self.families)]
         )
         known = torch.where(order < self.known, KNOWN, STRANGER)
-        return torch.where((order >= self.known) & (order < self.known + self.taught), TAUGHT, known)
+        return torch.where(
+            (order >= self.known) & (order < self.known + self.taught), TAUGHT, known
+        )
 
     @cached_property
     def answers(self) -> Tensor:

@@ -28,8 +28,7 @@ class FactsConfig(StreamKind):
     def __post_init__(self) -> None:
         if not 0 <= self.refusals < 1:
             raise UsageError(
-                "stream.refusals is a probability, from 0 to just below 1, not "
-                f"{self.refusals}"
+                f"stream.refusals is a probability, from 0 to just below 1, not {self.refusals}"
             )
         check_at_least(0, "stream", refuse_from=self.refuse_from)
 
