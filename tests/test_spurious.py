@@ -213,7 +213,7 @@ def test_streams_and_sets_that_do_not_fit_are_refused() -> None:
         FactsConfig(refusals=0.3).build(nobody)
     with pytest.raises(UsageError, match=r"stream\.refusals is a probability"):
         FactsConfig(refusals=1.0)
-    with pytest.raises(UsageError, match="unknown set of given cells 'unkown'.*'unknown'"):
+    with pytest.raises(UsageError, match=r"unknown set of given cells 'unkown'.*'unknown'"):
         Given.read("unkown", WORLD, 4)
     facts = SymbolImages(replace(SMALL, refusals=0.0).build(), WORLD.glyphs, (1, 4))
     stranger = "".join(map(str, min(keys("unknown")))) + "_"

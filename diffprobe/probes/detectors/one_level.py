@@ -121,7 +121,7 @@ class Levels:
         return images if self._part is None else self._part.onto(images)
 
     def asked(self, regions: Regions) -> Tensor | float:
-        """Return 0 for regions that are given as a whole in the last batch, else 1: (B, 1, R, 1)."""
+        """Return 0 for regions given as a whole in the last batch, 1 for others: (B, 1, R, 1)."""
         if self._part is None:
             return 1.0
         mask = self._part.mask[:, None]

@@ -200,12 +200,13 @@ def measure(
     to_product = torch.cat([b.to_product.mean for b in path.batches])
     to_bayes = torch.cat([b.to_bayes.mean for b in path.batches])
     worth = torch.cat([b.worth.mean for b in path.batches])
-    each = each_sample(energies, bayes_energies, to_product, to_bayes, worth)
+    entropy = torch.cat([b.entropy.mean for b in path.batches])
+    each = each_sample(energies, bayes_energies, to_product, to_bayes, worth, entropy)
     found = {
         "trajectory_variance": variance.mean(1),
         "trajectory_variance_worst_cell": variance.amax(1),
         "ldr": ratios_as_scores(energies),
-        "symbol_entropy": torch.cat([b.entropy.mean for b in path.batches]),
+        "symbol_entropy": entropy,
         "renoising": changed_by_renoising(
             denoiser,
             dataset,
