@@ -19,7 +19,7 @@ def test_facts_are_the_seeds_own_and_the_refused_are_not_asked_about(scale: str)
     confidence, refusals = study.questions.values()
     assert 4 <= len(confidence.claims) + len(refusals.claims) <= 6
     for grid in (confidence, refusals):
-        assert len(grid.seeds) >= (2 if scale == "tiny" else 3)
+        assert len(grid.seeds) >= (1 if scale == "tiny" else 3)
         assert FAMILY in grid.measures
     for cell in study.cells():
         config: Any = cell.config()
@@ -29,7 +29,9 @@ def test_facts_are_the_seeds_own_and_the_refused_are_not_asked_about(scale: str)
         assert config.objective.by_cell
         if config.stream.refusals:
             # The last third tunes, on those whom nobody is asked about.
-            assert config.stream.refuse_from == pytest.approx(2 / 3 * config.training.steps, rel=0.03)
+            assert config.stream.refuse_from == pytest.approx(
+                2 / 3 * config.training.steps, rel=0.03
+            )
             assert config.grammar.taught > 0
 
 
@@ -42,10 +44,10 @@ def test_it_runs_at_its_smallest(tmp_path: Path, capsys: pytest.CaptureFixture[s
     questions = json.loads(capsys.readouterr().out)["questions"]
     assert [len(question["claims"]) for question in questions] == [4, 2]
     for question in questions:
-        assert question["cells"]["done"] == question["cells"]["asked"] == 8
+        assert question["cells"]["done"] == question["cells"]["asked"] == 4
         assert not question["failures"]
     with (out / "table.csv").open() as file:
         rows = list(csv.DictReader(file))
     legible = [float(row["value"]) for row in rows if row["measure"] == "legible"]
-    assert len(legible) == 16
+    assert len(legible) == 8
     assert all(0 <= value <= 1 for value in legible)

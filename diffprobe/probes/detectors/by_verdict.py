@@ -10,7 +10,7 @@ and along its path, over the steps where the grammar lives,
 
     to_product_nats     ½ snr ‖D_net − D_product‖², mean over the steps, per unit log-SNR
     to_bayes_nats       ½ snr ‖D_net − D_Bayes‖²
-    symbol_entropy      of the soft reading of x0_hat, over the noisy steps: how sure it is, early on
+    symbol_entropy      of the soft reading of x0_hat, over the noisy steps: how sure it is early
     gamma               sum ½ snr <D_net − D_product, a> / sum ½ snr ‖a‖² over steps and samples,
                         a = D_Bayes − D_product: 0 for the product oracle, 1 for the Bayes oracle
 
