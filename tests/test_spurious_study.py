@@ -46,8 +46,10 @@ def test_it_runs_at_its_smallest(tmp_path: Path, capsys: pytest.CaptureFixture[s
     for question in questions:
         assert question["cells"]["done"] == question["cells"]["asked"] == 4
         assert not question["failures"]
-    with (out / "table.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows: list[dict[str, str]] = []
+    for number in (1, 2):
+        with (out / f"table-{number}.csv").open() as file:
+            rows += csv.DictReader(file)
     legible = [float(row["value"]) for row in rows if row["measure"] == "legible"]
     assert len(legible) == 8
     assert all(0 <= value <= 1 for value in legible)
