@@ -94,7 +94,9 @@ class SamplingConfig:
 
     `weights` names an average of the run, or is "raw"; by default the first average, if any.
     `guidance` is the weight of the exact posterior: x0_hat + guidance (Bayes - product). What is
-    illegible or ungrammatical is drawn again, `rejection` times at most.
+    illegible or ungrammatical is drawn again, `rejection` times at most. `given` says which cells
+    stay as they are: words with `_` for each cell that is sampled, or names of sets of such that
+    the grammar has, separated by spaces and taken in turn.
     """
 
     steps: int = 50
@@ -103,6 +105,7 @@ class SamplingConfig:
     weights: str = ""
     guidance: float = 0.0
     rejection: int = 0
+    given: str = ""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -113,8 +116,8 @@ class SamplingConfig:
 
     @property
     def plain(self) -> "SamplingConfig":
-        """The same without what mends samples: a denoiser's own."""
-        return dataclasses.replace(self, guidance=0.0, rejection=0)
+        """The same without what mends samples, or is given: a denoiser's own."""
+        return dataclasses.replace(self, guidance=0.0, rejection=0, given="")
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,7 @@ def test_what_cannot_be_given_or_cleaned_in_turn_is_refused() -> None:
     bayes = BayesDenoiser(CUBE, SCHEDULER)
     config = SamplingConfig(n=4, steps=8, batch_size=4)
     shape = CUBE.image_shape
-    with pytest.raises(UsageError, match=r"no valid word has the symbols given: \[1, 0, 0, 0\]"):
+    with pytest.raises(UsageError, match=r"no valid word has the symbols given: \+---$"):
         Given.words(CUBE, torch.tensor([1, 0, 0, 0]))
     with pytest.raises(UsageError, match="outside the alphabet"):
         Given.words(CUBE, torch.tensor([5, FREE, 0, 0]))
@@ -170,3 +170,51 @@ def test_what_cannot_be_given_or_cleaned_in_turn_is_refused() -> None:
         sample(bayes, shape, SequentialConfig(), replace(config, steps=3))
     with pytest.raises(UsageError, match="sequential visits many noise levels at once"):
         sample(bayes, shape, SequentialConfig(), config, watch=lambda *_: None)
+
+
+def test_words_are_typed_and_taken_in_turn() -> None:
+    config = SamplingConfig(n=40, steps=24, batch_size=16, given="(____) ()____")
+    bayes = BayesDenoiser(STRIP, SCHEDULER)
+    images = sample(bayes, STRIP.image_shape, DDIMConfig(), config, dataset=STRIP).images
+    read, legible = STRIP.read(images)
+    assert legible.all()
+    assert STRIP.grammar.contains(read).all()
+    assert (read[::2, [0, 5]] == torch.tensor([0, 1])).all()
+    assert (read[1::2, :2] == torch.tensor([0, 1])).all()
+    assert len(read[1::2, 2:].unique(dim=0)) == 2
+    # Both pictures of a symbol are given, and the same ones again.
+    given, again, other = (Given.read("(____) ()____", STRIP, 40, seed) for seed in (0, 0, 1))
+    assert torch.equal(given.images, again.images)
+    assert not torch.equal(given.images, other.images)
+    first = STRIP.cells(given.images)[::2, 0]
+    assert len(first.unique(dim=0)) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("(x____", r"'x' in '\(x____' is not among the symbols \( \); _ stands for a cell"),
+        ("(__", r"'\(__' has 3 cells, words have 6: a symbol for each that is given, _ for each"),
+        ("()()()", r"'\(\)\(\)\(\)' leaves nothing to sample: put _ for a cell that is"),
+        ("_____( ______", r"no valid word has the symbols given: _____\($"),
+        ("  ", r"sampling.given names no word: '  '"),
+    ],
+)
+def test_words_that_cannot_be_given_are_refused(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Given.read(text, STRIP, 4)
+    bayes, config = BayesDenoiser(STRIP, SCHEDULER), SamplingConfig(n=4, steps=4, given="(_____")
+    with pytest.raises(UsageError, match=r"sampling\.given goes by a grammar, and none is known"):
+        sample(bayes, STRIP.image_shape, DDIMConfig(), config)
+    underscore = SymbolImages(ParityConfig(2).build(), Glyphs.font("_1"), (1, 2))
+    with pytest.raises(UsageError, match="'_' is a symbol here, and stands for a cell"):
+        Given.read("1_", underscore, 4)
+
+
+def test_names_of_several_characters_are_typed_without_spaces() -> None:
+    world = SymbolImages(ParityConfig(3).build(), Glyphs.coloured("■", ["red", "blue"]), (1, 3))
+    given = Given.read("blue■_red■", world, 2)
+    words, legible = world.read(given.images)
+    assert words[:, [0, 2]].tolist() == [[1, 0], [1, 0]]
+    assert given.cells.tolist() == [[True, False, True]] * 2
+    assert legible[:, [0, 2]].all()

@@ -121,7 +121,8 @@ def _drawn_differently(
 
 def _mended(sampler: Mapping[str, Any]) -> str:
     told = {key: sampler.get(key) for key in ("guidance", "rejection")}
-    return "".join(f", {key} {value:g}" for key, value in told.items() if value)
+    given = f", given {sampler['given']}" if sampler.get("given") else ""
+    return given + "".join(f", {key} {value:g}" for key, value in told.items() if value)
 
 
 def _same_noise(

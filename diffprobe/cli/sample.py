@@ -26,6 +26,11 @@ sampling_options = opt.options(
         metavar="K",
         help="Draw what is illegible or ungrammatical again, K times at most.",
     ),
+    click.option(
+        "--given",
+        metavar="WORDS",
+        help="Cells that stay as they are: words with _ for each cell to sample, or sets by name.",
+    ),
     click.option("--batch-size", type=int, metavar="N", help="Images at once."),
     click.option("--weights", metavar="NAME", help="Which weights: raw, or an average's name."),
 )
@@ -57,6 +62,7 @@ def command(
     eta: float | None,
     guidance: float | None,
     rejection: int | None,
+    given: str | None,
     batch_size: int | None,
     weights: str | None,
     out: Path | None,
@@ -91,6 +97,7 @@ def command(
             "sampling.steps": sampler_steps,
             "sampling.guidance": guidance,
             "sampling.rejection": rejection,
+            "sampling.given": given,
             "sampling.batch_size": batch_size,
             "sampling.weights": weights,
             "sampling.seed": seed,

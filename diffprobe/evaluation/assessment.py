@@ -36,13 +36,15 @@ class Assessment(Table):
         calibration: Of the reader, under as much noise as the samples have.
         grammatical: Share of valid words among the legible samples, corrected for the reader.
         kinds: The same of each kind of violation.
-        distribution: Of the legible samples' words beside their language; None of too few.
+        distribution: Of the legible samples' words beside their language; None of too few, and of
+            samples on a condition.
         broken: What is wrong in the legible samples.
         chance: What is wrong in words of independent symbols: "uniform", and "product" for
             symbols as frequent as in the language.
         notes: How the images were read, where they are not our own.
-        mended: What guidance and rejection have to do with them, in sentences.
+        mended: What given cells, guidance and rejection have to do with them, in sentences.
         checked: What a validator of the user's own found, where there is one.
+        conditional: Whether cells were given, so that chance does not stand beside them.
     """
 
     verdicts: Verdicts
@@ -56,6 +58,7 @@ class Assessment(Table):
     notes: tuple[str, ...] = ()
     mended: tuple[str, ...] = ()
     checked: Checked | None = None
+    conditional: bool = False
 
     @property
     def least_violations(self) -> float:
@@ -171,7 +174,7 @@ def assess(
     grammar = dataset.grammar
     verdicts = judge(dataset, samples, stream)
     checked = None if validator is None else check(samples, validator, dataset, verdicts)
-    pictures = samples.images
+    pictures, conditional = samples.images, bool(samples.sampler.get("given"))
     calibration = reading.calibrate(
         dataset, reading.residual_noise(dataset, pictures, verdicts), seed
     )
@@ -188,7 +191,7 @@ def assess(
         kinds=reading.correct_kinds(grammar, words, calibration.confusion),
         distribution=(
             distribution.measure(dataset, words, stream, seed)
-            if len(words) >= distribution.FEWEST
+            if len(words) >= distribution.FEWEST and not conditional
             else None
         ),
         broken=violations.measure(grammar, words, verdicts.nearest[verdicts.legible]),
@@ -199,6 +202,7 @@ def assess(
         notes=(*samples.notes, *_negatives(dataset, pictures, verdicts)),
         mended=tuple(samples.mended()),
         checked=checked,
+        conditional=conditional,
     )
 
 

@@ -152,7 +152,8 @@ def run(
         chance = verdicts.product_rate
         best = None
         if optimum is not None:
-            best = judge(dataset, sample(optimum, shape, sampler, settings.plain, silent))
+            alike = replace(settings.plain, given=settings.given)
+            best = judge(dataset, sample(optimum, shape, sampler, alike, silent, dataset=dataset))
         ways.append(
             Way(
                 sampler=sampler.name,

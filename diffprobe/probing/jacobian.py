@@ -36,17 +36,22 @@ class Linearisation:
     Args:
         denoiser: Differentiable in x_t, inputs independent of each other.
         x_t: (N, C, H, W).
-        t: Noise level.
+        t: Noise level; or a level for each cell of each input, (N, cells) long.
         twice: Keep what `push_forward` needs, about twice the memory.
 
     Raises:
         UsageError: If there is no such level, or the output is not finite.
     """
 
-    def __init__(self, denoiser: Denoiser, x_t: Tensor, t: int, *, twice: bool = False) -> None:
-        check_level(denoiser, t)
+    def __init__(
+        self, denoiser: Denoiser, x_t: Tensor, t: int | Tensor, *, twice: bool = False
+    ) -> None:
         self.x = x_t.detach().requires_grad_()
-        level = torch.full((len(x_t),), t, device=x_t.device)
+        if isinstance(t, Tensor):
+            level, told = t, "these levels"
+        else:
+            check_level(denoiser, t)
+            level, told = torch.full((len(x_t),), t, device=x_t.device), f"t={t}"
         with torch.enable_grad():
             if twice:
                 # The fused attention kernels have no second derivative.
@@ -55,7 +60,7 @@ class Linearisation:
             else:
                 self.output = denoiser(self.x, level)
             if not self.output.isfinite().all():
-                raise UsageError(f"the denoiser's output at t={t} is not finite")
+                raise UsageError(f"the denoiser's output at {told} is not finite")
             if twice:
                 self._dual = torch.zeros_like(self.output, requires_grad=True)
                 # Jᵀ u is linear in u: its derivative along u is J.
@@ -130,7 +135,7 @@ def exact_energies(
 def estimated_energies(
     denoiser: Denoiser,
     x_t: Tensor,
-    t: int,
+    t: int | Tensor,
     regions: Regions,
     projections: int,
     generator: torch.Generator,

@@ -9,6 +9,7 @@ from torch import Tensor
 from diffprobe.datasets import SymbolImages
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models.denoiser import Denoiser
+from diffprobe.sampling import Given
 
 
 class Running:
@@ -96,6 +97,7 @@ class SamplingPath:
         level: The timestep near which x_t is kept, and down to which entropies are taken.
         window: The part of the path whose variance is taken, from 0 (noise) to 1 (image).
         living: The range of timesteps in which distances are taken.
+        given: Cells that are clean along the path, if any are.
     """
 
     def __init__(
@@ -107,9 +109,10 @@ class SamplingPath:
         level: int,
         window: tuple[float, float],
         living: tuple[int, int],
+        given: Given | None = None,
     ) -> None:
         self.dataset, self.bayes, self.product = dataset, bayes, product
-        self.level, self.living = level, living
+        self.level, self.living, self.given = level, living, given
         self.trajectories = Trajectories(bayes.timesteps, [window])
         self.batches: list[PathOfBatch] = []
 
@@ -126,7 +129,11 @@ class SamplingPath:
             batch.entropy.add(symbol_entropy(self.dataset, x0_hat))
         if self.living[0] <= t <= self.living[1]:
             levels = level.expand(len(x_t))
-            half_snr = self.bayes.log_snr(levels[:1]).exp().item() / 2
+            half_snr = self.bayes.log_snr(level[None]).exp().item() / 2
+            if self.given is not None:
+                first = sum(len(batch.x_t) for batch in self.batches[:index])
+                places = torch.arange(first, first + len(x_t))
+                levels = self.given.part(places, x_t.device).levels(levels)
             bayes, product = (oracle(x_t, levels) for oracle in (self.bayes, self.product))
             for kept, one, other in (
                 (batch.to_product, x0_hat, product),

@@ -38,6 +38,9 @@ def findings(assessment: Assessment, names: Sequence[str]) -> list[str]:
     corrected, chance = assessment.grammatical, verdicts.product_rate
     if verdicts.uniform_rate == 1:
         lines.append("Every word is valid: there is no rule to learn.")
+    elif assessment.conditional:
+        rate = verdicts.grammatical_rate
+        lines.append(f"Of the legible samples on this condition {rate} obey the rule.")
     elif corrected.low <= chance <= corrected.high:
         lines.append(
             "The grammatical rate cannot be told from chance: "

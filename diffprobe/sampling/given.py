@@ -7,11 +7,13 @@ from torch import Tensor
 
 from diffprobe.datasets import SymbolImages
 from diffprobe.datasets.cell_grid import CellGrid
-from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.errors import UsageError, unknown_name
+from diffprobe.foundations.seeding import generator as seeded
 from diffprobe.models.noise_schedule import GIVEN, NoiseSchedule
 
-# In a word, stands for a cell that is to be sampled.
+# In a word, stands for a cell that is to be sampled; and in a word that is typed.
 FREE = -1
+BLANK = "_"
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,16 +63,43 @@ class Given:
         known = words != FREE
         drawn = words.where(known, 0)
         dataset.grammar.check_words(drawn)
-        certain = torch.nn.functional.one_hot(drawn, dataset.grammar.symbols).bool()
-        scores = torch.zeros(certain.shape, dtype=torch.float64)
-        scores = scores.masked_fill(known[..., None].cpu() & ~certain.cpu(), -torch.inf)
-        possible = dataset.grammar.log_partition(scores) > -torch.inf
-        if not possible.all():
-            row = int((~possible).nonzero()[0])
-            raise UsageError(f"no valid word has the symbols given: {words[row].tolist()}")
+        _check_possible(dataset, words)
         if variants is not None:
             variants = variants.reshape(words.shape).where(known, 0)
         return cls(dataset.render(drawn, variants), known, dataset.cell_grid)
+
+    @classmethod
+    def read(cls, text: str, dataset: SymbolImages, n: int, seed: int = 0) -> "Given":
+        """Return what a text says is given of each of `n` samples.
+
+        Args:
+            text: Words with `_` for each cell that is sampled, or names of sets that the grammar
+                has (`GrammarKind.conditions`), separated by spaces. Sample i takes the next of the
+                i-th, and begins again with the first; those of a set come in random order.
+            dataset: Whose words they are. Which picture of a symbol is given is drawn.
+            n: How many samples.
+            seed: Of the order and the pictures.
+
+        Raises:
+            UsageError: If there is no such symbol or set, a word has too many cells or too few, or
+                leaves nothing to sample, or no valid word has the symbols given.
+        """
+        sets = dataset.grammar.kind.conditions() if dataset.grammar.kind is not None else {}
+        every = []
+        for item in text.split():
+            if item in sets:
+                order = torch.randperm(len(sets[item]), generator=seeded(seed, f"given {item}"))
+                every.append(sets[item][order])
+            else:
+                every.append(_typed(item, dataset, list(sets)))
+        if not every:
+            raise UsageError(f"sampling.given names no word: {text!r}")
+        turns = [divmod(i, len(every)) for i in range(n)]
+        words = torch.stack([every[item][turn % len(every[item])] for turn, item in turns])
+        _check_possible(dataset, words)
+        known = words != FREE
+        images = dataset.draw(words.where(known, 0), seeded(seed, "pictures of given cells"))
+        return cls(images, known, dataset.cell_grid)
 
     def part(self, places: Tensor, device: torch.device) -> "Given":
         """Return what is given of the samples at `places (n,)`, on a device."""
@@ -90,7 +119,7 @@ class Given:
 
     def onto(self, images: Tensor) -> Tensor:
         """Return `images (n, C, H, W)` with the given cells laid over them."""
-        return torch.where(self._mask, self.images.to(images), images)
+        return torch.where(self.mask, self.images.to(images), images)
 
     def levels(self, t: Tensor) -> Tensor:
         """Return levels `t`, (n,) or (n, L), with `GIVEN` in the given cells: (n, L)."""
@@ -103,8 +132,60 @@ class Given:
         """Return `x_t` with the given cells laid over, noisy at their level `t (n,)`."""
         images = self.images.to(x_t)
         eps = torch.randn(images.shape, generator=generator, device=x_t.device, dtype=x_t.dtype)
-        return torch.where(self._mask, schedule.noise(images, eps, t), x_t)
+        return torch.where(self.mask, schedule.noise(images, eps, t), x_t)
 
     @property
-    def _mask(self) -> Tensor:
+    def mask(self) -> Tensor:
+        """Which pixels are given: (n, 1, H, W) bool."""
         return self.grid.spread(self.cells)
+
+
+def _typed(item: str, dataset: SymbolImages, sets: list[str]) -> Tensor:
+    """The word that was typed, `FREE` where it has a blank: (1, L) long."""
+    names = {_plain(name): symbol for symbol, name in enumerate(dataset.glyphs.names)}
+    if BLANK in names:
+        raise UsageError(
+            f"{BLANK!r} is a symbol here, and stands for a cell that is sampled: give cells from "
+            "Python, by sample(given=Given.words(…))"
+        )
+    names[BLANK] = FREE
+    word, rest = [], item
+    while rest:
+        name = max((name for name in names if rest.startswith(name)), key=len, default=None)
+        if name is None:
+            if sets and BLANK not in item:
+                raise unknown_name("set of given cells", item, sets)
+            raise UsageError(
+                f"{rest[0]!r} in {item!r} is not among the symbols {' '.join(dataset.glyphs.names)}"
+                f"; {BLANK} stands for a cell that is sampled"
+            )
+        word.append(names[name])
+        rest = rest[len(name) :]
+    if len(word) != (length := dataset.grammar.length):
+        raise UsageError(
+            f"{item!r} has {len(word)} cells, words have {length}: a symbol for each that is "
+            f"given, {BLANK} for each that is sampled"
+        )
+    if FREE not in word:
+        raise UsageError(f"{item!r} leaves nothing to sample: put {BLANK} for a cell that is")
+    return torch.tensor([word])
+
+
+def _check_possible(dataset: SymbolImages, words: Tensor) -> None:
+    """Raise UsageError unless some valid word has the given symbols of each of `words (n, L)`."""
+    distinct = words.cpu().unique(dim=0)
+    known = distinct != FREE
+    certain = torch.nn.functional.one_hot(distinct.where(known, 0), dataset.grammar.symbols).bool()
+    scores = torch.zeros(certain.shape, dtype=torch.float64)
+    scores = scores.masked_fill(known[..., None] & ~certain, -torch.inf)
+    every = [dataset.grammar.log_partition(chunk) for chunk in dataset.grammar.chunks(scores)]
+    impossible = distinct[torch.cat(every) == -torch.inf]
+    if len(impossible):
+        names = [*map(_plain, dataset.glyphs.names), BLANK]
+        shown = "".join(names[symbol] for symbol in impossible[0].tolist())
+        raise UsageError(f"no valid word has the symbols given: {shown}")
+
+
+def _plain(name: str) -> str:
+    """A symbol's name as it is typed: words are separated by spaces."""
+    return name.replace(" ", "")

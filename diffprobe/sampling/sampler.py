@@ -45,8 +45,10 @@ def sample(
         progress: Whether to show it, or what is called as tqdm is.
         watch: Called at every step with the number of the batch, the noise level t (), x_t and
             x0_hat, both (B, C, H, W), to look along the path.
-        dataset: Whose grammar guides and whose reader rejects; needed for these alone.
-        given: Cells that stay as they are; the others are sampled on this condition.
+        dataset: Whose grammar guides, whose reader rejects and whose words `sampling.given` are;
+            needed for these alone.
+        given: Cells that stay as they are, in place of those that `sampling.given` says; the others
+            are sampled on this condition.
 
     Returns:
         `sampling.n` images on the CPU, or in a temporary file where memory does not hold them, and
@@ -59,6 +61,9 @@ def sample(
             such images.
     """
     _check(sampling, denoiser.timesteps, watch is not None)
+    if given is None and sampling.given:
+        world = _known(dataset, image_shape, "given")
+        given = Given.read(sampling.given, world, sampling.n, sampling.seed)
     if given is not None:
         given.check(sampling.n, image_shape)
     if sampling.guidance:
@@ -177,7 +182,7 @@ def _known(
     if dataset is None:
         raise UsageError(
             f"sampling.{setting} goes by a grammar, and none is known of these images: "
-            f"leave it at 0, or give sample() the dataset"
+            "leave it out, or give sample() the dataset"
         )
     if dataset.image_shape != tuple(image_shape):
         raise UsageError(

@@ -1,5 +1,6 @@
 """Sampled images, how they were made, and the files they are kept in."""
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -64,8 +65,13 @@ class Samples:
         return {name: self.sampler[name] for name in names if name in self.sampler}
 
     def mended(self) -> list[str]:
-        """Say in sentences what of guidance and rejection went into the images."""
+        """Say in sentences what was given, and what guidance and rejection did to the images."""
         how, lines = self.sampler, []
+        if given := how.get("given"):
+            lines.append(
+                f"Cells were given ({given}), and the others sampled on this condition: rates by "
+                "chance, which are of whole words, do not stand beside them."
+            )
         if guidance := how.get("guidance"):
             lines.append(
                 f"The samples were guided by the exact posterior with weight {guidance:g}, which "
@@ -234,7 +240,16 @@ def samples_name(
         how += f"_guidance-{sampling.guidance:g}"
     if sampling.rejection:
         how += f"_rejection-{sampling.rejection}"
+    if sampling.given:
+        how += f"_given-{_as_name(sampling.given)}"
     return f"{samples_prefix(step, weights)}{how}_n-{sampling.n}_seed-{sampling.seed}.npz"
+
+
+def _as_name(given: str) -> str:
+    """A file name has no room for many words, nor for any symbol."""
+    if re.fullmatch(r"[\w -]{1,40}", given, re.ASCII):
+        return "+".join(given.split())
+    return hashlib.sha256(given.encode()).hexdigest()[:8]
 
 
 def samples_prefix(step: int | None, weights: str) -> str:

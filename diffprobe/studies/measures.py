@@ -62,7 +62,7 @@ SHARES = (
     "samples.valid",
     "samples.memorisation.recalled",
 )
-SHARES_OF = re.compile(r"samples\.verdicts\..*|detectors\..*\.auroc\..*")
+SHARES_OF = re.compile(r"samples\.verdicts\..*|detectors\..*\.auroc(\..*)?|samples\.violations\..*")
 # What has a number for each noise level; and for each radius.
 BY_LEVEL = ("ldr", "excess_ldr", "gamma", "mu", "conditional-information.missed_network")
 BY_RADIUS = re.compile(r"conditional-information\.(information|missed|distance)\.\d+")

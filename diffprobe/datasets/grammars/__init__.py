@@ -50,3 +50,11 @@ class GrammarKind(Kind, ABC):
             names of its own, and words are told apart by their distance to the language.
         """
         return None
+
+    def conditions(self) -> "dict[str, Tensor]":
+        """Return named sets of cells that can be given, for samples on a condition.
+
+        Returns:
+            Name -> (n, L) long, words whose cells that are to be sampled are -1.
+        """
+        return {}

@@ -48,6 +48,9 @@ class Naming(Protocol):
     def violations(self, words: Tensor) -> dict[str, Tensor] | None:
         """Return the named ways in which words are wrong, if there are names for them."""
 
+    def conditions(self) -> dict[str, Tensor]:
+        """Return named sets of cells that can be given."""
+
 
 class Grammar(ABC):
     """A distribution on a set of valid words, `(L,)` long each, over symbols `0 … V-1`.

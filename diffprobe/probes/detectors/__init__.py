@@ -85,10 +85,12 @@ class DetectorsConfig(ProbeKind):
     def summary(self, results: "Mapping[str, Detectors]") -> dict[str, Any]:
         """Return the AUROCs, their corrected p, what they rest on, and how samples were made.
 
-        How samples were made is told by verdict: `excess_ldr.difference` is that of the invalid
-        ones less that of the valid ones.
+        "best" is the detector of the largest AUROC among those that do not know the grammar; its
+        interval is that of one chosen beforehand. How samples were made is told by verdict:
+        `excess_ldr.difference` is that of the invalid ones less that of the valid ones.
         """
         from diffprobe.foundations.records import estimate
+        from diffprobe.probes.detectors.scores import best
 
         return {
             name: {
@@ -99,6 +101,7 @@ class DetectorsConfig(ProbeKind):
                 "window": result.settings["window"],
                 "window_is_default": tuple(result.settings["window"]) == DetectorsConfig().window,
                 "auroc": result.auroc,
+                "best": {"detector": best(result), "auroc": result.auroc[best(result)]},
                 "p_corrected": result.corrected,
                 **{
                     quantity: {verdict: estimate(found) for verdict, found in told.items()}

@@ -10,6 +10,7 @@ and along its path, over the steps where the grammar lives,
 
     to_product_nats     ½ snr ‖D_net − D_product‖², mean over the steps, per unit log-SNR
     to_bayes_nats       ½ snr ‖D_net − D_Bayes‖²
+    symbol_entropy      of the soft reading of x0_hat, over the noisy steps: how sure it is early
     gamma               sum ½ snr <D_net − D_product, a> / sum ½ snr ‖a‖² over steps and samples,
                         a = D_Bayes − D_product: 0 for the product oracle, 1 for the Bayes oracle
 
@@ -44,11 +45,17 @@ QUANTITIES = {
     "gamma": "gamma",
     "to_product_nats": "nats to the product oracle",
     "to_bayes_nats": "nats to the Bayes oracle",
+    "symbol_entropy": "symbol entropy in nats",
 }
 
 
 def each_sample(
-    energies: Tensor, bayes_energies: Tensor, to_product: Tensor, to_bayes: Tensor, worth: Tensor
+    energies: Tensor,
+    bayes_energies: Tensor,
+    to_product: Tensor,
+    to_bayes: Tensor,
+    worth: Tensor,
+    entropy: Tensor,
 ) -> dict[str, Tensor]:
     """Return what is averaged, of each sample: (N,) float64 each.
 
@@ -56,6 +63,7 @@ def each_sample(
         energies, bayes_energies: (N, P, R, S), of the denoiser and the oracle at the same x_t.
         to_product, to_bayes, worth: (N,) ½ snr ‖·‖² of D_net − D_product, D_net − D_Bayes and
             D_Bayes − D_product, mean over the steps.
+        entropy: (N,) symbol entropy.
 
     Returns:
         `QUANTITIES` but gamma, and the parts of its ratio, "along_axis" and "axis".
@@ -69,6 +77,7 @@ def each_sample(
         "excess_ldr": ldr - bayes,
         "to_product_nats": to_product,
         "to_bayes_nats": to_bayes,
+        "symbol_entropy": entropy.double().cpu(),
         # <r, a> from ‖r‖², ‖r − a‖² and ‖a‖².
         "along_axis": (to_product + worth - to_bayes) / 2,
         "axis": worth,

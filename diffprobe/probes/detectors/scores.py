@@ -34,6 +34,9 @@ weight, ½ snr E‖D_product − D_Bayes‖² on noisy valid images, is at least
 The LDR, the odds and the re-noising look at one level, by default where that weight is largest, and
 the entropy at the steps from noise down to it.
 
+Where cells are given (`sampling.given`), samples are told apart on this condition: what is given
+is clean at every level, for the denoiser and the oracles alike, and the LDR is that of the others.
+
 Reference: Aithal et al., "Understanding hallucinations in diffusion models through mode
 interpolation", arXiv:2406.09358.
 """
@@ -71,7 +74,7 @@ from diffprobe.probing.grammar_weight import GrammarWeight
 from diffprobe.probing.noise_levels import check_level
 from diffprobe.probing.regions import Regions
 from diffprobe.probing.sampling_path import SamplingPath
-from diffprobe.sampling import sample
+from diffprobe.sampling import Given, sample
 from diffprobe.sampling.samplers import SamplerKind
 from diffprobe.sampling.samplers.ddim import DDIMConfig
 
@@ -166,7 +169,14 @@ def measure(
     settings, common = settings or DetectorsConfig(), common or ProbeConfig()
     check_level(denoiser, t)
     sampler = sampler or DDIMConfig()
-    sampling = replace((sampling or SamplingConfig()).plain, n=settings.samples)
+    asked = sampling or SamplingConfig()
+    sampling = replace(asked.plain, n=settings.samples, given=asked.given)
+    regions = regions or Regions.cells(dataset)
+    given = None
+    if sampling.given:
+        given = Given.read(sampling.given, dataset, sampling.n, sampling.seed)
+    # A denoiser of one level an image sees what is given as noisy as the rest.
+    clean = given if denoiser.cells is not None else None
     living = (weight or GrammarWeight.of(denoiser, dataset, common)).above(LIVES)
     bayes = BayesDenoiser(dataset, denoiser.scheduler).to(denoiser.device)
     path = SamplingPath(
@@ -176,32 +186,39 @@ def measure(
         level=t,
         window=settings.window,
         living=(int(living.min()), int(living.max())),
+        given=clean,
     )
-    made = sample(denoiser, dataset.image_shape, sampler, sampling, progress, path)
+    made = sample(denoiser, dataset.image_shape, sampler, sampling, progress, path, given=given)
     path.check()
     visited = path.batches[0].t
     x_t = torch.cat([batch.x_t for batch in path.batches])
     variance = dataset.cells(path.trajectories.variance[0]).mean((2, 3, 4))
-    regions = regions or Regions.cells(dataset)
     energies, bayes_energies = (
-        energies_of(of, x_t, visited, regions, settings.projections, common)
+        energies_of(of, x_t, visited, regions, settings.projections, common, clean)
         for of in (denoiser, bayes)
     )
     to_product = torch.cat([b.to_product.mean for b in path.batches])
     to_bayes = torch.cat([b.to_bayes.mean for b in path.batches])
     worth = torch.cat([b.worth.mean for b in path.batches])
-    each = each_sample(energies, bayes_energies, to_product, to_bayes, worth)
+    entropy = torch.cat([b.entropy.mean for b in path.batches])
+    each = each_sample(energies, bayes_energies, to_product, to_bayes, worth, entropy)
     found = {
         "trajectory_variance": variance.mean(1),
         "trajectory_variance_worst_cell": variance.amax(1),
         "ldr": ratios_as_scores(energies),
-        "symbol_entropy": torch.cat([b.entropy.mean for b in path.batches]),
+        "symbol_entropy": entropy,
         "renoising": changed_by_renoising(
-            denoiser, dataset, held(made.images, "re-noising"), t, settings.renoisings, common
+            denoiser,
+            dataset,
+            held(made.images, "re-noising"),
+            t,
+            settings.renoisings,
+            common,
+            clean,
         ),
         "distance_to_product": -to_product,
         "distance_to_bayes": to_bayes,
-        "odds_under_grammar": log_odds_of_invalid(denoiser, dataset, x_t, visited),
+        "odds_under_grammar": log_odds_of_invalid(bayes, dataset, x_t, visited, clean),
     }
     scores = {name: score.double().cpu() for name, score in found.items()}
     verdicts = judge(dataset, made)
@@ -225,6 +242,7 @@ def measure(
             "renoisings": settings.renoisings,
             "seed": common.seed,
             "sampling_seed": sampling.seed,
+            **({"given": sampling.given} if sampling.given else {}),
         },
     )
 
