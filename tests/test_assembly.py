@@ -97,7 +97,7 @@ def test_a_word_is_valid_exactly_where_nothing_is_wrong(settings: tuple[int, ...
 def test_one_wrong_symbol_anywhere_is_found() -> None:
     kind = AssemblyConfig(3, 5, 3, 1, 1)
     grammar = kind.build()
-    words = grammar.sample(40, torch.Generator().manual_seed(1))
+    words = grammar.sample(8, torch.Generator().manual_seed(1))
     for cell, symbol in itertools.product(range(grammar.length), range(grammar.symbols)):
         words[:, cell], before = symbol, words[:, cell].clone()
         wrong = torch.stack(list(grammar.violations(words).values())).any(0)

@@ -58,8 +58,8 @@ class AssemblyConfig(GrammarKind):
             )
         if self.length > LONGEST:
             raise UsageError(
-                f"{self.steps} steps in {self.columns} columns are {self.length:,} cells, more than "
-                f"the most, {LONGEST:,}: take fewer"
+                f"{self.steps} steps in {self.columns} columns are {self.length:,} cells, more "
+                f"than the most, {LONGEST:,}: take fewer"
             )
 
     @property

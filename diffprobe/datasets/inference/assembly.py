@@ -3,14 +3,14 @@
 Once placed a piece stays, so that a column is told by the row in which its piece arrives and by the
 piece, and is a factor of its own:
 
-    F_c[k, s] = product over rows r < k of scores[r, c, empty] · over rows r >= k of scores[r, c, s].
+    F_c[k, s] = prod_{r < k} scores[r, c, empty] · prod_{r >= k} scores[r, c, s].
 
 Pieces lie side by side, so that what is assembled is an interval of columns, and what may be placed
 next depends on the colours of its two ends. With Z_k[l, a, b] the sum over assemblies of k pieces
 from column l on, whose ends have colours a and b,
 
-    Z_{k+1}[l, a, b] = G_l[k, a]         · sum over a' ≠ a of Z_k[l + 1, a', b]     placed at the left
-                     + G_{l+k}[k, b]     · sum over b' ≠ b of Z_k[l, a, b']         at the right,
+    Z_{k+1}[l, a, b] = G_l[k, a] · sum over a' ≠ a of Z_k[l + 1, a', b]     placed at the left
+                     + G_{l+k}[k, b] · sum over b' ≠ b of Z_k[l, a, b']     at the right,
 
 G being F summed over the kinds that may be placed at that side. One pass costs O(rows · columns ·
 (V + colours³)).
@@ -94,7 +94,7 @@ class Assembly(Grammar):
 
     @property
     def elements_per_row(self) -> int:
-        """A piece in each column and row of arrival, and each pair of ends beside a third colour."""
+        """A piece in each column and row of arrival, and pairs of ends beside a third colour."""
         return self.rows * self.columns * 2 * (self.symbols + self.pieces.colours**3)
 
     def inside(self, scores: Tensor, semiring: Semiring) -> Tensor:
@@ -102,7 +102,7 @@ class Assembly(Grammar):
         cells = scores.unflatten(1, (self.rows, self.columns))
         shape = self.pieces.shapes, self.pieces.colours
         pieces = cells[..., 1:].unflatten(-1, shape)
-        # Columns that are empty above row k, (B, W), and that hold a piece from it on, (B, W, S, C).
+        # By row k: columns empty above it, (B, W), and with a piece from it on, (B, W, S, C).
         empty = [scores.new_full((len(scores), self.columns), semiring.one)]
         for row in range(self.rows):
             empty.append(semiring.mul(empty[-1], cells[:, row, :, EMPTY]))
