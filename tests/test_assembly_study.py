@@ -1,13 +1,14 @@
 """The shipped study `assembly`, and what it computes."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.progress import silent
 from diffprobe.studies.catalogue import SCALES
-from diffprobe.studies.computations import steps_of
+from diffprobe.studies.computations import computation, steps_of
 from diffprobe.studies.computations.assembly import AssemblyContinued
 from diffprobe.studies.findings import report_study
 from diffprobe.studies.study import Study, run_study
@@ -15,12 +16,12 @@ from diffprobe.studies.study import Study, run_study
 
 def test_the_optimum_continues_rightly_and_the_local_generator_hardly_ever() -> None:
     """Of two steps in three columns, 96 words."""
-    bayes, product = (
-        AssemblyContinued(denoiser, pieces=2, columns=3, n=200, sampler_steps=24).compute(
-            [0], "cpu", silent
-        )[0]
-        for denoiser in ("bayes", "product")
-    )
+    small: Any = {"pieces": 2, "columns": 3, "n": 200, "sampler_steps": 24}
+    found_of: dict[str, Any] = {}
+    for denoiser in ("bayes", "product"):
+        kind = computation("assembly", {"denoiser": denoiser, **small})
+        (found_of[denoiser],) = kind.compute([0], "cpu", silent)
+    bayes, product = found_of.values()
     for found in (bayes, product):
         for name in ("joint", "rows"):
             assert all(share > 0.7 for share in found[f"legible_{name}"].values())
@@ -66,4 +67,5 @@ def test_the_grid_is_whole_at_each_scale(scale: str) -> None:
     (grid,) = Study.open("assembly", scale).questions.values()
     assert grid.values("denoiser") == ["network", "one-level", "bayes", "product"]
     for cell in Study.open("assembly", scale).cells():
-        assert cell.computation().grammar.columns > cell.computation().grammar.steps
+        computed: Any = cell.computation()
+        assert computed.grammar.columns > computed.grammar.steps

@@ -114,7 +114,7 @@ class AssemblyContinued(Computation):
                     found[f"first_{name}"][step] = _share(first == step)
             found["outlier"][self.pieces] = self._outliers(denoiser, dataset, words, seed)
             bar.update()
-        return {name: curve or None for name, curve in found.items()}
+        return found
 
     def _continued(
         self,
