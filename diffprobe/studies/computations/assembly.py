@@ -127,6 +127,7 @@ class AssemblyContinued(Computation):
     ) -> "Tensor":
         """Sample the last k rows, and return the first bad step of each that can be read."""
         from diffprobe.config import SamplingConfig
+        from diffprobe.datasets.symbol_images import LEGIBLE
         from diffprobe.sampling import Given, sample
         from diffprobe.sampling.given import FREE
 
@@ -135,8 +136,8 @@ class AssemblyContinued(Computation):
         sampling = SamplingConfig(n=self.n, batch_size=self.n, steps=self.sampler_steps, seed=seed)
         given = Given.words(dataset, words)
         made = sample(denoiser, dataset.image_shape, sampler, sampling, silent, given=given)
-        read, legible = dataset.read(made.images)
-        return self.grammar.first_bad_step(read[legible.all(1)])
+        read, confidence = dataset.recognise(made.images)
+        return self.grammar.first_bad_step(read[(confidence >= LEGIBLE).all(1)])
 
     def _outliers(
         self, denoiser: "Denoiser", dataset: "SymbolImages", words: "Tensor", seed: int
