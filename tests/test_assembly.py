@@ -148,6 +148,22 @@ def test_one_step_is_made_wrong_and_no_earlier_one() -> None:
     assert step.bincount(minlength=5)[1:].min() > 60
 
 
+def test_what_to_go_on_from_lacks_the_last_rows_alone() -> None:
+    config = AssemblyConfig(2, 3)
+    grammar = config.build()
+    sets = config.conditions()
+    assert list(sets) == ["next-1", "next-2"]
+    for k, words in enumerate(sets.values(), start=1):
+        rows = words.unflatten(1, (3, 3))
+        assert (rows[:, -k:] == -1).all()
+        assert (rows[:, :-k] >= 0).all()
+        # Each can be gone on from.
+        given = torch.nn.functional.one_hot(words.clamp(min=0), grammar.symbols).double().log()
+        free = torch.where(words[..., None] < 0, 0.0, given)
+        assert (grammar.log_partition(free) > -torch.inf).all()
+    assert torch.equal(sets["next-1"][:, :3], sets["next-2"][:, :3])
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

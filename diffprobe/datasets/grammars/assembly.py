@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 MOST_COLOURS = 16
 MOST_KINDS = 64
 START = "wrong start"
+# Assemblies to go on from.
+CONTINUED = 1000
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,24 @@ class AssemblyConfig(GrammarKind):
         start = (words[:, : self.columns] != EMPTY).sum(1, keepdim=True) != 1
         wrong = torch.cat([start, steps, torch.ones_like(start)], 1)
         return wrong.long().argmax(1)
+
+    def to_continue(self, words: "Tensor", k: int) -> "Tensor":
+        """Return `words (N, L)` long without their last `k` rows: -1 in the cells of those."""
+        continued = words.clone()
+        continued[:, (self.rows - k) * self.columns :] = -1
+        return continued
+
+    def conditions(self) -> "dict[str, Tensor]":
+        """Return the rows to go on from: "next-k" has those of drawn assemblies but the last k.
+
+        Returns:
+            "next-1" … -> (n, L) long, -1 in the cells to sample; of the same assemblies, few of
+            which are alike.
+        """
+        from diffprobe.foundations.seeding import generator
+
+        drawn = self.build().sample(CONTINUED, generator(0, "assemblies to go on from"))
+        return {f"next-{k}": self.to_continue(drawn, k) for k in range(1, self.rows)}
 
     def with_outliers(
         self, words: "Tensor", generator: "torch.Generator"

@@ -129,12 +129,9 @@ class AssemblyContinued(Computation):
         from diffprobe.config import SamplingConfig
         from diffprobe.datasets.symbol_images import LEGIBLE
         from diffprobe.sampling import Given, sample
-        from diffprobe.sampling.given import FREE
 
-        words = words.clone()
-        words[:, (self.grammar.rows - k) * self.columns :] = FREE
         sampling = SamplingConfig(n=self.n, batch_size=self.n, steps=self.sampler_steps, seed=seed)
-        given = Given.words(dataset, words)
+        given = Given.words(dataset, self.grammar.to_continue(words, k))
         made = sample(denoiser, dataset.image_shape, sampler, sampling, silent, given=given)
         read, confidence = dataset.recognise(made.images)
         return self.grammar.first_bad_step(read[(confidence >= LEGIBLE).all(1)])
