@@ -82,6 +82,10 @@ def test_coloured_glyphs_are_shapes_in_colours() -> None:
     ):
         expected = torch.stack([plain[shape] if c in channels else black for c in range(3)])
         assert torch.allclose(glyphs.images[symbol, 0], expected, atol=1e-6)
+    with_blank = Glyphs.coloured("01", ("red", "#00ff00", "white"), cell=(9, 7), blank=True)
+    assert with_blank.names == ("empty", *glyphs.names)
+    assert torch.equal(with_blank.images[1:], glyphs.images)
+    assert (with_blank.images[0] == -1).all()
 
 
 @pytest.mark.parametrize(

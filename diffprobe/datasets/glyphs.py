@@ -138,6 +138,8 @@ class Glyphs:
         colours: Sequence[str],
         cell: tuple[int, int] = (8, 8),
         font: str | Path | None = None,
+        *,
+        blank: bool = False,
     ) -> "Glyphs":
         """Draw each shape in each colour on black: symbol `s * len(colours) + c` is s in c.
 
@@ -146,6 +148,7 @@ class Glyphs:
             colours: Distinct names as matplotlib has them, or `#rrggbb`.
             cell: Height and width in pixels.
             font: A TrueType or OpenType file; by default matplotlib's DejaVu Sans.
+            blank: Whether an empty cell is a symbol too, the first.
 
         Raises:
             UsageError: If a colour is unknown, the font cannot be read or lacks a glyph, or two
@@ -157,7 +160,11 @@ class Glyphs:
         inks = torch.tensor([_rgb(colour) for colour in colours])
         # (S, 1, h, w) of each shape and (C, 3) of each colour
         images = torch.einsum("skhw,cr->sckrhw", coverage, inks).flatten(0, 1) * 2 - 1
-        return cls.drawn(images, [f"{colour} {shape}" for shape in shapes for colour in colours])
+        names = [f"{colour} {shape}" for shape in shapes for colour in colours]
+        if blank:
+            images = torch.cat([torch.full_like(images[:1], -1.0), images])
+            names = ["empty", *names]
+        return cls.drawn(images, names)
 
     @classmethod
     def digits(cls, split: str = "train") -> "Glyphs":

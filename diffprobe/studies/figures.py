@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from diffprobe.foundations.figures import COLORS, SERIES, figure
+from diffprobe.studies.computations import steps_of
 from diffprobe.studies.grid import FigureSpec, Grid
 from diffprobe.studies.measures import Measure
 from diffprobe.studies.places import LOG_SNR, STEP, along_with, plain_name, told
@@ -187,7 +188,7 @@ def _dress(ax: Axes, spec: FigureSpec, places: Mapping[Any, float], table: Study
         (ax.axvline if listed else ax.axhline)(
             nothing, color="0.6", linewidth=0.8, linestyle=":", zorder=0
         )
-    xlabel = {STEP: "training step", LOG_SNR: "log-SNR"}.get(spec.x, plain_name(spec.x))
+    xlabel = {STEP: steps_of(spec.y), LOG_SNR: "log-SNR"}.get(spec.x, plain_name(spec.x))
     ax.set(xlabel=xlabel, ylabel=name)
     positions = sorted(places.values())
     _look_at_points(ax)

@@ -16,7 +16,8 @@ class ColouredImagesConfig(ImagesKind):
     """Each symbol a shape in a font and a colour, on black; three channels.
 
     `shapes` holds one character each and `colours` names as matplotlib has them: symbol
-    `s * len(colours) + c` is shape s in colour c. `cell` is height, width.
+    `s * len(colours) + c` is shape s in colour c. With `blank` symbol 0 is an empty cell, and these
+    follow it. `cell` is height, width.
     """
 
     name: ClassVar[str] = "coloured"
@@ -25,6 +26,7 @@ class ColouredImagesConfig(ImagesKind):
     grid: tuple[int, int] = (1, 6)
     cell: tuple[int, int] = (8, 8)
     font: str = ""
+    blank: bool = False
     symbol_channel: bool = False
 
     def __post_init__(self) -> None:
@@ -42,4 +44,5 @@ class ColouredImagesConfig(ImagesKind):
         """Draw the shapes in their colours."""
         from diffprobe.datasets.glyphs import Glyphs
 
-        return Glyphs.coloured(self.shapes, self.colours, self.cell, self.font or None)
+        font = self.font or None
+        return Glyphs.coloured(self.shapes, self.colours, self.cell, font, blank=self.blank)

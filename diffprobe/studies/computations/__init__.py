@@ -28,9 +28,11 @@ class Computation(Kind, ABC):
 
     Attributes:
         measures: The names of its numbers.
+        along: What the steps are, where it tells numbers by step.
     """
 
     role: ClassVar[str] = "computation"
+    along: ClassVar[str] = "training step"
     measures: ClassVar[tuple[str, ...]]
 
     @abstractmethod
@@ -53,6 +55,18 @@ def computation(name: str, settings: Mapping[str, Any]) -> Computation:
         UsageError: If there is none, or a setting does not fit.
     """
     return cast(Computation, build_kind("computation", {"name": name, **settings}, "computation"))
+
+
+def steps_of(measure: str) -> str:
+    """Return what the steps of a measure are, in words: those of a training, or of a computation.
+
+    >>> steps_of("gamma"), steps_of("assembly.joint")
+    ('training step', 'step of the assembly, k')
+    """
+    name = measure.partition(".")[0]
+    if name not in kinds.announced("computation"):
+        return Computation.along
+    return cast(type[Computation], kinds.find("computation", name)).along
 
 
 def check_computed(name: str, settings: Sequence[str], measures: Sequence[str]) -> None:
