@@ -57,10 +57,10 @@ def proportions_command(
     A n^-alpha + B is fitted, and the shares are where no sample is worth more elsewhere.
     """
     opt.show_warnings()
+    from diffprobe.cli.law import write_rows
     from diffprobe.laws.proportions import propose
     from diffprobe.laws.proportions_figures import draw_proportions
     from diffprobe.laws.proportions_files import parse_columns, parse_shares, read_points
-    from diffprobe.cli.law import write_rows
 
     shares, named = parse_shares(test), parse_columns(columns)
     found = propose(read_points(tables, named), shares, samples)
@@ -79,14 +79,16 @@ def proportions_command(
 def proportion_lines(found: "Proportions") -> list[str]:
     """Return the fits, the shares proposed and what they gain, in words."""
     lines = ["error = A n^-alpha + B, n samples of the component in training:"]
-    for fit in found.components:
-        lines.append(
-            f"  {fit.name}, {len(fit.samples)} points: alpha {fit.alpha}, A = {fit.A.value:.3g}, "
-            f"B {fit.B}"
-        )
+    lines += [
+        f"  {fit.name}, {len(fit.samples)} points: alpha {fit.alpha}, A = {fit.A.value:.3g}, "
+        f"B {fit.B}"
+        for fit in found.components
+    ]
     lines.append(f"least expected error with {found.samples:,.6g} samples:")
-    for name, share in found.shares.items():
-        lines.append(f"  {name}: {share} of training, {found.test[name]:g} of the test")
+    lines += [
+        f"  {name}: {share} of training, {found.test[name]:g} of the test"
+        for name, share in found.shares.items()
+    ]
     lines.append(
         f"expected error {found.error:.4g}, in the test's own proportions {found.matched:.4g}: "
         f"{found.gain} of it is saved"

@@ -151,9 +151,7 @@ def propose(
     """
     names = list(dict.fromkeys(point.component for point in points))
     check_shares(test, names)
-    fits = [
-        fit_component(name, [p for p in points if p.component == name], seed) for name in names
-    ]
+    fits = [fit_component(name, [p for p in points if p.component == name], seed) for name in names]
     n = samples if samples is not None else math.fsum(max(fit.samples) for fit in fits)
     if not 0 < n < math.inf:
         raise UsageError(f"the samples of a training must be a positive number, not {n:g}")
@@ -163,7 +161,9 @@ def propose(
         raise UsageError("no component's error falls with its samples: all shares are alike")
     best = best_shares(p, values, n)
     draws = min(len(fit.drawn) for fit in fits)
-    drawn = np.stack([fit.drawn[:draws] for fit in fits], 1) if draws else np.zeros((0, *values.shape))
+    drawn = (
+        np.stack([fit.drawn[:draws] for fit in fits], 1) if draws else np.zeros((0, *values.shape))
+    )
     shares, gains = best_shares(p, drawn, n), _gain(p, best, drawn, n)
     count = len(points)
     return Proportions(
@@ -192,7 +192,9 @@ def check_shares(test: Mapping[str, float], components: Sequence[str]) -> None:
         raise UsageError(f"--test has no share of the component {missing[0]!r}")
     for name, share in test.items():
         if not 0 < share <= 1:
-            raise UsageError(f"--test: the share of {name} must be above 0 and at most 1: {share:g}")
+            raise UsageError(
+                f"--test: the share of {name} must be above 0 and at most 1: {share:g}"
+            )
     if abs(math.fsum(test.values()) - 1) > SUM:
         told = " + ".join(f"{share:g}" for share in test.values())
         raise UsageError(
@@ -263,12 +265,8 @@ def fit_component(name: str, points: Sequence[Point], seed: int = 0) -> Componen
         sizes = size * np.sqrt(free / random.chisquare(free, (DRAWS, 1)))
         noise = sizes * random.standard_normal((DRAWS, len(points)))
         drawn = _fit(samples, told * np.exp(noise))
-    alpha, scale, floor = (
-        _estimate(float(values[i]), drawn[:, i], len(points)) for i in range(3)
-    )
-    return ComponentFit(
-        name, alpha, scale, floor, samples.tolist(), errors.tolist(), drawn
-    )
+    alpha, scale, floor = (_estimate(float(values[i]), drawn[:, i], len(points)) for i in range(3))
+    return ComponentFit(name, alpha, scale, floor, samples.tolist(), errors.tolist(), drawn)
 
 
 def _fit(samples: Array, errors: Array) -> Array:
