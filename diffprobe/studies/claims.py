@@ -264,7 +264,7 @@ class Claim:
         places = rows.steps() if self.against == STEP else rows.values(self.against)
         curves: dict[Any, list[tuple[float, dict[str, Any]]]] = {}
         for i, value in enumerate(places):
-            x = math.log10(float(value)) if self.slope else float(i)
+            x = math.log10(float(str(value))) if self.slope else float(i)
             for key, row in rows.at({**self.where, self.against: value}, [self.against]).items():
                 curves.setdefault(key, []).append((x, row))
         terms: list[tuple[float, dict[str, Any]]] = []

@@ -14,7 +14,7 @@ def crossed(rows: StudyTable, name: str, numbers: Sequence[float]) -> StudyTable
 
     The place is the log10 of the setting's value, on the straight line in that between two values.
     What exceeds the number at the first value counts as there; where it never does the last value
-    stands for it, a bound.
+    stands for it, a bound, and how far two places lie apart is not defined.
 
     Args:
         rows: Of one measure and seed.
@@ -33,10 +33,12 @@ def crossed(rows: StudyTable, name: str, numbers: Sequence[float]) -> StudyTable
     for group in groups.values():
         curve = sorted((math.log10(float(row[name])), row["value"]) for row in group)
         places = [_first(curve, number) for number in numbers]
-        value = places[-1][0] - (places[0][0] if len(places) > 1 else 0.0)
         nothing: dict[str, Any] = dict.fromkeys((*closed, "standard_error", "low", "high"))
-        n = int(all(is_there for _, is_there in places))
-        found.append({**group[0], **nothing, "value": value, "n": n})
+        is_there = all(there for _, there in places)
+        value: float | None = places[0][0]
+        if len(places) > 1:
+            value = places[1][0] - places[0][0] if is_there else None
+        found.append({**group[0], **nothing, "value": value, "n": int(is_there)})
     return StudyTable(found, rows.settings, rows.together)
 
 

@@ -51,7 +51,7 @@ def components(share: float, facts: int) -> list[dict[str, Any]]:
     table = {"name": "facts", "length": LENGTH, "key": KEY, "symbols": 2, "first": [1]}
     return [
         {"share": share, "grammar": {**table, "facts": facts}},
-        {"share": 1 - share, "grammar": {"name": "dyck", "length": LENGTH, "kinds": 1}},
+        {"share": round(1 - share, 6), "grammar": {"name": "dyck", "length": LENGTH, "kinds": 1}},
     ]
 
 
