@@ -132,14 +132,12 @@ def test_the_command_proposes_shares(tmp_path: Path, capsys: pytest.CaptureFixtu
     text = capsys.readouterr().out
     assert "text: 0.7" in text
     assert "0.9 of the test" in text
-    rows = list(csv.DictReader((tmp_path / "out" / "proportions.csv").open()))
+    table = (tmp_path / "out" / "proportions.csv").read_text("utf-8")
+    rows = list(csv.DictReader(table.splitlines()))
     assert [row["component"] for row in rows] == ["text", "facts"]
     assert (tmp_path / "out" / "proportions.png").exists()
     # The same by share and total, under other names.
-    lines = [
-        f"{p.component},{p.samples / 5000},5000,{p.error},1"
-        for p in points(ALIKE, 0.02)
-    ]
+    lines = [f"{p.component},{p.samples / 5000},5000,{p.error},1" for p in points(ALIKE, 0.02)]
     named = tmp_path / "named.csv"
     named.write_text("\n".join(["what,share,total,loss,seed", *lines]), "utf-8")
     columns = ["--column", "component=what", "--column", "error=loss"]

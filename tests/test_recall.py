@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +44,14 @@ def test_facts_have_keys_of_their_own() -> None:
     assert len(words[:, :6].unique(dim=0)) == 24
     assert bool((words[:, 0] == 1).all())
     assert TABLE.build().count() == 24
-    assert torch.equal(FactsConfig(**vars_of(TABLE)).words, words)
-    assert not torch.equal(FactsConfig(**{**vars_of(TABLE), "seed": 1}).words, words)
+    assert torch.equal(replace(TABLE).words, words)
+    assert not torch.equal(replace(TABLE, seed=1).words, words)
+    steep = replace(TABLE, popularity=2.0).build().probability(words)
+    assert steep.tolist() == pytest.approx([steep[0].item() / (i + 1) ** 2 for i in range(24)])
+    assert float(steep.sum()) == pytest.approx(1)
     # As many as there are keys.
     every = FactsConfig(length=4, key=3, symbols=3, facts=27).words
     assert torch.equal(every[:, :3].unique(dim=0), every_word(3, 3))
-
-
-def vars_of(config: FactsConfig) -> dict[str, Any]:
-    return {name: getattr(config, name) for name in FactsConfig.__dataclass_fields__}
 
 
 def test_a_wrong_word_has_an_unknown_key_or_a_wrong_value() -> None:
@@ -75,6 +75,7 @@ def test_a_wrong_word_has_an_unknown_key_or_a_wrong_value() -> None:
         ({"first": (4,)}, "symbol 4 is outside the alphabet of 4"),
         ({"facts": 0}, "facts"),
         ({"symbols": 1}, "symbols"),
+        ({"popularity": -1.0}, r"popularity must lie in \[0, 10\], not -1"),
     ],
 )
 def test_a_table_that_does_not_fit_is_refused(settings: dict[str, Any], message: str) -> None:
@@ -126,7 +127,7 @@ def test_the_optimum_recalls_all_and_the_local_one_hardly_any() -> None:
 
 def test_what_is_recalled_is_the_share_of_the_facts_that_are_known() -> None:
     """A denoiser of half the facts, which tells those of the others wrong."""
-    half = FactsConfig(**{**vars_of(TABLE), "facts": 12})
+    half = replace(TABLE, facts=12)
     assert torch.equal(half.words, TABLE.words[:12])
     found = measure(Knows(half), MIXED, RecallConfig(draws=3))
     right = found.known > 0
@@ -138,7 +139,7 @@ def test_what_is_recalled_is_the_share_of_the_facts_that_are_known() -> None:
 
 
 def test_components_are_told_apart() -> None:
-    other = FactsConfig(**{**vars_of(TABLE), "facts": 8, "seed": 5, "key": 7})
+    other = replace(TABLE, facts=8, seed=5, key=7)
     grammar = MixtureConfig((Component(0.2, TABLE), BRACKETS, Component(0.1, other))).build()
     assert list(facts_in(grammar)) == ["facts 0", "facts 2"]
     assert list(facts_in(TABLE.build())) == ["facts"]

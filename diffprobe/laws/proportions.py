@@ -192,9 +192,7 @@ def check_shares(test: Mapping[str, float], components: Sequence[str]) -> None:
         raise UsageError(f"--test has no share of the component {missing[0]!r}")
     for name, share in test.items():
         if not 0 < share <= 1:
-            raise UsageError(
-                f"--test: the share of {name} must be above 0 and at most 1: {share:g}"
-            )
+            raise UsageError(f"--test: the share of {name} is {share:g}, not above 0 and at most 1")
     if abs(math.fsum(test.values()) - 1) > SUM:
         told = " + ".join(f"{share:g}" for share in test.values())
         raise UsageError(
@@ -223,9 +221,8 @@ def best_shares(test: Array, values: Array, samples: float) -> Array:
     falls = np.isfinite(logs).any(-1)
     logs = np.where(falls[..., None], logs, 0.0)
     # The logarithm of the derivative that all have in common; their sum falls with it.
-    high = logs.max(-1)
-    low = high - (alpha.max(-1) + 1) * math.log(len(test))
-    high = high + 1e-9
+    low = logs.max(-1)
+    high = (logs + (alpha + 1) * math.log(len(test))).max(-1)
     for _ in range(60):
         middle = (low + high) / 2
         total = np.exp((logs - middle[..., None]) / (alpha + 1)).sum(-1)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from diffprobe.datasets.inference.word_list import WordList
 
 MOST = 2**16  # facts; all of them are listed
+STEEPEST = 10.0
+BLOCK = 1024  # words drawn at once, so that a table begins as a larger one does
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class FactsConfig(GrammarKind):
     """`facts` words: the first `key` cells are a fact's key, no two alike; the others its value.
 
     Keys and values are drawn uniformly over `symbols`, from `seed`, so that nothing but the table
-    tells a value: it is knowledge, and no rule. With `first`, keys begin with one of these symbols:
+    tells a value: it is knowledge, and no rule. Fewer facts are the first of more. The i-th has
+    probability in proportion to i^-popularity. With `first`, keys begin with one of these symbols:
     in a mixture with a grammar whose words begin with others, a key then tells that a fact follows.
     """
 
@@ -31,6 +34,7 @@ class FactsConfig(GrammarKind):
     symbols: int = 4
     facts: int = 100
     first: tuple[int, ...] = ()
+    popularity: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -42,6 +46,8 @@ class FactsConfig(GrammarKind):
                 f"a key has at least 1 cell and leaves one for the value: key must lie in "
                 f"[1, {self.length - 1}], not {self.key}"
             )
+        if not 0 <= self.popularity <= STEEPEST:
+            raise UsageError(f"popularity must lie in [0, {STEEPEST:g}], not {self.popularity}")
         for symbol in self.first:
             if not 0 <= symbol < self.symbols:
                 raise UsageError(
@@ -67,7 +73,7 @@ class FactsConfig(GrammarKind):
         from diffprobe.foundations.seeding import generator
 
         random = generator(self.seed, "facts")
-        size, first = (self.facts, self.length), torch.tensor(self._first)
+        size, first = (BLOCK, self.length), torch.tensor(self._first)
         words = torch.zeros(0, self.length, dtype=torch.long)
         # Of keys that come again the first stays: in the end, distinct ones drawn uniformly.
         while len(words) < self.facts:
@@ -76,11 +82,20 @@ class FactsConfig(GrammarKind):
             words = _first_of_each_key(torch.cat([words, drawn]), self.key)
         return words[: self.facts]
 
+    @property
+    def probabilities(self) -> "Tensor":
+        """Of the facts: (facts,) float64."""
+        import torch
+
+        weights = torch.arange(1, self.facts + 1, dtype=torch.float64) ** -self.popularity
+        return weights / weights.sum()
+
     def language(self) -> "WordList":
         """Return the list of facts."""
         from diffprobe.datasets.inference.word_list import WordList
 
-        return WordList(self.words, self.symbols)
+        weights = self.probabilities if self.popularity else None
+        return WordList(self.words, self.symbols, weights)
 
     def violations(self, words: "Tensor") -> "dict[str, Tensor]":
         """Return {"unknown key", "wrong value"}, (N,) bool each."""
