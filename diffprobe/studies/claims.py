@@ -149,6 +149,11 @@ class Claim:
         return self.expect == "greater" or self.trend == "increasing" or self.above is not None
 
     @property
+    def bounds(self) -> str:
+        """What is a bound where a measure does not get to a number."""
+        return "thresholds" if self.crosses else "first steps"
+
+    @property
     def threshold(self) -> float:
         """What the estimate is expected to lie above, or below."""
         if self.above is not None or self.below is not None:
