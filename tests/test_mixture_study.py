@@ -1,4 +1,4 @@
-"""The shipped studies `mixture` and `proportions`, and claims of where a measure crosses a number."""
+"""The studies `mixture` and `proportions`, and claims of where a measure crosses a number."""
 
 import json
 import math
