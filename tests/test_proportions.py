@@ -11,13 +11,8 @@ from scipy.optimize import minimize
 
 from diffprobe.cli import run
 from diffprobe.foundations.errors import UsageError
-from diffprobe.laws.proportions import (
-    Point,
-    best_shares,
-    error_after,
-    fit_component,
-    propose,
-)
+from diffprobe.laws.falling_errors import Point, error_after, fit_component
+from diffprobe.laws.proportions import best_shares, propose
 from diffprobe.laws.proportions_figures import plot_fits, plot_shares
 
 TEST = {"text": 0.9, "facts": 0.1}

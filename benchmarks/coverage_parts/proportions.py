@@ -11,7 +11,8 @@ import torch
 
 from coverage_parts.table import Row
 from diffprobe.foundations.statistics import clustered
-from diffprobe.laws.proportions import Point, best_shares, error_after, propose
+from diffprobe.laws.falling_errors import Point, error_after
+from diffprobe.laws.proportions import best_shares, propose
 
 TEST = {"text": 0.9, "facts": 0.1}
 SAMPLES = np.geomspace(30, 3000, 6)

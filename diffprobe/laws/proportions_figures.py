@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from diffprobe.foundations.figures import SERIES, figure
-from diffprobe.laws.proportions import Proportions, error_after
+from diffprobe.laws.falling_errors import error_after
+from diffprobe.laws.proportions import Proportions
 
 
 def draw_proportions(path: Path, found: Proportions) -> None:

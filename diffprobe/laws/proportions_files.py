@@ -8,7 +8,7 @@ import numpy as np
 
 from diffprobe.foundations.errors import UsageError, unknown_name
 from diffprobe.laws.curves import header, read_columns
-from diffprobe.laws.proportions import Point
+from diffprobe.laws.falling_errors import Point
 
 COMPONENT = "component"
 NUMBERS = ("samples", "share", "total", "error")

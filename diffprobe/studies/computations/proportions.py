@@ -165,7 +165,8 @@ class Proportions(Computation):
         }
 
     def _proposed(self, families: "Sequence[FactsConfig]") -> float | None:
-        from diffprobe.laws.proportions import Point, propose
+        from diffprobe.laws.falling_errors import Point
+        from diffprobe.laws.proportions import propose
 
         points = [
             Point(name, n, _expected(family, n))
