@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.progress import Progress, silent
-from diffprobe.foundations.seeding import generator
 from diffprobe.foundations.settings import check_positive
 from diffprobe.studies.computations import Computation, Computed
 
@@ -81,6 +80,8 @@ class Proportions(Computation):
         return [self._of_seed(seed, device) for seed in progress(seeds, desc="seeds", unit="seed")]
 
     def _of_seed(self, seed: int, device: str) -> Computed:
+        from diffprobe.foundations.seeding import generator
+
         families = self._families(seed)
         p, q = (self.common, 1 - self.common), self.shares
         drawn = [
