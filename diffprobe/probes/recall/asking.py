@@ -8,7 +8,7 @@ are over facts.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -60,7 +60,8 @@ def facts_in(grammar: Grammar) -> dict[str, FactsConfig]:
     """
     parts = grammar.components if isinstance(grammar, Mixture) else (grammar,)
     kinds = [(k, part.kind) for k, part in enumerate(parts)]
-    found = {k: kind for k, kind in kinds if isinstance(kind, FactsConfig)}
+    named = {k: kind for k, kind in kinds if getattr(kind, "name", "") == FactsConfig.name}
+    found = {k: cast(FactsConfig, kind) for k, kind in named.items()}
     return {f"facts {k}" if len(found) > 1 else "facts": kind for k, kind in found.items()}
 
 
