@@ -22,6 +22,7 @@ from coverage_parts import (
     laws,
     locality,
     placement,
+    proportions,
     reuse,
     samples,
     sharpness,
@@ -99,6 +100,7 @@ PARTS: dict[str, Callable[[float], Iterator[Row]]] = {
     "sharpness": lambda scale: sharpness.rows(_repeats(scale)),
     "laws": lambda scale: laws.rows(_repeats(scale)),
     "reuse": lambda scale: reuse.rows(_repeats(scale)),
+    "proportions": lambda scale: proportions.rows(_repeats(scale)),
     "samples": samples.rows,
     "reading": _reading,
 }

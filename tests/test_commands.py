@@ -103,6 +103,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [f"{seen},{unique},{loss},1" for seen, unique, loss in passes]
     for name, columns in REUSED.items():
         (folder / name).write_text("\n".join([columns, *rows]))
+    sizes = (50, 100, 200, 400)
+    errors = [f"{name},{n},{0.1 + 5 / n}" for name in ("text", "facts") for n in sizes]
+    (folder / "errors.csv").write_text("\n".join(["component,samples,error", *errors]))
     (folder / "pictures").mkdir()
     for index, picture in enumerate(np.random.default_rng(0).integers(0, 255, (6, 8, 8, 3))):
         Image.fromarray(picture.astype(np.uint8)).save(folder / "pictures" / f"{index}.png")

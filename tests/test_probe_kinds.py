@@ -87,7 +87,8 @@ def recording(of: Any, prefix: str, read: set[str]) -> Any:
     return found
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "two-layer"])
+# These measure worlds and networks of their own.
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("two-layer", "recall")])
 def test_what_a_probe_says_it_reads_is_all_that_it_reads(name: str, tiny_run: Path) -> None:
     """Otherwise what was kept would be found again after a setting has changed that it holds."""
     config = quick(open_subject(tiny_run).config)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from diffprobe.cli import options as opt
+from diffprobe.cli.law_proportions import proportions_command
 from diffprobe.cli.law_reuse import reuse_command
 from diffprobe.foundations.errors import UsageError, unknown_name
 
@@ -51,6 +52,7 @@ def command() -> None:
     diffprobe law predict runs/law cosine --steps 24000
     diffprobe law schedule runs/law --steps 24000
     diffprobe law reuse losses.csv
+    diffprobe law proportions errors.csv --test text=0.9,facts=0.1
 
     A curve is a CSV file with the columns step, lr and loss, or a run folder.
     """
@@ -272,6 +274,7 @@ def schedule_command(
 
 
 command.add_command(reuse_command)
+command.add_command(proportions_command)
 
 
 def rates_of(

@@ -8,7 +8,11 @@ A claim names an estimate and the side of a threshold on which it is expected:
                    second; with `across`, that difference at the first value of another setting
                    less the same at the second
     trend          the rise of the measure over the values of the setting `against`, in their order,
-                   along the straight line of least squares, increasing or decreasing
+                   along the straight line of least squares, increasing or decreasing; with
+                   `slope`, how much it rises over a decade of `against`
+
+With `crosses` the measure is in all of them the place along a setting at which it first exceeds a
+number, in log10 of the setting; or how far it lies beyond the place of another (`crossings`).
 
 Each is taken seed by seed, what `where` leaves open averaged, and then over seeds (`seeds`); what
 becomes of it is told by its verdict (`verdicts`). The threshold of `between` and `trend` is 0, or
@@ -16,12 +20,14 @@ becomes of it is told by its verdict (`verdicts`). The threshold of `between` an
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.estimates import Estimate
+from diffprobe.studies.crossings import check_crosses, crossed, crossing_in_words, listed
 from diffprobe.studies.measures import Measure
 from diffprobe.studies.places import STEP, Places, check_place, check_value, plain_name
 from diffprobe.studies.seeds import over_seeds, own_error
@@ -44,6 +50,8 @@ class Claim:
         expect: On which side of nothing their difference is expected.
         trend: How the measure goes with `against`.
         against: A setting of numbers, or "step".
+        slope: Whether the trend is told by decade of `against`.
+        crosses: A setting and a number, or two.
         above, below: A threshold of the measure itself.
         margin: The smallest effect worth the name, 0 or more.
     """
@@ -56,6 +64,8 @@ class Claim:
     expect: Literal["", "greater", "less"] = ""
     trend: Literal["", "increasing", "decreasing"] = ""
     against: str = ""
+    slope: bool = False
+    crosses: dict[str, Any] = field(default_factory=dict)
     above: float | None = None
     below: float | None = None
     margin: float = 0.0
@@ -97,8 +107,11 @@ class Claim:
             raise UsageError(f"{at}.margin must not be negative: {self.margin}")
         self._check_rule(at, known)
         over = {*self.between, *self.across, *([self.against] if self.trend else [])}
-        if twice := {*self.where} & over:
-            raise UsageError(f"{at}.where fixes {sorted(twice)[0]}, which the rule goes over")
+        if twice := {*self.where} & {*over, *self.crosses} or over & {*self.crosses}:
+            raise UsageError(f"{at} fixes {sorted(twice)[0]}, which the rule goes over")
+        if self.crosses and MEASURE in self.between:
+            raise UsageError(f"{at}: `crosses` is of one measure, and `between` names two")
+        check_crosses(self.crosses, known, at)
 
     def _check_rule(self, at: str, known: Places) -> None:
         if bool(self.between) != bool(self.expect):
@@ -125,10 +138,20 @@ class Claim:
             if values is not None and len(values) < 2:
                 raise UsageError(f"{at}.against: {self.against} has one value, and no trend")
 
+            if self.slope and (values is None or min(values) <= 0):
+                raise UsageError(f"{at}.slope: {self.against} must have positive values")
+        elif self.slope:
+            raise UsageError(f"{at}: `slope` goes with `trend`")
+
     @property
     def upward(self) -> bool:
         """Whether the estimate is expected above its threshold."""
         return self.expect == "greater" or self.trend == "increasing" or self.above is not None
+
+    @property
+    def bounds(self) -> str:
+        """What is a bound where a measure does not get to a number."""
+        return "thresholds" if self.crosses else "first steps"
 
     @property
     def threshold(self) -> float:
@@ -148,26 +171,29 @@ class Claim:
         place = ", ".join(f"{plain_name(name)} {value}" for name, value in self.where.items())
         at = f" at {place}" if place else ""
         side = ">" if self.upward else "<"
+        measure = crossing_in_words(self.crosses, self.measure)
         if MEASURE in self.between:
             what = " less ".join(self.between[MEASURE]) + at
         elif self.between:
             first, second = (_told(self.between, i) for i in (0, 1))
             if len(self.between) == 1:
                 second = str(next(iter(self.between.values()))[1])
-            what = f"{self.measure}{at} at {first} less that at {second}"
+            what = f"{measure}{at} at {first} less that at {second}"
             if self.across:
                 first, second = (_told(self.across, i) for i in (0, 1))
                 what = f"({what}) at {first} less the same at {second}"
         elif self.trend:
-            what = f"rise of {self.measure}{at} over {plain_name(self.against)}"
+            rise = "slope" if self.slope else "rise"
+            by = "a decade of" if self.slope else ""
+            what = " ".join(f"{rise} of {measure}{at} over {by} {plain_name(self.against)}".split())
         else:
-            what = f"{self.measure}{at}"
+            what = f"{measure}{at}"
         return f"{what} {side} {self.threshold:g}"
 
     def estimate(self, table: StudyTable) -> Estimate:
         """Return the estimate over seeds; of none where no seed has all that it needs."""
         found = self._per_seed(table)
-        level = not (self.between or self.trend)
+        level = not (self.between or self.trend or self.crosses)
         return over_seeds(
             [value for value, _ in found],
             [error for _, error in found],
@@ -189,17 +215,23 @@ class Claim:
                 if seed in b
             ]
         else:
-            each = [self._one(rows) for rows in table.by_seed(self.measure).values()]
+            each = [self._one(rows) for rows in self._by_seed(table, self.measure).values()]
         return [number for number in each if number is not None]
 
+    def _by_seed(self, table: StudyTable, measure: str) -> dict[int, StudyTable]:
+        found = table.by_seed(measure)
+        for name, numbers in self.crosses.items():
+            found = {seed: crossed(rows, name, listed(numbers)) for seed, rows in found.items()}
+        return found
+
     def never(self, table: StudyTable) -> int:
-        """Return how many first steps that go into it are bounds; see `Measure.is_never`."""
+        """Return how many places that go into it are bounds; see `Measure.is_never`, `crossed`."""
         measures = self.between.get(MEASURE, [self.measure])
         places = [{}] if MEASURE in self.between else [place for _, place in self._contrasted()]
         return sum(
-            Measure.is_never(row)
+            Measure.is_never(row) or (bool(self.crosses) and row["n"] == 0)
             for measure in measures
-            for rows in table.by_seed(measure).values()
+            for rows in self._by_seed(table, measure).values()
             for place in places
             for row in rows.at({**self.where, **place}).values()
         )
@@ -235,16 +267,17 @@ class Claim:
 
     def _rise(self, rows: "StudyTable") -> tuple[float, float | None] | None:
         places = rows.steps() if self.against == STEP else rows.values(self.against)
-        curves: dict[Any, list[tuple[int, dict[str, Any]]]] = {}
+        curves: dict[Any, list[tuple[float, dict[str, Any]]]] = {}
         for i, value in enumerate(places):
+            x = math.log10(float(str(value))) if self.slope else float(i)
             for key, row in rows.at({**self.where, self.against: value}, [self.against]).items():
-                curves.setdefault(key, []).append((i, row))
+                curves.setdefault(key, []).append((x, row))
         terms: list[tuple[float, dict[str, Any]]] = []
         for points in curves.values():
             middle = sum(i for i, _ in points) / len(points)
             square = sum((i - middle) ** 2 for i, _ in points)
             if square:
-                length = points[-1][0] - points[0][0]
+                length = 1.0 if self.slope else points[-1][0] - points[0][0]
                 terms += [(length * (i - middle) / square, row) for i, row in points]
             else:
                 return None

@@ -102,6 +102,7 @@ class Findings:
                     "why": verdict.why,
                     "afterwards": verdict.afterwards,
                     "never": verdict.never,
+                    "bounds": verdict.claim.bounds,
                 }
                 for verdict in answer.verdicts
             ],

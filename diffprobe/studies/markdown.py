@@ -78,7 +78,7 @@ def _question(content: Mapping[str, Any], question: Mapping[str, Any]) -> Iterat
             late = " (written when numbers were there)" if claim["afterwards"] else ""
             verdict = MARKS.get(claim["verdict"], claim["verdict"])
             why = claim["why"] or f"{claim['corrected']:.2g}"
-            why += f"; {claim['never']} first steps are bounds" if claim["never"] else ""
+            why += f"; {claim['never']} {claim['bounds']} are bounds" if claim["never"] else ""
             cells_ = (claim["text"] + late, verdict, claim["rule"], claim["estimate"], why)
             yield f"| {' | '.join(_cell(each) for each in cells_)} |"
         yield ""

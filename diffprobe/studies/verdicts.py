@@ -48,7 +48,7 @@ class Verdict:
         """Return it in words."""
         late = " (written when numbers were there)" if self.afterwards else ""
         why = self.why or f"p = {self.p:.2g}, corrected {self.corrected:.2g}"
-        why += f", {self.never} first steps are bounds" if self.never else ""
+        why += f", {self.never} {self.claim.bounds} are bounds" if self.never else ""
         return (
             f"{self.verdict}: {self.claim.text}{late} "
             f"[{self.claim.rule()}: {self.estimate}, {self.estimate.n} seeds, {why}]"

@@ -146,5 +146,29 @@ class FrozenObjective(Objective):
         return torch.cat(levels).to(x_0.device), torch.stack(eps).to(x_0.device)
 
 
+class GivenObjective(Objective):
+    """The same where the first cells of some images are given, and the others share a level.
+
+    Args:
+        scheduler: As an `Objective` takes it.
+        cells: The grid of cells.
+        given: How many cells.
+        share: Of the images, how often.
+    """
+
+    def __init__(self, scheduler: Any, cells: CellGrid, given: int, share: float) -> None:
+        super().__init__(scheduler, cells=cells)
+        self.grid, self.given, self.share = cells, given, share
+
+    def draw_levels(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw levels: (n, cells) long, one of each image but for what is given."""
+        device = generator.device
+        t = torch.randint(self.levels, (n, 1), generator=generator, device=device)
+        t = t.repeat(1, self.grid.cells)
+        is_given = torch.rand(n, generator=generator, device=device) < self.share
+        t[is_given, : self.given] = 0
+        return t
+
+
 def _digest(image: Tensor) -> str:
     return hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest()
