@@ -22,7 +22,7 @@ PLAIN: Numbers = (1.0, 1.0, 0.0, 0.0)  # DDIM's
 
 @dataclass(frozen=True)
 class TunedConfig(SamplerKind):
-    """DDIM with levels bent, and eta sloped, as `diffprobe tune sampler` found best for each budget.
+    """DDIM with noise levels and eta that `diffprobe tune sampler` chose for each budget of steps.
 
     Noise level t of T, evenly spaced as u in (0, 1], lies at 1 - (1 - u^clean)^noisy instead; eta
     goes on a line from its first to its last step. Between two `budgets` of steps the numbers lie
