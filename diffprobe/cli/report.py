@@ -104,8 +104,8 @@ def command(
     report is written as report.json, as samples.csv with one line per sample, and as summary.md.
 
     Several sources are compared, each with each. With --samplers one run is sampled in every
-    way asked for, and so is the optimum. With --frontier the same makes a pool, which is printed: its
-    envelope is the best valid rate within each budget of function evaluations.
+    way asked for, and so is the optimum. With --frontier the same makes a pool, which is printed:
+    its envelope is the best valid rate within each budget of function evaluations.
     """
     say = "json" if as_json else "markdown" if markdown else "lines"
     if (checkpoints is not None or weights is not None) and not frontier:

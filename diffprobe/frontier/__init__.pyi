@@ -1,5 +1,10 @@
+from .budgets import budgets as budgets
 from .envelope import Curve as Curve
 from .envelope import Frontier as Frontier
 from .envelope import frontier as frontier
 from .pool import Pool as Pool
 from .pool import draw_pool as draw_pool
+from .tuning import HeldOut as HeldOut
+from .tuning import Search as Search
+from .tuning import held_out as held_out
+from .tuning import tune_sampler as tune_sampler

@@ -203,18 +203,13 @@ def frontier(
     """
     if not pool:
         raise UsageError("the pool is empty: a frontier needs at least one way to sample")
-    known = sorted(set(budgets))
-    if len(known) < 2 or known[0] <= 0:
-        raise UsageError(
-            "an area over budgets needs two of them at least, positive, not "
-            f"{', '.join(f'{b:g}' for b in known) or 'none'}"
-        )
+    known = check_budgets(budgets)
     sizes = {curve.valid.shape[1] for curve in (*pool, *optimum)}
-    if len(sizes) > 1 or min(sizes) < FEWEST:
+    if len(sizes) > 1:
         raise UsageError(
-            f"members of a pool need as many samples each, {FEWEST} at least, not "
-            f"{', '.join(map(str, sorted(sizes)))}"
+            f"members of a pool need as many samples each, not {', '.join(map(str, sorted(sizes)))}"
         )
+    check_samples(sizes.pop())
     weights = _octaves(known)
     envelope, best = _envelope(pool, known)
     gaps = [_gap(c.name, envelope - c.at(known), weights, seed) for c in pool]
@@ -232,6 +227,23 @@ def frontier(
         to_optimum,
         seed,
     )
+
+
+def check_budgets(budgets: Sequence[float]) -> list[float]:
+    """Return different budgets in order; UsageError unless there are two, all positive."""
+    known = sorted(set(budgets))
+    if len(known) < 2 or known[0] <= 0:
+        raise UsageError(
+            "an area over budgets needs two of them at least, positive, not "
+            f"{', '.join(f'{b:g}' for b in known) or 'none'}"
+        )
+    return known
+
+
+def check_samples(n: int) -> None:
+    """Raise UsageError where there are too few samples to choose by one half of them."""
+    if n < FEWEST:
+        raise UsageError(f"a frontier needs {FEWEST} samples of each member at least, not {n}")
 
 
 def _octaves(budgets: Sequence[float]) -> Tensor:

@@ -11,7 +11,13 @@ from diffprobe.datasets import SymbolImages
 from diffprobe.evaluation.verdicts import judge
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.progress import Progress, silent
-from diffprobe.frontier.envelope import Curve, Frontier, frontier
+from diffprobe.frontier.envelope import (
+    Curve,
+    Frontier,
+    check_budgets,
+    check_samples,
+    frontier,
+)
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.models.oracles import BayesDenoiser
 from diffprobe.sampling import sample
@@ -70,7 +76,8 @@ def draw_pool(
         UsageError: If the samplers do not fit the denoisers, or a number is out of range.
     """
     config = (config or SamplingConfig()).plain
-    steps = sorted(set(pool.steps))
+    check_samples(config.n)
+    steps = [int(budget) for budget in check_budgets(pool.steps)]
     schedulers = {denoiser.schedule.is_flow for denoiser in pool.denoisers.values()}
     if bayes and len(schedulers) > 1:
         raise UsageError("a pool of diffusions and flows has no one optimum: leave it out")
