@@ -166,7 +166,7 @@ def test_from_the_command_line(
     for wrong, message in [
         (["--samplers", ","], "the pool is empty: --samplers names nothing"),
         (["--weights", "emo"], "did you mean 'ema'?"),
-        (["--checkpoints", "7"], "has no checkpoint of step 7; it has 3, 10, 30"),
+        (["--checkpoints", "7"], "has no checkpoint of step 7; it has 1, 5, 30"),
         (["--nfe", "0,4"], "not 0"),
         (["--nfe", "4"], "two of them at least"),
         (["--samplers", "none.toml"], "no configuration file at none.toml"),

@@ -8,3 +8,5 @@ from .tuning import HeldOut as HeldOut
 from .tuning import Search as Search
 from .tuning import held_out as held_out
 from .tuning import tune_sampler as tune_sampler
+from .reward import Reward as Reward
+from .reward import reward_tune as reward_tune

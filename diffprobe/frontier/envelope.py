@@ -210,7 +210,7 @@ def frontier(
             f"members of a pool need as many samples each, not {', '.join(map(str, sorted(sizes)))}"
         )
     check_samples(sizes.pop())
-    weights = _octaves(known)
+    weights = octaves(known)
     envelope, best = _envelope(pool, known)
     gaps = [_gap(c.name, envelope - c.at(known), weights, seed) for c in pool]
     beyond, to_optimum = None, None
@@ -246,7 +246,7 @@ def check_samples(n: int) -> None:
         raise UsageError(f"a frontier needs {FEWEST} samples of each member at least, not {n}")
 
 
-def _octaves(budgets: Sequence[float]) -> Tensor:
+def octaves(budgets: Sequence[float]) -> Tensor:
     """The trapezoid rule's weights over log2 of the budgets: (K,), their sum the octaves."""
     steps = torch.tensor(budgets, dtype=torch.float64).log2().diff() / 2
     return torch.nn.functional.pad(steps, (1, 0)) + torch.nn.functional.pad(steps, (0, 1))
