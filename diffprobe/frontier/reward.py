@@ -16,6 +16,7 @@ Reference:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -138,7 +139,7 @@ def _add_gradient(
     if bool(spread > 0):
         advantage = (valid - valid.mean()) / spread
         # The last step is certain.
-        for step, (before, after) in enumerate(zip(walked[:-2], walked[1:-1], strict=True)):
+        for step, (before, after) in enumerate(pairwise(walked[:-1])):
             log_p = _log_p(denoiser, path, step, before, after, reward.eta)
             (-share * (advantage * log_p).mean()).backward()
     return float(valid.mean())
