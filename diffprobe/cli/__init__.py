@@ -22,7 +22,7 @@ COMMANDS = {
     "sample": "Draw images from a checkpoint.",
     "probe": "Measure how local a denoiser is, and draw the figures.",
     "report": "Judge samples: legible? grammatical? how sure?",
-    "tune": "Tune a sampler to budgets of function evaluations.",
+    "tune": "Tune a sampler or a network to budgets of evaluations.",
     "study": "Run a grid of trainings, and judge claims about it.",
     "law": "Fit the law of loss curves, foretell schedules by it.",
     "runs": "List run folders: how far, how good; draw their losses.",

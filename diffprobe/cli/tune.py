@@ -5,10 +5,9 @@ from pathlib import Path
 import click
 
 from diffprobe.cli import options as opt
+from diffprobe.cli.tune_network import network_command
 from diffprobe.foundations.errors import NotFoundError, UsageError, unknown_name
 from diffprobe.foundations.settings import to_settings
-
-SETS = ("exponential", "uniform", "dense")
 
 
 class TuneGroup(click.Group):
@@ -25,12 +24,13 @@ class TuneGroup(click.Group):
 
 @click.group(cls=TuneGroup)
 def command() -> None:
-    """Tune a sampler to budgets of function evaluations, by the grammar's verdict.
+    """Tune a sampler, or a network, to budgets of function evaluations by the grammar's verdict.
 
     \b
     diffprobe tune sampler RUN --out tuned.toml
     diffprobe sample RUN --sampler tuned.toml --sampler-steps 8
     diffprobe report RUN --frontier --samplers ddim,tuned.toml
+    diffprobe tune network RUN --out rewarded
     """
 
 
@@ -156,3 +156,6 @@ def sampler_command(
         f"evaluations at budgets of {', '.join(map(str, steps))}"
     )
     click.echo(f"written: {target}; diffprobe sample {folder.path} --sampler {target}")
+
+
+command.add_command(network_command)
