@@ -229,6 +229,13 @@ def frontier(
     )
 
 
+def area_between(pool: Sequence[Curve], curve: Curve, budgets: Sequence[float]) -> float:
+    """Return the area between the envelope of a pool and a curve that need not be in it."""
+    known = check_budgets(budgets)
+    envelope, _ = _envelope(pool, known)
+    return float(octaves(known) @ (envelope - curve.at(known)).mean(1))
+
+
 def check_budgets(budgets: Sequence[float]) -> list[float]:
     """Return different budgets in order; UsageError unless there are two, all positive."""
     known = sorted(set(budgets))

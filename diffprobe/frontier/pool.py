@@ -91,17 +91,27 @@ def draw_pool(
         for sampler in dict.fromkeys(pool.samplers)
     ]
     curves = []
-    with progress(total=len(ways) * len(steps), desc="pool", unit="setting") as bar:
+    with progress(total=len(ways), desc="pool", unit="member") as bar:
         for name, denoiser, sampler in ways:
-            points = []
-            for number in steps:
-                settings = replace(config, steps=number)
-                points.append(valid_samples(denoiser, sampler, settings, dataset))
-                bar.update()
-            spent, valid = zip(*points, strict=True)
-            curves.append(Curve(f"{name}, {sampler.title}", spent, torch.stack(valid)))
+            title = f"{name}, {sampler.title}"
+            curves.append(curve_of(title, denoiser, sampler, steps, dataset, config))
+            bar.update()
     members = len(pool.denoisers) * len(dict.fromkeys(pool.samplers))
     return frontier(curves[:members], steps, curves[members:], config.seed)
+
+
+def curve_of(
+    name: str,
+    denoiser: Denoiser,
+    sampler: SamplerKind,
+    steps: Sequence[int],
+    dataset: SymbolImages,
+    config: SamplingConfig,
+) -> Curve:
+    """Return the curve of one way to sample over increasing numbers of steps."""
+    points = [valid_samples(denoiser, sampler, replace(config, steps=n), dataset) for n in steps]
+    spent, valid = zip(*points, strict=True)
+    return Curve(name, spent, torch.stack(valid))
 
 
 def valid_samples(
