@@ -1,14 +1,19 @@
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from diffprobe.cli import run
 from diffprobe.datasets import SymbolImages, hypercube
 from diffprobe.datasets.grammars.word_list import WordListConfig
 from diffprobe.foundations.errors import UsageError
 from diffprobe.frontier import Reward, reward_tune
-from diffprobe.models import BayesDenoiser, FunctionDenoiser, noise_scheduler
+from diffprobe.models import BayesDenoiser, FunctionDenoiser, load_denoiser, noise_scheduler
 from diffprobe.models.noise_settings import NoiseConfig
 
+USAGE = 2
 SCHEDULER = noise_scheduler(NoiseConfig(timesteps=100))
 
 
@@ -65,3 +70,31 @@ def test_what_cannot_be_trained_is_refused() -> None:
         Reward(eta=0.0)
     with pytest.raises(UsageError, match="rate must be positive, not -1"):
         Reward(rate=-1.0)
+
+
+def test_from_the_command_line(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "rewarded"
+    common = ["tune", "network", str(tiny_run), "--out", str(out)]
+    short = ["--budgets", "2,3", "--rounds", "2", "--samples", "64", "--rate", "0.01"]
+    assert run([*common, *short, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [each["steps"] for each in told["held_out"]] == [2, 3]
+    assert told["evaluations"] == 2 * 64 * 5
+    assert told["seed"] == 0
+    assert (out / "reward.json").exists()
+    # A run like any other, of other weights.
+    assert run(["sample", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sampler"]["weights"] == "raw"
+    ours, theirs = (load_denoiser(path, "raw") for path in (out, tiny_run))
+    pairs = zip(ours.parameters(), theirs.parameters(), strict=True)
+    assert any(not torch.equal(a, b) for a, b in pairs)
+    for wrong, message in [
+        ([], "is there already: choose another --out"),
+        (["--out", str(tmp_path / "b"), "--budgets", "1,2"], "a budget of 1 has nothing"),
+        (["--out", str(tmp_path / "b"), "--eta", "0"], "eta must lie in (0, 1], not 0.0"),
+        (["--out", str(tmp_path / "b"), "--rounds", "0"], "rounds"),
+    ]:
+        assert run([*common, *wrong]) == USAGE
+        assert message in capsys.readouterr().err
