@@ -18,6 +18,7 @@ from coverage_parts import (
     attribution,
     by_verdict,
     conditional_information,
+    frontier,
     hidden_states,
     laws,
     locality,
@@ -99,6 +100,7 @@ PARTS: dict[str, Callable[[float], Iterator[Row]]] = {
     "sharpness": lambda scale: sharpness.rows(_repeats(scale)),
     "laws": lambda scale: laws.rows(_repeats(scale)),
     "reuse": lambda scale: reuse.rows(_repeats(scale)),
+    "frontier": lambda scale: frontier.rows(_repeats(scale)),
     "samples": samples.rows,
     "reading": _reading,
 }

@@ -254,7 +254,7 @@ def check_samples(n: int) -> None:
 
 
 def octaves(budgets: Sequence[float]) -> Tensor:
-    """The trapezoid rule's weights over log2 of the budgets: (K,), their sum the octaves."""
+    """Return the trapezoid rule's weights over log2 of budgets: (K,), their sum the octaves."""
     steps = torch.tensor(budgets, dtype=torch.float64).log2().diff() / 2
     return torch.nn.functional.pad(steps, (1, 0)) + torch.nn.functional.pad(steps, (0, 1))
 
