@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from diffprobe.foundations.errors import UsageError
-from diffprobe.studies import Study, report_study, run_study
+from diffprobe.studies import Study, run_study
 from diffprobe.studies.computations import computation
+from diffprobe.studies.findings import report_study
 
 
 def test_the_shipped_study_runs_at_its_smallest(tmp_path: Path) -> None:

@@ -10,8 +10,7 @@ import torch
 from diffprobe.config import Config, SamplingConfig
 from diffprobe.datasets import SymbolImages
 from diffprobe.evaluation.verdicts import judge
-from diffprobe.evaluation.words import distribution
-from diffprobe.evaluation.words.estimators import WordStatistic
+from diffprobe.evaluation.words.estimators import WordStatistic, effective_words
 from diffprobe.foundations.errors import CheckpointError
 from diffprobe.foundations.progress import Progress, silent
 from diffprobe.foundations.records import write_record
@@ -162,6 +161,14 @@ def judged_at(
         settings = replace(config.plain, steps=steps)
         drawn = sample(denoiser, dataset.image_shape, DDIMConfig(eta), settings, silent)
         verdicts = judge(dataset, drawn)
-        words = distribution.measure(dataset.plain, verdicts.words[verdicts.legible])
-        found[steps] = Judged(verdicts.valid_rate, words.effective_words, verdicts.grammatical)
+        words = _variety(dataset, verdicts.words[verdicts.grammatical])
+        found[steps] = Judged(verdicts.valid_rate, words, verdicts.grammatical)
     return found
+
+
+def _variety(dataset: SymbolImages, words: torch.Tensor) -> WordStatistic:
+    """The effective number of valid words (n, L)."""
+    grammar = dataset.plain.grammar
+    _, counts = words.unique(dim=0, return_counts=True)
+    collision, third = grammar.collision_probability(2), grammar.collision_probability(3)
+    return effective_words(counts, grammar.count(), collision, third)

@@ -11,14 +11,14 @@ SIZES: dict[str, tuple[int, dict[str, Any]]] = {
     "tiny": (
         2,
         {
-            "steps": 20,
+            "steps": 60,
             "width": 16,
             "length": 4,
             "most": 4,
             "generations": 1,
             "samples": 16,
             "rounds": 1,
-            "judged": 40,
+            "judged": 100,
         },
     ),
     "cpu": (5, {"steps": 4000}),
