@@ -12,9 +12,10 @@ def test_the_shipped_study_runs_at_its_smallest(tmp_path: Path) -> None:
     asked = Study.open("frontier", "tiny")
     assert not run_study(asked, tmp_path / "out", store=tmp_path / "cells", device="cpu").failed
     (answer,) = report_study(tmp_path / "out").answers.values()
-    found = {v.claim.text.split()[0]: v.estimate.value for v in answer.verdicts}
     assert len(answer.verdicts) == 6
-    assert None not in found.values()
+    # So little is learned that no valid sample may be there to have variety.
+    undefined = [v.claim.text for v in answer.verdicts if v.estimate.value is None]
+    assert all("variety" in text for text in undefined)
 
 
 @pytest.mark.parametrize(
