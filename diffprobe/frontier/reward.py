@@ -95,8 +95,8 @@ def reward_tune(
     if not weights:
         raise UsageError("this denoiser has no weights to train")
     optimizer = torch.optim.AdamW(weights, lr=reward.rate, weight_decay=0.0)
-    shares = octaves(asked) if len(asked) > 1 else torch.ones(1)
-    shares = (shares / shares.sum()).tolist()
+    whole = octaves(asked) if len(asked) > 1 else torch.ones(1)
+    shares = (whole / whole.sum()).tolist()
     told = []
     for index in progress(range(reward.rounds), desc="tune", unit="round"):
         found = {}

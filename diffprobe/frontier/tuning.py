@@ -229,8 +229,8 @@ def held_out(
         settings = replace(config.plain, steps=number)
         _, tuned = valid_samples(denoiser, sampler, settings, dataset)
         _, plain = valid_samples(denoiser, DDIMConfig(), settings, dataset)
-        rates = [wilson(int(each.sum()), len(each)) for each in (plain, tuned)]
-        found.append(Held(number, *rates, paired_difference(tuned, plain)))
+        before, after = (wilson(int(each.sum()), len(each)) for each in (plain, tuned))
+        found.append(Held(number, before, after, paired_difference(tuned, plain)))
     return HeldOut(tuple(found), config.seed)
 
 

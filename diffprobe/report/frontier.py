@@ -44,7 +44,7 @@ def plot(result: Frontier, ax: Axes) -> Axes:
     for index, (curve, gap) in enumerate(zip(result.pool, result.gaps, strict=True)):
         ax.plot(
             curve.evaluations,
-            [rate.value for rate in curve.rates()],
+            [rate.value or 0.0 for rate in curve.rates()],
             color=SERIES[index % len(SERIES)],
             marker="osD^vP*X"[index % 8],
             markersize=4,
