@@ -18,6 +18,7 @@ from coverage_parts import (
     attribution,
     by_verdict,
     conditional_information,
+    frontier,
     hidden_states,
     laws,
     locality,
@@ -101,6 +102,7 @@ PARTS: dict[str, Callable[[float], Iterator[Row]]] = {
     "laws": lambda scale: laws.rows(_repeats(scale)),
     "reuse": lambda scale: reuse.rows(_repeats(scale)),
     "proportions": lambda scale: proportions.rows(_repeats(scale)),
+    "frontier": lambda scale: frontier.rows(_repeats(scale)),
     "samples": samples.rows,
     "reading": _reading,
 }

@@ -42,6 +42,13 @@ SHORT = {
         "probes.spectrum.iterations=2",
     ],
     "report": ["sampling.n=8", "sampling.steps=2"],
+    "tune": ["sampling.n=8"],
+}
+# The same of options.
+SHORT_OPTIONS = {
+    "--frontier": ["--nfe", "2,4", "--set", "sampling.n=20"],
+    "sampler": ["--most", "4", "--generations", "1", "--candidates", "4", "--samples", "8"],
+    "network": ["--budgets", "2", "--rounds", "1", "--samples", "8"],
 }
 # Loss curves that a page names -> the schedule of the synthetic one in its place.
 CURVES = {
@@ -146,6 +153,12 @@ def test_commands_of_a_page(page: Path, capsys: pytest.CaptureFixture[str]) -> N
             if word.startswith("runs/"):
                 _train(word, "--preset", PRESET_OF.get(Path(word).name, "demo"))
         short = [part for setting in SHORT.get(name, []) for part in ("--set", setting)]
+        short += [
+            option
+            for word, options in SHORT_OPTIONS.items()
+            if word in arguments
+            for option in options
+        ]
         if name == "study" and set(names("study")) & set(arguments):
             # Run by test_studies.py, at its smallest.
             if arguments[0] == "report":

@@ -18,6 +18,7 @@ ORDER = (
     "laws",
     "probes",
     "probing",
+    "frontier",
     "evaluation",
     "sampling",
     "training",

@@ -1,4 +1,4 @@
-"""The command line: `diffprobe train | sample | probe | report | study | runs | demo | …`.
+"""The command line: `diffprobe train | sample | probe | report | tune | study | runs | demo | …`.
 
 Sub-commands load only when called: importing torch and diffusers takes seconds, `--help` should
 not.
@@ -22,6 +22,7 @@ COMMANDS = {
     "sample": "Draw images from a checkpoint.",
     "probe": "Measure how local a denoiser is, and draw the figures.",
     "report": "Judge samples: legible? grammatical? how sure?",
+    "tune": "Tune a sampler or a network to budgets of evaluations.",
     "study": "Run a grid of trainings, and judge claims about it.",
     "law": "Fit the law of loss curves, foretell schedules by it.",
     "runs": "List run folders: how far, how good; draw their losses.",
@@ -32,7 +33,7 @@ COMMANDS = {
 
 
 # Commands that say at the end how much memory they held.
-WORKING = ("train", "sample", "probe", "report", "demo")
+WORKING = ("train", "sample", "probe", "report", "tune", "demo")
 
 OUT_OF_MEMORY = (
     "out of memory: say how much there is with --memory SIZE (sample, probe, report), such as "

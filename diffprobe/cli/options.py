@@ -6,14 +6,18 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 from diffprobe.config import Config, from_settings
 from diffprobe.foundations import memory
 from diffprobe.foundations.errors import UsageError
-from diffprobe.resolution import preset_names, resolve
+from diffprobe.foundations.settings import build_kind
+from diffprobe.resolution import preset_names, read_toml, resolve
+
+if TYPE_CHECKING:
+    from diffprobe.sampling.samplers import SamplerKind
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Number = TypeVar("Number", int, float)
@@ -157,6 +161,23 @@ def dataset_config(name: str) -> Config:
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise UsageError(f"{path} is not the config.json of a run: {error}") from error
     return resolve_config(file=path)
+
+
+def sampler_file(name: str) -> "SamplerKind":
+    """Return the sampler of a TOML file, as `diffprobe tune sampler` writes it.
+
+    Raises:
+        UsageError: If the file is not there, or has no such section.
+    """
+    settings = read_toml(Path(name))
+    if "sampler" not in settings:
+        raise UsageError(f"{name} has no section [sampler]")
+    if more := [section for section in settings if section != "sampler"]:
+        raise UsageError(
+            f"{name} says more than [sampler], such as {more[0]}: a file of a sampler has nothing "
+            "else"
+        )
+    return cast("SamplerKind", build_kind("sampler", settings["sampler"], "sampler"))
 
 
 def begin(message: str) -> None:

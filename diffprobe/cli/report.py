@@ -8,6 +8,7 @@ import click
 
 from diffprobe.cli import options as opt
 from diffprobe.cli.comparing import compare_by_validator, compare_sources
+from diffprobe.cli.frontier import draw_frontier
 from diffprobe.cli.sources import Source, find
 from diffprobe.foundations import kinds
 from diffprobe.foundations.errors import UsageError
@@ -16,6 +17,7 @@ from diffprobe.foundations.settings import check_share, to_settings
 if TYPE_CHECKING:
     from diffprobe.evaluation.comparison import Comparison
     from diffprobe.evaluation.sweep import Sweep
+    from diffprobe.frontier import Frontier
 
 TOO_MANY = 3  # exit code where --fail-above is exceeded
 
@@ -63,6 +65,19 @@ TOO_MANY = 3  # exit code where --fail-above is exceeded
 )
 @click.option("--nfe", metavar="N,M", help="Their numbers of steps.  [default: 5,10,20,50]")
 @click.option("--eta", metavar="X,Y", help="Their eta, where they have one.  [default: 0]")
+@click.option(
+    "--frontier",
+    is_flag=True,
+    help="Of one run: the best of a pool by budget, and each member's gap to it. The pool is of "
+    "--samplers (a file of diffprobe tune is one), at each --nfe  [default: 4,8,16,32,64]  and "
+    "--eta  [default: 0,1], …",
+)
+@click.option(
+    "--checkpoints", metavar="N,M", help="… of --frontier, of these steps, or all.  [default: last]"
+)
+@click.option(
+    "--weights", metavar="A,B", help="… of --frontier, with these weights.  [default: as sampled]"
+)
 @opt.options(opt.set_option, opt.device_option, opt.memory_option, opt.json_option)
 def command(
     sources: tuple[Path, ...],
@@ -75,6 +90,9 @@ def command(
     samplers: str | None,
     nfe: str | None,
     eta: str | None,
+    frontier: bool,
+    checkpoints: str | None,
+    weights: str | None,
     assignments: tuple[str, ...],
     device: str,
     as_json: bool,
@@ -86,24 +104,33 @@ def command(
     report is written as report.json, as samples.csv with one line per sample, and as summary.md.
 
     Several sources are compared, each with each. With --samplers one run is sampled in every
-    way asked for, and so is the optimum.
+    way asked for, and so is the optimum. With --frontier the same makes a pool, which is printed:
+    its envelope is the best valid rate within each budget of function evaluations.
     """
     say = "json" if as_json else "markdown" if markdown else "lines"
-    if samplers or nfe or eta:
+    if (checkpoints is not None or weights is not None) and not frontier:
+        raise UsageError("--checkpoints and --weights say what is in the pool of --frontier")
+    if frontier or samplers or nfe or eta:
+        what = "a frontier" if frontier else "a sweep over samplers"
         if len(sources) > 1:
-            raise UsageError("a sweep over samplers takes one run")
+            raise UsageError(f"{what} takes one run")
         if validator is not None:
-            raise UsageError("--validator judges samples that are there, and a sweep makes its own")
+            raise UsageError(f"--validator judges samples that are there, and {what} makes its own")
+    if frontier:
+        parts = (samplers, nfe, eta, checkpoints, weights)
+        found = draw_frontier(sources[0], *parts, assignments, device)
+        return _tell(found, "frontier", out or sources[0] / "report" / "frontier", say)
+    if samplers or nfe or eta:
         swept = _sweep(sources[0], samplers, nfe, eta, assignments, device)
         return _tell(swept, "sweep", out or sources[0] / "report" / "sweep", say)
     if len(sources) > 1:
         if fail_above is not None:
             raise UsageError("--fail-above is for one source")
         if validator is not None:
-            found = compare_by_validator(sources, validator, dataset, paired)
+            compared = compare_by_validator(sources, validator, dataset, paired)
         else:
-            found = compare_sources(sources, dataset, paired)
-        return _tell(found, "comparison", out or Path("comparison"), say)
+            compared = compare_sources(sources, dataset, paired)
+        return _tell(compared, "comparison", out or Path("comparison"), say)
     return _judge(sources[0], dataset, validator, out, fail_above, say)
 
 
@@ -229,20 +256,24 @@ def _sweep(
     )
 
 
-def _tell(result: "Comparison | Sweep", name: str, folder: Path, say: str) -> int:
-    """Write a comparison or a sweep as JSON, Markdown and figure, and print it."""
+def _tell(result: "Comparison | Sweep | Frontier", name: str, folder: Path, say: str) -> int:
+    """Write a comparison, a sweep or a frontier as JSON, Markdown and figure, and print it."""
     from diffprobe.evaluation.comparison import Comparison
+    from diffprobe.evaluation.sweep import Sweep
     from diffprobe.foundations.atomic import write_text
     from diffprobe.foundations.records import write_record
-    from diffprobe.report import comparison, sweep
+    from diffprobe.report import comparison, frontier, sweep
 
     write_record(folder / f"{name}.json", result.summary())
     if isinstance(result, Comparison):
         table = comparison.markdown(result)
         comparison.draw(result, folder / name)
-    else:
+    elif isinstance(result, Sweep):
         table = sweep.markdown(result)
         sweep.draw(result, folder / name)
+    else:
+        table = frontier.markdown(result)
+        frontier.draw(result, folder / name)
     write_text(folder / f"{name}.md", table)
     if say == "json":
         opt.print_result({**result.summary(), "folder": folder})

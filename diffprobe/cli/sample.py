@@ -13,7 +13,8 @@ sampling_options = opt.options(
     click.option(
         "--sampler",
         metavar="NAME",
-        help="One of `diffprobe kinds`, such as ddim, or a diffusers scheduler class.",
+        help="One of `diffprobe kinds`, such as ddim, a diffusers scheduler class, or a file of "
+        "`diffprobe tune sampler`.",
     ),
     click.option("--sampler-steps", type=int, metavar="N", help="Steps of the sampler."),
     click.option("--eta", type=float, metavar="X", help="DDIM's noise, from 0 to 1."),
@@ -87,8 +88,11 @@ def command(
     folder = run_of_checkpoint(found.path)
     if folder is None:
         raise NotFoundError(f"{source} is not part of a run folder of diffprobe train")
+    base = to_settings(folder.config())
+    if sampler is not None and sampler.endswith(".toml"):
+        base, sampler = {**base, "sampler": to_settings(opt.sampler_file(sampler))}, None
     config = opt.resolve_config(
-        base=to_settings(folder.config()),
+        base=base,
         assignments=assignments,
         flags={
             "sampling.n": n,

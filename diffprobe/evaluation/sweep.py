@@ -139,7 +139,7 @@ def run(
     asked_for = [
         (sampler, steps)
         for name in dict.fromkeys(samplers)
-        for sampler in _with_etas(name, etas)
+        for sampler in with_etas(name, etas)
         for steps in dict.fromkeys(nfe)
     ]
     optimum = BayesDenoiser(dataset, denoiser.scheduler).to(denoiser.device) if bayes else None
@@ -181,8 +181,8 @@ def _columns(name: str, rate: Rate | None) -> dict[str, Any]:
     }
 
 
-def _with_etas(name: str, etas: Sequence[float]) -> list[SamplerKind]:
-    """The sampler of that name at each eta; once where it has none."""
+def with_etas(name: str, etas: Sequence[float]) -> list[SamplerKind]:
+    """Return the sampler of that name at each eta; once where it has none."""
     kind = kinds.find("sampler", name)
     fields = {field.name for field in dataclasses.fields(cast(Any, kind))}
     settings: list[dict[str, Any]] = [{"eta": eta} for eta in dict.fromkeys(etas)]

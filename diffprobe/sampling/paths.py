@@ -199,29 +199,78 @@ class FlowPath(NoisePath):
 
 
 def ddim_step(
-    schedule: NoiseSchedule, x_t: Tensor, x0_hat: Tensor, before: Tensor, after: Tensor
+    schedule: NoiseSchedule,
+    x_t: Tensor,
+    x0_hat: Tensor,
+    before: Tensor,
+    after: Tensor,
+    eta: float = 0.0,
+    generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Return x_t moved along the probability flow from one noise level to another.
+    """Return x_t moved from one noise level to another, along the probability flow at eta 0.
 
-        x' = alpha' x0_hat + sigma' eps_hat,   eps_hat = (x_t - alpha x0_hat) / sigma
+        x' = alpha' x0_hat + sqrt(sigma'² - s²) eps_hat + s eps,
+        eps_hat = (x_t - alpha x0_hat) / sigma,
+
+    with s as `ddim_noise` has it.
 
     Args:
         schedule: What the levels mean.
         x_t, x0_hat: (B, C, H, W).
         before, after: (1,) or (1, cells) long; of a cell that is given before, x_t has no noise,
             and what is returned there is of no use.
+        eta: Share of DDPM's noise, in [0, 1].
+        generator: Of the noise.
 
     Reference:
-        Song et al., "Denoising diffusion implicit models", arXiv:2010.02502, eq. 12 without noise.
+        Song et al., "Denoising diffusion implicit models", arXiv:2010.02502, eq. 12.
     """
+    mean = ddim_mean(schedule, x_t, x0_hat, before, after, eta)
+    if not eta:
+        return mean
+    eps = torch.randn(x_t.shape, generator=generator, device=x_t.device, dtype=x_t.dtype)
+    return mean + ddim_noise(schedule, before, after, eta, x_t.dtype) * eps
+
+
+def ddim_mean(
+    schedule: NoiseSchedule,
+    x_t: Tensor,
+    x0_hat: Tensor,
+    before: Tensor,
+    after: Tensor,
+    eta: float = 0.0,
+) -> Tensor:
+    """Return where a step of `ddim_step` leads before its noise is added."""
     alpha, sigma = schedule.alpha_sigma(before, x_t.dtype)
     next_alpha, next_sigma = schedule.alpha_sigma(after, x_t.dtype)
     eps_hat = (x_t - alpha * x0_hat) / sigma.where(sigma > 0, 1.0)
+    if eta:
+        noise = ddim_noise(schedule, before, after, eta, x_t.dtype)
+        next_sigma = (next_sigma.square() - noise.square()).clamp(min=0).sqrt()
     config = schedule.scheduler.config
     # As diffusers' DDIM does with images in [-1, 1], whose noise it computes before.
     if config.get("clip_sample"):
         x0_hat = x0_hat.clamp(-config["clip_sample_range"], config["clip_sample_range"])
     return next_alpha * x0_hat + next_sigma * eps_hat
+
+
+def ddim_noise(
+    schedule: NoiseSchedule,
+    before: Tensor,
+    after: Tensor,
+    eta: float,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Return the standard deviation s of a step's noise: (1, 1, 1, 1), or by cell (1, 1, H, W).
+
+        s² = eta² sigma'² (1 - (alpha sigma' / alpha' sigma)²),
+
+    eta² times the variance of x' given x_t and x_0; that of DDPM for a diffusion.
+    """
+    alpha, sigma = schedule.alpha_sigma(before, dtype)
+    next_alpha, next_sigma = schedule.alpha_sigma(after, dtype)
+    kept = alpha * next_sigma / (next_alpha * sigma.where(sigma > 0, 1.0))
+    return eta * next_sigma * (1 - kept.square()).clamp(min=0).sqrt()
 
 
 def trailing_levels(timesteps: int, steps: int) -> Tensor:

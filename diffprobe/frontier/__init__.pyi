@@ -1,0 +1,12 @@
+from .budgets import budgets as budgets
+from .envelope import Curve as Curve
+from .envelope import Frontier as Frontier
+from .envelope import frontier as frontier
+from .pool import Pool as Pool
+from .pool import draw_pool as draw_pool
+from .reward import Reward as Reward
+from .reward import reward_tune as reward_tune
+from .tuning import HeldOut as HeldOut
+from .tuning import Search as Search
+from .tuning import held_out as held_out
+from .tuning import tune_sampler as tune_sampler
