@@ -157,7 +157,7 @@ def test_a_grid_that_cannot_be_is_refused(changes: dict[str, Any], message: str)
         ({"text": "", "above": 1}, "text is empty"),
         (
             {"where": {"network.width": 4}, "trend": "increasing", "against": "network.width"},
-            "where fixes network.width, which the rule goes over",
+            "fixes network.width, which the rule goes over",
         ),
     ],
 )
