@@ -11,7 +11,7 @@ import pytest
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.progress import silent
 from diffprobe.studies.cells import jobs, stored
-from diffprobe.studies.computations import computation
+from diffprobe.studies.computations import code_of, computation
 from diffprobe.studies.computations.linear_regression.recursion import OneHot
 from diffprobe.studies.cost import cost
 from diffprobe.studies.findings import report_study
@@ -165,3 +165,18 @@ def test_under_zipf_the_plateau_grows_as_a_power() -> None:
     (numbers,) = kind.compute([0], "cpu", silent)
     assert isinstance(numbers["power"], float)
     assert 0.4 < numbers["power"] < 0.6  # scale / popularity
+
+
+def test_numbers_of_changed_code_are_others_wherever_it_is_inherited_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kinds = [computation(name, {}) for name in ("diagonal-network", "linear-regression")]
+    before = [code_of(kind) for kind in kinds]
+    original = Path.read_bytes
+
+    def changed(self: Path) -> bytes:
+        return original(self) + (b"#" if self.name == "_label_noise.py" else b"")
+
+    monkeypatch.setattr(Path, "read_bytes", changed)
+    after = [code_of(kind) for kind in kinds]
+    assert [a == b for a, b in zip(before, after, strict=True)] == [False, True]

@@ -73,8 +73,8 @@ def bent_levels(timesteps: int, steps: int, clean: float, noisy: float) -> Tenso
 
     >>> bent_levels(1000, 4, 1.0, 1.0)
     tensor([999, 749, 499, 249])
-    >>> bent_levels(1000, 4, 2.0, 1.0)
-    tensor([999, 562, 249,  62])
+    >>> bent_levels(1024, 4, 2.0, 1.0)
+    tensor([1023,  575,  255,   63])
     """
     u = torch.arange(steps, 0, -1, dtype=torch.float64) / steps
     levels = (timesteps * (1 - (1 - u**clean) ** noisy)).round().long() - 1

@@ -97,7 +97,10 @@ def check_computed(name: str, settings: Sequence[str], measures: Sequence[str]) 
 
 
 def code_of(computed: Computation) -> str:
-    """Return a hash of the file, or the package, that a computation lies in."""
-    file = Path(inspect.getfile(type(computed)))
-    files = sorted(file.parent.rglob("*.py")) if file.stem == "__init__" else [file]
+    """Return a hash of the files, or packages, of a computation and of what it inherits from."""
+    files: list[Path] = []
+    for kind in type(computed).__mro__:
+        if issubclass(kind, Computation) and kind is not Computation:
+            file = Path(inspect.getfile(kind))
+            files += sorted(file.parent.rglob("*.py")) if file.stem == "__init__" else [file]
     return hashlib.sha256(b"\n".join(each.read_bytes() for each in files)).hexdigest()[:16]

@@ -16,7 +16,7 @@ Reference:
     arXiv:2511.02773.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -79,7 +79,7 @@ class LabelNoise(Computation):
         return list(found)
 
 
-class Problem:
+class Problem(ABC):
     """Weights theta (S, …) of S seeds, the gradient of their losses, and what is told of them.
 
     Attributes:
@@ -90,13 +90,13 @@ class Problem:
     theta: "Tensor"
     labels: tuple[int, ...]
 
+    @abstractmethod
     def gradient(self, noise: "Tensor") -> "Tensor":
         """Return that of ½ mean (f - y - noise)² over the labels: like theta."""
-        raise NotImplementedError
 
+    @abstractmethod
     def numbers(self) -> "dict[str, Tensor]":
         """Return name -> (S,)."""
-        raise NotImplementedError
 
 
 def looked_at(steps: int) -> set[int]:
