@@ -25,6 +25,7 @@ from diffprobe.models.denoiser import FunctionDenoiser, NetworkDenoiser
 from diffprobe.models.modules.mlp import MLP
 from diffprobe.models.modules.transformer import StripTransformer
 from diffprobe.models.networks.unet import UNetConfig
+from diffprobe.models.noise_schedule import GIVEN
 from diffprobe.models.noise_settings import NoiseConfig
 from diffprobe.probes.hidden_states import (
     HiddenStatesConfig,
@@ -214,9 +215,28 @@ def test_what_is_asked_of_samples_is_their_own_end(monkeypatch: pytest.MonkeyPat
     assert seen["labels"].double().mean() == 0.5
     assert torch.equal(SIGNS.grammar.contains(seen["words"]), seen["labels"])
     signs = seen["words"] * 2 - 1
-    for x_t in seen["inputs"].values():
+    for x_t, _ in seen["inputs"].values():
         flat = x_t.flatten(1)
         assert torch.equal(flat.sign().long(), signs) or torch.equal(flat.sign().long(), -signs)
+
+
+def test_what_is_given_is_clean_where_the_layers_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {}
+
+    def asked(_: str, __: object, inputs: object, words: Tensor, *___: object):  # type: ignore[no-untyped-def]
+        seen.update(inputs=inputs, words=words)
+
+    monkeypatch.setattr(questions, "ask", asked)
+    blanks = "_" * (SIGNS.grammar.length - 1)
+    sampling = replace(SAMPLING, given=f"-{blanks} +{blanks}")
+    product = ProductDenoiser(SIGNS, SCHEDULER)
+    questions.measure_samples(product, SIGNS, KNOWN, COMMON, sampling)
+    first = SIGNS.render(seen["words"])
+    assert set(seen["words"][:, 0].tolist()) == {0, 1}
+    for t, (x_t, levels) in seen["inputs"].items():
+        assert torch.equal(SIGNS.cells(x_t)[:, 0], SIGNS.cells(first)[:, 0])
+        assert (levels[:, 0] == GIVEN).all()
+        assert (levels[:, 1:] == t).all()
 
 
 def test_levels_run_from_noise_to_image_through_where_it_is_decided() -> None:

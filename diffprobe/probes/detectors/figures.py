@@ -47,9 +47,11 @@ def draw(results: Mapping[str, Detectors], subject: "Subject", folder: Path) -> 
             ax.legend()
     with figure(folder / "detectors-by-verdict", 7.5, 2.8) as canvas:
         left, right = canvas.subplots(1, 2)
-        plot_excess(network, left).legend()
+        plot_excess(network, left)
         plot_differences(network, right, results.get("product"), color_of(subject.architecture))
-        right.legend()
+        for ax in (left, right):
+            if ax.get_legend_handles_labels()[0]:
+                ax.legend()
 
 
 def plot(
@@ -126,6 +128,14 @@ def plot_excess(result: Detectors, ax: Axes) -> Axes:
         share = torch.full_like(told, 1 / len(told))
         ax.hist(told, bins, weights=share, color=COLORS[label], alpha=0.5, label=label)
         ax.axvline(float(told.mean()), color=COLORS[label], linewidth=1.5)
+    if not excess.isfinite().any():
+        ax.text(
+            0.5,
+            0.5,
+            "undefined: the optimum depends on nothing",
+            transform=ax.transAxes,
+            ha="center",
+        )
     ax.set(
         xlabel="excess LDR over Bayes, of a sample; lines: means",
         ylabel="share of samples",

@@ -27,7 +27,7 @@ from diffprobe.models.denoiser import Denoiser, NetworkDenoiser
 def activations(
     denoiser: Denoiser,
     x_t: Tensor,
-    t: int,
+    t: int | Tensor,
     layers: Sequence[str] = (),
     *,
     features: int = 1024,
@@ -39,7 +39,7 @@ def activations(
     Args:
         denoiser: With named layers.
         x_t: (N, C, H, W).
-        t: Noise level.
+        t: Noise level, or those of each image (N,) or of each of its cells (N, cells).
         layers: Their names; `default_layers` if there are none.
         features: At most so many numbers per layer and image.
         batch_size: Images held at once.
@@ -53,9 +53,10 @@ def activations(
     """
     names = tuple(layers) or default_layers(denoiser)
     found: dict[str, list[Tensor]] = {}
-    for batch in x_t.split(batch_size):
+    levels = t if isinstance(t, Tensor) else torch.full((len(x_t),), t)
+    for batch, at in zip(x_t.split(batch_size), levels.split(batch_size), strict=True):
         with _recorded(denoiser, names) as seen:
-            output = denoiser(batch, torch.full((len(batch),), t, device=batch.device))
+            output = denoiser(batch, at.to(batch.device))
         if missing := [name for name in names if name not in seen]:
             raise UsageError(f"the layer {missing[0]} is not used by the network")
         for name, value in {**seen, "x0_hat": output}.items():

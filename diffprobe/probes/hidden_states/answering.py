@@ -114,7 +114,7 @@ class HiddenStates(Measurement):
 def ask(
     question: str,
     denoiser: Denoiser,
-    inputs: Mapping[int, Tensor],
+    inputs: Mapping[int, tuple[Tensor, Tensor]],
     words: Tensor,
     labels: Tensor,
     decided: Tensor | None,
@@ -125,7 +125,8 @@ def ask(
     """Train and test a probe of each layer at each level, and its controls.
 
     Args:
-        inputs: Timestep -> x_t (N, C, H, W), noisiest first.
+        inputs: Timestep -> x_t (N, C, H, W) and the levels of each image (N,) or, where cells are
+            given, of each of its cells (N, cells); noisiest first.
         words: (N, L) long, what each image is of.
         labels: (N,) bool, whether that is valid.
         decided: (T, N) bool, what the exact optimum answers.
@@ -148,7 +149,7 @@ def ask(
         split = word_splits.by_word(word, labels, random)
         each_level = progress(inputs.items(), desc=f"hidden states, {question}", unit="level")
         rows = []
-        for level, (t, x_t) in enumerate(each_level):
+        for level, (_, (x_t, t)) in enumerate(each_level):
             states = {
                 PIXELS: x_t.flatten(1).float().cpu(),
                 **states_of(denoiser, x_t, t, settings, common),

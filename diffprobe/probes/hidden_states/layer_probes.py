@@ -49,7 +49,7 @@ def over_words(values: Tensor, words: Tensor, *, least: float = 0.0) -> Interval
 def states_of(
     denoiser: Denoiser,
     x_t: Tensor,
-    t: int,
+    t: Tensor,
     settings: HiddenStatesConfig,
     common: ProbeConfig,
     layers: tuple[str, ...] = (),
@@ -85,7 +85,7 @@ def answers(features: Tensor, labels: Tensor, split: Split) -> tuple[Tensor, flo
 
 def untrained_answers(
     denoiser: Denoiser,
-    inputs: Mapping[int, Tensor],
+    inputs: Mapping[int, tuple[Tensor, Tensor]],
     labels: Tensor,
     split: Split,
     settings: HiddenStatesConfig,
@@ -115,14 +115,14 @@ def untrained_answers(
         network = untrained(denoiser, common.seed, draw)
         if network is None:
             break
-        states = states_of(network, inputs[chosen], chosen, settings, common)
+        states = states_of(network, *inputs[chosen], settings, common)
         states.pop("x0_hat")
         probes = {name: answers(features, labels, split) for name, features in states.items()}
         best = max(probes, key=lambda name: probes[name][1])
         right = {chosen: probes[best][0]}
         for t in levels:
             if t != chosen:
-                states = states_of(network, inputs[t], t, settings, common, (best,))
+                states = states_of(network, *inputs[t], settings, common, (best,))
                 right[t] = answers(states[best], labels, split)[0]
         found.append(torch.stack([right[t] for t in levels]))
         names.append(best)

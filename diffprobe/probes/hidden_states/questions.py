@@ -44,7 +44,7 @@ from diffprobe.models.denoiser import Denoiser
 from diffprobe.probes.hidden_states import HiddenStatesConfig
 from diffprobe.probes.hidden_states.answering import HiddenStates, ask
 from diffprobe.probes.hidden_states.validity import deciding_levels, log_odds, mixed_words
-from diffprobe.sampling import sample
+from diffprobe.sampling import Given, sample
 from diffprobe.sampling.samplers import SamplerKind
 from diffprobe.sampling.samplers.ddim import DDIMConfig
 
@@ -91,8 +91,9 @@ def measure(
     inputs, odds = {}, []
     for t in levels.tolist():
         alpha, sigma = denoiser.alpha_sigma(torch.tensor([t], device=x_0.device))
-        inputs[t] = alpha * x_0 + sigma * eps
-        odds.append(log_odds(denoiser, dataset, inputs[t], t).cpu() > 0)
+        x_t = alpha * x_0 + sigma * eps
+        inputs[t] = x_t, torch.full((len(x_t),), t)
+        odds.append(log_odds(denoiser, dataset, x_t, t).cpu() > 0)
     return ask(
         "word", denoiser, inputs, words, labels, torch.stack(odds), settings, common, progress
     )
@@ -116,7 +117,8 @@ def measure_samples(
         dataset: Whose reader and grammar judge the samples.
         settings: `layers`, `levels`, `images`, `samples`, `features`, `controls`.
         common: `batch_size`, `seed`.
-        sampling: Steps, batch size, seed; `settings.samples` images are made.
+        sampling: Steps, batch size, seed, and what is `given`, which then is clean at every level;
+            `settings.samples` images are made.
         sampler: DDIM by default.
         levels: (T,) timesteps; those that the sampler visits nearest to them are taken.
         progress: Called as tqdm is.
@@ -126,7 +128,9 @@ def measure_samples(
     """
     settings, common = settings or HiddenStatesConfig(), common or ProbeConfig()
     sampler = sampler or DDIMConfig()
-    sampling = replace((sampling or SamplingConfig()).plain, n=settings.samples)
+    asked = sampling or SamplingConfig()
+    sampling = replace(asked.plain, n=settings.samples, given=asked.given)
+    given = Given.read(asked.given, dataset, sampling.n, sampling.seed) if asked.given else None
     if levels is None:
         random = generator(common.seed, "hidden states")
         words = mixed_words(dataset.grammar, 256, random)
@@ -140,12 +144,15 @@ def measure_samples(
         if int(level) in paths:
             paths[int(level)][batch] = x_t
 
-    made = sample(denoiser, dataset.image_shape, sampler, sampling, progress, watch)
+    made = sample(denoiser, dataset.image_shape, sampler, sampling, progress, watch, given=given)
     verdicts = judge(dataset, made)
     chosen = _in_turn(verdicts.grammatical, verdicts.legible & ~verdicts.grammatical)
-    inputs = {
-        t: torch.cat(list(path.values()))[chosen.to(denoiser.device)] for t, path in paths.items()
-    }
+    clean = given.part(chosen, denoiser.device) if given and denoiser.cells is not None else None
+    inputs = {}
+    for t, path in paths.items():
+        x_t = torch.cat(list(path.values()))[chosen.to(denoiser.device)]
+        levels = torch.full((len(x_t),), t, device=x_t.device)
+        inputs[t] = (x_t, levels) if clean is None else (clean.onto(x_t), clean.levels(levels))
     words, labels = verdicts.words[chosen].cpu(), verdicts.grammatical[chosen].cpu()
     return ask("sample", denoiser, inputs, words, labels, None, settings, common, progress)
 
