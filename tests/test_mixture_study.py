@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
 from diffprobe.foundations.errors import UsageError
 from diffprobe.studies.catalogue import SCALES
 from diffprobe.studies.catalogue.mixture import RECALL, SHARE
 from diffprobe.studies.claims import Claim
 from diffprobe.studies.computations.proportions import Proportions
+from diffprobe.studies.computations.skills import Skills
 from diffprobe.studies.crossings import crossed
 from diffprobe.studies.study import Study
 from diffprobe.studies.table import StudyTable
@@ -133,7 +136,30 @@ def test_the_computation_of_proportions_is_exact_where_it_can_be() -> None:
         Proportions(common=1.0)
 
 
-@pytest.mark.parametrize(("name", "cells"), [("mixture", 14), ("proportions", 12)])
+def test_who_composes_all_facts_that_were_drawn_is_the_optimum_of_skills(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def told(_: Skills, __: int, words: Tensor, asked: Tensor, ___: str) -> Tensor:
+        apart = [w.reshape(len(w), -1).split([14, 10], 1) for w in (words, asked)]
+        drawn, each = (
+            torch.cat([k.reshape(len(k), 2, 7), v.reshape(len(v), 2, 5)], -1) for k, v in apart
+        )
+        seen = drawn.flatten(0, 1).unique(dim=0)
+        return (each[:, :, None] == seen).all(-1).any(-1)
+
+    monkeypatch.setattr(Skills, "_told", told)
+    small = Skills(tau=0.6, samples=20, facts=8)
+    (found,) = small.compute([3], "cpu", lambda items, **_: items)  # type: ignore[arg-type]
+    numbers: Any = found
+    assert 0 < numbers["optimum"] < 0.5
+    assert numbers["error"] == pytest.approx(numbers["optimum"])
+    right = 1 - 0.9 * numbers["common"] - 0.1 * numbers["rare"]
+    assert numbers["error"] == pytest.approx(1 - right**2)
+    with pytest.raises(UsageError, match="3 of 64 facts make 262,144 words, more than 65,536"):
+        Skills(parts=3)
+
+
+@pytest.mark.parametrize(("name", "cells"), [("mixture", 14), ("proportions", 18)])
 def test_it_runs_at_its_smallest(
     name: str, cells: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,5 +172,5 @@ def test_it_runs_at_its_smallest(
     done = [question["cells"] for question in questions]
     assert sum(each["done"] for each in done) == sum(each["asked"] for each in done) == cells
     rows = [row for q in questions for row in q["claims"]]
-    assert 4 <= len(rows) <= 6
+    assert 4 <= len(rows) <= 8
     assert all(row["estimate"]["n"] == 2 for row in rows if "decades of" not in row["rule"])

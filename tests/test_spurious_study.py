@@ -17,7 +17,7 @@ FAMILY = "samples.violations.unknown, as its family"
 def test_facts_are_the_seeds_own_and_the_refused_are_not_asked_about(scale: str) -> None:
     study = Study.open("spurious", scale)
     confidence, refusals = study.questions.values()
-    assert 4 <= len(confidence.claims) + len(refusals.claims) <= 6
+    assert 4 <= len(confidence.claims) + len(refusals.claims) <= 8
     for grid in (confidence, refusals):
         assert len(grid.seeds) >= (1 if scale == "tiny" else 3)
         assert FAMILY in grid.measures
@@ -42,7 +42,7 @@ def test_it_runs_at_its_smallest(tmp_path: Path, capsys: pytest.CaptureFixture[s
     options = ["--scale", "tiny", "--cells", str(tmp_path / "cells"), "--out", str(out)]
     assert run(["study", "run", "spurious", *options, "--device", "cpu", "--json"]) == 0
     questions = json.loads(capsys.readouterr().out)["questions"]
-    assert [len(question["claims"]) for question in questions] == [4, 2]
+    assert [len(question["claims"]) for question in questions] == [6, 2]
     for question in questions:
         assert question["cells"]["done"] == question["cells"]["asked"] == 4
         assert not question["failures"]

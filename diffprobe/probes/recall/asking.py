@@ -93,17 +93,7 @@ def measure(
     right: dict[str, Tensor] = {}
     for name, kind in facts.items():
         words = kind.words.repeat_interleave(settings.draws, 0)
-        x_0 = dataset.draw(words, random)
-        eps = torch.randn(x_0.shape, generator=random)
-        t = torch.full(words.shape, denoiser.timesteps - 1)
-        t[:, : kind.key] = GIVEN
-        read = []
-        for rows in torch.arange(len(words)).split(common.batch_size):
-            level = t[rows].to(denoiser.device)
-            clean, noise = x_0[rows].to(denoiser.device), eps[rows].to(denoiser.device)
-            x_t = denoiser.schedule.noise(clean, noise, level)
-            read.append(_nearest(dataset, denoiser(x_t, level)).cpu())
-        right[name] = (torch.cat(read) == words)[:, kind.key :]
+        right[name] = told(denoiser, dataset, words, kind.key, random, common.batch_size)
     whole = {name: cells.all(1) for name, cells in right.items()}
     by_fact = {name: told.reshape(-1, settings.draws) for name, told in whole.items()}
     counts = torch.cat([told.sum(1) for told in by_fact.values()])
@@ -118,6 +108,38 @@ def measure(
         known=counts.double() / settings.draws,
         settings={"draws": settings.draws, "seed": common.seed},
     )
+
+
+@torch.no_grad()
+def told(
+    denoiser: Denoiser,
+    dataset: SymbolImages,
+    words: Tensor,
+    key: int,
+    random: torch.Generator,
+    batch_size: int,
+) -> Tensor:
+    """Return which cells of the values of words (N, L) are told by their keys: (N, L − key) bool.
+
+    Args:
+        denoiser: One that takes noise levels by cell.
+        dataset: Whose pictures they are in.
+        words: Long, which the grammar need not have.
+        key: How many cells are given, from the first.
+        random: Of pictures and noise.
+        batch_size: Words asked at once.
+    """
+    x_0 = dataset.draw(words, random)
+    eps = torch.randn(x_0.shape, generator=random)
+    t = torch.full(words.shape, denoiser.timesteps - 1)
+    t[:, :key] = GIVEN
+    read = []
+    for rows in torch.arange(len(words)).split(batch_size):
+        level = t[rows].to(denoiser.device)
+        clean, noise = x_0[rows].to(denoiser.device), eps[rows].to(denoiser.device)
+        x_t = denoiser.schedule.noise(clean, noise, level)
+        read.append(_nearest(dataset, denoiser(x_t, level)).cpu())
+    return (torch.cat(read) == words)[:, key:]
 
 
 def _nearest(dataset: SymbolImages, x0_hat: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ class Proportions(Computation):
     def _of_seed(self, seed: int, device: str) -> Computed:
         from diffprobe.foundations.seeding import generator
 
-        families = self._families(seed)
+        families = self.families(seed)
         p, q = (self.common, 1 - self.common), self.shares
         drawn = [
             family.build().sample(round(share * self.drawn), generator(seed, f"{name} facts"))
@@ -93,19 +93,20 @@ class Proportions(Computation):
             1 - float(family.probabilities @ told)
             for family, told in zip(families, known, strict=True)
         ]
-        missed = [_missed(family, words) for family, words in zip(families, drawn, strict=True)]
+        unseen = [missed(family, words) for family, words in zip(families, drawn, strict=True)]
         expected = [_expected(f, share * self.drawn) for f, share in zip(families, q, strict=True)]
         return {
             "error": p[0] * errors[0] + p[1] * errors[1],
             "common": errors[0],
             "rare": errors[1],
-            "optimum": p[0] * missed[0] + p[1] * missed[1],
+            "optimum": p[0] * unseen[0] + p[1] * unseen[1],
             "expected": p[0] * expected[0] + p[1] * expected[1],
             "share": q[0],
             "proposed": self._proposed(families),
         }
 
-    def _families(self, seed: int) -> "tuple[FactsConfig, FactsConfig]":
+    def families(self, seed: int) -> "tuple[FactsConfig, FactsConfig]":
+        """Return the families: keys of one begin with 0, of the other with 1."""
         from diffprobe.datasets.grammars.facts import FactsConfig
 
         first, second = (
@@ -141,12 +142,18 @@ class Proportions(Computation):
         from diffprobe.foundations.settings import to_settings
 
         tables = [to_settings(family) for family in families]
-        lists = [_listed(words) for words in drawn] if self.samples else tables
+        lists = [listed(words) for words in drawn] if self.samples else tables
         p = (self.common, 1 - self.common)
         return {
             "grammar": {"name": "mixture", "components": _components(p, tables)},
             "stream": {"name": "mixture", "components": _components(self.shares, lists)},
-            "images": {"name": "pixels", "grid": [1, LENGTH]},
+            **self.training(1),
+        }
+
+    def training(self, parts: int) -> dict[str, Any]:
+        """Return settings of the network and its training on words of so many facts."""
+        return {
+            "images": {"name": "pixels", "grid": [1, parts * LENGTH]},
             "noise": {"prediction_type": "v_prediction"},
             "network": {
                 "name": "residual-mlp",
@@ -154,7 +161,7 @@ class Proportions(Computation):
                 "depth": 2,
                 "levels_by_cell": True,
             },
-            "objective": {"name": "given", "cells": KEY, "share": 1.0},
+            "objective": {"name": "given", "cells": parts * KEY, "share": 1.0},
             "averages": {},
             "training": {
                 "steps": self.steps,
@@ -185,7 +192,7 @@ def _components(shares: Sequence[float], grammars: Sequence[Any]) -> list[dict[s
     ]
 
 
-def _listed(words: "Tensor") -> dict[str, Any]:
+def listed(words: "Tensor") -> dict[str, Any]:
     """Settings of a list of the words that were drawn, as often as they were."""
     distinct, counts = words.unique(dim=0, return_counts=True)
     lines = [
@@ -195,7 +202,7 @@ def _listed(words: "Tensor") -> dict[str, Any]:
     return {"name": "word-list", "words": "\n".join(lines), "symbols": "01"}
 
 
-def _missed(family: "FactsConfig", words: "Tensor") -> float:
+def missed(family: "FactsConfig", words: "Tensor") -> float:
     """The probability of the facts that were not drawn."""
     seen = (family.words[:, None] == words.unique(dim=0)[None]).all(-1).any(1)
     return float(family.probabilities[~seen].sum())
