@@ -166,7 +166,7 @@ def test_it_runs_at_its_smallest(
     from diffprobe.cli import run
 
     store, out = tmp_path / "cells", tmp_path / "out"
-    options = ["--scale", "tiny", "--cells", str(store), "--out", str(out), "--device", "cpu"]
+    options = ["--scale", "tiny", "--cells", str(store), "--out", str(out)]
     assert run(["study", "run", name, *options, "--json"]) == 0
     questions = json.loads(capsys.readouterr().out)["questions"]
     done = [question["cells"] for question in questions]

@@ -124,6 +124,7 @@ class Proportions(Computation):
     ) -> "tuple[Tensor, ...]":
         """How often the network that is trained on these words recalls each fact of a family."""
         from diffprobe.config import from_settings
+        from diffprobe.foundations.devices import resolve_device
         from diffprobe.models import load_denoiser
         from diffprobe.probes.recall.asking import measure
         from diffprobe.training import train
@@ -131,7 +132,7 @@ class Proportions(Computation):
         config = from_settings(self._settings(families, drawn)).with_seed(seed)
         with tempfile.TemporaryDirectory() as folder:
             run = train(config, Path(folder) / "run", device, silent)
-            denoiser = load_denoiser(run.checkpoint_path(self.steps), device=device)
+            denoiser = load_denoiser(run.checkpoint_path(self.steps), device=resolve_device(device))
             found = measure(denoiser, config.dataset())
         known: tuple[Tensor, ...] = found.known.split(self.facts)
         return known

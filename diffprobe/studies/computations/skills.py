@@ -92,6 +92,7 @@ class Skills(Proportions):
     def _told(self, seed: int, words: "Tensor", asked: "Tensor", device: str) -> "Tensor":
         """Which facts of the words asked, (N, parts) bool, a network tells that learned `words`."""
         from diffprobe.config import from_settings
+        from diffprobe.foundations.devices import resolve_device
         from diffprobe.foundations.seeding import generator
         from diffprobe.models import load_denoiser
         from diffprobe.probes.recall.asking import told
@@ -102,7 +103,7 @@ class Skills(Proportions):
         )
         with tempfile.TemporaryDirectory() as folder:
             run = train(config, Path(folder) / "run", device, silent)
-            denoiser = load_denoiser(run.checkpoint_path(self.steps), device=device)
+            denoiser = load_denoiser(run.checkpoint_path(self.steps), device=resolve_device(device))
             random = generator(seed, "skills told")
             cells = told(denoiser, config.dataset(), asked, self.parts * KEY, random, AT_ONCE)
         return cells.reshape(len(asked), self.parts, -1).all(-1)
