@@ -159,6 +159,18 @@ def _parse_assignment(assignment: str) -> Settings:
     return nested(keys, _parse_value(value.strip()))
 
 
+def plain_assignment(assignment: str) -> tuple[str, Any]:
+    """Return the key, in no section, and the value of `key=value`.
+
+    Raises:
+        UsageError: If it is nothing of the kind.
+    """
+    key, equals, value = assignment.partition("=")
+    if not (equals and key.strip()):
+        raise UsageError(f"{shown(assignment)} is not of the form key=value")
+    return key.strip(), _parse_value(value.strip())
+
+
 def nested(keys: Sequence[str], value: Any) -> Settings:
     """Return settings in which `value` stands at a path of keys."""
     for key in reversed(keys):

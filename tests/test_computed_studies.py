@@ -180,3 +180,24 @@ def test_numbers_of_changed_code_are_others_wherever_it_is_inherited_from(
     monkeypatch.setattr(Path, "read_bytes", changed)
     after = [code_of(kind) for kind in kinds]
     assert [a == b for a, b in zip(before, after, strict=True)] == [False, True]
+
+
+def test_settings_of_computations_are_set_and_checked() -> None:
+    study = Study.open("proportions", "tiny", 1, ["common=0.8"])
+    settings: Any = study.cells()[0].settings
+    assert settings["computation"]["common"] == 0.8
+    for wrong, said in (
+        ("common=2", "common must lie between 0 and 1, not 2"),
+        ("comon=0.8", "did you mean 'computation.common'"),
+        ("tau=1", "tau is varied by the study"),
+        ("training.steps=3", "is not of the form key=value, of what is computed"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            Study.open("proportions", "tiny", 1, [wrong]).cells()
+    # One question of `reuse` is computed, and others are trained.
+    both = Study.open("reuse", "tiny", None, ["training.log_every=7"])
+    trained = [cell.settings for cell in both.cells() if "training" in cell.settings]
+    assert trained
+    assert all(settings["training"]["log_every"] == 7 for settings in trained)
+    with pytest.raises(UsageError, match=r"of the form section\.key=value"):
+        Study.open("capacity", "tiny", None, ["steps=3"])

@@ -37,10 +37,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from diffprobe.config import Config
+from diffprobe.config import SEVERAL, Config
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.settings import build, check_seed, overlay, shown, to_settings
-from diffprobe.resolution import nested, preset_names, read_preset, read_toml, resolve
+from diffprobe.resolution import (
+    nested,
+    plain_assignment,
+    preset_names,
+    read_preset,
+    read_toml,
+    resolve,
+)
 from diffprobe.studies.claims import Claim
 from diffprobe.studies.computations import check_computed, computation
 from diffprobe.studies.measures import Measure
@@ -256,18 +263,25 @@ class Grid:
             found *= len(next(iter(group.values())))
         return found
 
+    def takes(self, key: str) -> bool:
+        """Whether a setting may be its own: those of computations alone are in no section."""
+        return bool(self.computation) == ("." not in key and key.strip() not in SEVERAL)
+
     def plain(
         self, varied: Mapping[str, Any], seed: int, assignments: Sequence[str] = ()
     ) -> dict[str, Any]:
         """Return the settings of one cell in plain terms; see `config`.
 
-        What is computed has "computation" and "seed".
+        What is computed has "computation" and "seed". Of the assignments those count that the grid
+        `takes`: a study may train for one question and compute for another.
         """
+        taken = [each for each in assignments if self.takes(each.partition("=")[0])]
         if not self.computation:
-            found: dict[str, Any] = to_settings(self.config(varied, seed, assignments))
+            found: dict[str, Any] = to_settings(self.config(varied, seed, taken))
             return found
         given = {k: v for k, v in varied.items() if not is_label(k)}
-        computed = computation(self.computation, {**self.fixed, **given})
+        assigned = dict(plain_assignment(each) for each in taken)
+        computed = computation(self.computation, {**self.fixed, **assigned, **given})
         return {"computation": to_settings(computed), "seed": seed}
 
     def config(

@@ -100,6 +100,9 @@ class Study:
             key = assignment.partition("=")[0].strip()
             if any(key in grid.places() for grid in questions.values()):
                 raise UsageError(f"--set {assignment}: {key} is varied by the study")
+            if not any(grid.takes(key) for grid in questions.values()):
+                form = "section.key=value" if "." not in key else "key=value, of what is computed"
+                raise UsageError(f"--set {assignment} is not of the form {form}")
         command += "".join(f" --set {assignment}" for assignment in assignments)
         return cls(name, scale, questions, command, tuple(assignments))
 
