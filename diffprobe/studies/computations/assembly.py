@@ -58,7 +58,7 @@ class AssemblyContinued(Computation):
     columns: int = 6
     colours: int = 2
     cell: int = 5
-    steps: int = 3000
+    steps: int = 2000
     batch_size: int = 64
     width: int = 64
     depth: int = 3
@@ -189,7 +189,7 @@ class AssemblyContinued(Computation):
                 "grid": [self.grammar.rows, self.columns],
                 "cell": [self.cell, self.cell],
             },
-            "noise": {"prediction_type": "v_prediction"},
+            "noise": {"prediction_type": "sample"},
             "network": {
                 "name": "transformer",
                 "patch": [self.cell, self.cell],
