@@ -114,6 +114,7 @@ def sampler_command(
     from diffprobe.foundations.devices import resolve_device
     from diffprobe.frontier import Search, held_out, tune_sampler
     from diffprobe.frontier.budgets import budgets as budgets_of
+    from diffprobe.frontier.resuming import Unfinished
     from diffprobe.frontier.tuning import check_installed, check_steps, sampler_toml
     from diffprobe.models import load_denoiser
 
@@ -129,13 +130,26 @@ def sampler_command(
     opt.show_warnings()
     denoiser = load_denoiser(found.path, config.weights, resolve_device(device))
     dataset = config.dataset()
-    tuned = tune_sampler(denoiser, dataset, steps, search, config.sampling, progress.shown)
+    unfinished = Unfinished(
+        target.with_suffix(".unfinished.npz"),
+        {
+            "checkpoint": str(found.path),
+            "weights": config.weights,
+            "budgets": steps,
+            "search": search,
+            "seed": config.sampling.seed,
+        },
+    )
+    tuned = tune_sampler(
+        denoiser, dataset, steps, search, config.sampling, progress.shown, unfinished
+    )
     about = {
         "tuned to": f"{found.path}, weights {config.weights}, grammar {config.grammar.name}",
         "search": f"{generations} generations of {candidates}, {samples} samples each, seed "
         f"{config.sampling.seed}: {cost:,} evaluations",
     }
     write_text(target, sampler_toml(tuned, about))
+    unfinished.done()
     judged = held_out(denoiser, dataset, tuned, config.sampling, progress=progress.shown)
     if as_json:
         opt.print_result(

@@ -15,6 +15,7 @@ from diffprobe.foundations.errors import CheckpointError
 from diffprobe.foundations.progress import Progress, silent
 from diffprobe.foundations.records import write_record
 from diffprobe.foundations.statistics import Difference, Rate, paired_difference
+from diffprobe.frontier.resuming import Unfinished
 from diffprobe.frontier.reward import Reward, reward_tune
 from diffprobe.models.checkpoint import load_denoiser, save_checkpoint
 from diffprobe.models.checkpoint_folder import find_checkpoint
@@ -110,6 +111,8 @@ def fine_tune(
 ) -> FineTuned:
     """Fine-tune a checkpoint's denoiser, and store it as a run of one checkpoint.
 
+    What is done is kept in `out`.unfinished.npz beside it, and the same call goes on from there.
+
     Args:
         checkpoint: Its folder.
         out: A new run folder.
@@ -128,7 +131,11 @@ def fine_tune(
     denoiser = load_denoiser(checkpoint, config.weights, device)
     dataset = config.dataset()
     before = judged_at(denoiser, dataset, budgets, config.sampling, reward.eta)
-    rewards = reward_tune(denoiser, dataset, budgets, reward, progress)
+    source = {"checkpoint": str(checkpoint), "weights": config.weights, "reward": vars(reward)}
+    unfinished = Unfinished(
+        out.with_name(f"{out.name}.unfinished.npz"), {**source, "budgets": sorted(set(budgets))}
+    )
+    rewards = reward_tune(denoiser, dataset, budgets, reward, progress, unfinished)
     after = judged_at(denoiser, dataset, budgets, config.sampling, reward.eta)
     changes = tuple(
         Change(n, before[n], after[n], paired_difference(after[n].samples, before[n].samples))
@@ -143,8 +150,8 @@ def fine_tune(
         save_checkpoint(
             run.checkpoint_path(step), {"raw": denoiser.network}, noise_scheduler(config.noise)
         )
-        source = {"checkpoint": str(checkpoint), "weights": config.weights, "reward": vars(reward)}
         write_record(out / "reward.json", {**source, **told.summary()})
+    unfinished.done()
     return told
 
 

@@ -17,6 +17,7 @@ Reference:
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ from diffprobe.foundations.progress import Progress, silent
 from diffprobe.foundations.seeding import generator
 from diffprobe.foundations.settings import check_positive
 from diffprobe.frontier.envelope import octaves
+from diffprobe.frontier.resuming import Unfinished
 from diffprobe.frontier.tuning import check_steps
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.sampling.bent_path import BentPath
@@ -75,6 +77,7 @@ def reward_tune(
     budgets: Sequence[int],
     reward: Reward | None = None,
     progress: Progress = silent,
+    unfinished: Unfinished | None = None,
 ) -> list[dict[int, float]]:
     """Train a denoiser in place, and return the share of valid samples by budget in each round.
 
@@ -84,6 +87,7 @@ def reward_tune(
         budgets: Numbers of steps, two at least each.
         reward: How long, and on what.
         progress: Called as tqdm is.
+        unfinished: Where to keep weights and moments, and to go on from.
 
     Raises:
         UsageError: If a budget is out of range, or the denoiser has no weights.
@@ -97,8 +101,12 @@ def reward_tune(
     optimizer = torch.optim.AdamW(weights, lr=reward.rate, weight_decay=0.0)
     whole = octaves(asked) if len(asked) > 1 else torch.ones(1)
     shares = (whole / whole.sum()).tolist()
-    told = []
-    for index in progress(range(reward.rounds), desc="tune", unit="round"):
+    told: list[dict[int, float]] = []
+    if unfinished and (state := unfinished.read()):
+        told = [{int(steps): valid for steps, valid in each.items()} for each in state["told"]]
+        _restore(weights, optimizer, state)
+    left = range(len(told), reward.rounds)
+    for index in progress(left, desc="tune", unit="round"):
         found = {}
         for steps, share in zip(asked, shares, strict=True):
             seed = generator(reward.seed, f"reward, {steps} steps", index).initial_seed()
@@ -114,8 +122,22 @@ def reward_tune(
                 index + 1,
             )
         told.append(found)
+        if unfinished:
+            moments = [optimizer.state[weight] for weight in weights]
+            unfinished.keep({"told": told, "weights": weights, "moments": moments})
     denoiser.requires_grad_(False)
     return told
+
+
+@torch.no_grad()
+def _restore(weights: list[Tensor], optimizer: torch.optim.Optimizer, state: Any) -> None:
+    for weight, stored, moments in zip(weights, state["weights"], state["moments"], strict=True):
+        weight.copy_(stored)
+        if moments:
+            optimizer.state[weight] = {
+                name: value if name == "step" else value.to(weight)
+                for name, value in moments.items()
+            }
 
 
 def _add_gradient(

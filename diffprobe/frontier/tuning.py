@@ -10,7 +10,7 @@ Reference:
     Hansen, "The CMA evolution strategy: a tutorial", arXiv:1604.00772.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from diffprobe.foundations.statistics import Difference, Rate, paired_difference
 from diffprobe.foundations.tables import Table
 from diffprobe.frontier.budgets import FEWEST_STEPS
 from diffprobe.frontier.pool import valid_samples
+from diffprobe.frontier.resuming import Unfinished
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.sampling.samplers.ddim import DDIMConfig
 from diffprobe.sampling.samplers.tuned import Numbers, TunedConfig
@@ -67,6 +68,7 @@ def tune_sampler(
     search: Search | None = None,
     config: SamplingConfig | None = None,
     progress: Progress = silent,
+    unfinished: Unfinished | None = None,
 ) -> TunedConfig:
     """Return the sampler whose numbers at each budget make the most samples valid.
 
@@ -78,6 +80,7 @@ def tune_sampler(
         config: Batch size and seed; noise of the search is other noise than samples of any seed
             that a user would give begin with.
         progress: Called as tqdm is.
+        unfinished: Where to keep what is found, and to go on from.
 
     Raises:
         UsageError: If cmaes is not installed, or a budget is out of range.
@@ -86,10 +89,18 @@ def tune_sampler(
     asked = check_steps(budgets, denoiser.timesteps)
     check_installed()
     numbers: dict[int, Numbers] = {}
+    # Of each budget and generation, what its candidates' rewards were.
+    rewards: dict[str, list[list[float]]] = (unfinished.read() if unfinished else None) or {}
     total = len(asked) * search.generations
     with progress(total=total, desc="tune", unit="generation") as bar:
         for steps in asked:
-            numbers[steps] = _tuned(denoiser, dataset, steps, search, config, bar)
+            known = rewards.setdefault(str(steps), [])
+
+            def keep() -> None:
+                if unfinished:
+                    unfinished.keep(rewards)
+
+            numbers[steps] = _tuned(denoiser, dataset, steps, search, config, bar, known, keep)
     return TunedConfig.of(numbers)
 
 
@@ -127,7 +138,10 @@ def _tuned(
     search: Search,
     config: SamplingConfig,
     bar: Any,
+    known: list[list[float]],
+    keep: Callable[[], None],
 ) -> Numbers:
+    """The numbers found. The search is walked again through generations whose rewards are known."""
     from cmaes import CMA
 
     strategy = CMA(
@@ -140,13 +154,14 @@ def _tuned(
     for generation in range(search.generations):
         seed = _drawn_seed(config.seed, f"generation {generation}", steps)
         settings = replace(config, steps=steps, n=search.samples, seed=seed)
-        judged = []
-        for _ in range(search.candidates):
-            asked = strategy.ask()
-            sampler = TunedConfig.of({steps: _numbers(asked)})
-            _, valid = valid_samples(denoiser, sampler, settings, dataset)
-            judged.append((asked, -float(valid.double().mean())))
-        strategy.tell(judged)
+        asked = [strategy.ask() for _ in range(search.candidates)]
+        if generation == len(known):
+            samplers = [TunedConfig.of({steps: _numbers(each)}) for each in asked]
+            drawn = [valid_samples(denoiser, s, settings, dataset)[1] for s in samplers]
+            known.append([float(valid.double().mean()) for valid in drawn])
+            keep()
+        rewards = known[generation]
+        strategy.tell([(x, -reward) for x, reward in zip(asked, rewards, strict=True)])
         bar.update()
     return _numbers(strategy.mean)
 
