@@ -23,7 +23,7 @@ from diffprobe.foundations.settings import to_settings
     metavar="N",
     help="Drawn at each budget in a round.",
 )
-@click.option("--rate", type=float, default=1e-4, show_default=True, metavar="X")
+@click.option("--rate", type=float, default=3e-5, show_default=True, metavar="X")
 @click.option(
     "--eta",
     type=float,

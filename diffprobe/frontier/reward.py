@@ -51,7 +51,7 @@ class Reward:
 
     rounds: int = 100
     samples: int = 256
-    rate: float = 1e-4
+    rate: float = 3e-5
     eta: float = 1.0
     clip: float = 1.0
     seed: int = 0

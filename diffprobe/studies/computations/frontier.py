@@ -105,7 +105,9 @@ class FrontierStudy(Computation):
             hand_set = frontier(curves[: len(plain)], judge.steps, best, seed)
             sparse = [n for n in budgets("exponential", self.most) if n >= 4]
             before = judged_at(denoiser, dataset, sparse[-1:], config, 1.0)
-            reward_tune(denoiser, dataset, sparse, Reward(self.rounds, self.samples, seed=seed))
+            reward_tune(
+                denoiser, dataset, sparse, Reward(self.rounds, self.samples, 1e-4, seed=seed)
+            )
             after = judged_at(denoiser, dataset, sparse[-1:], config, 1.0)
             curves.append(judge(denoiser, DDIMConfig(eta=1.0)))
             bar.update()
