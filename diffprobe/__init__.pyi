@@ -23,7 +23,7 @@ from .resolution import preset_names as preset_names
 from .resolution import resolve as resolve
 from .sampling.sampler import sample as sample
 from .sampling.samples import load_samples as load_samples
-from .training.loop import train as train
+from .tracking.following import train as train
 from .training.run_folder import RunFolder as RunFolder
 
 __version__: str

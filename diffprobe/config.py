@@ -40,10 +40,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """The loop. `steps`, `keep_states` and the five below it may change from call to call.
+    """The loop. `steps`, `keep_states` and the seven below it may change from call to call.
 
     At the steps in `keep_states` the optimizer's state is kept, so that another run can branch off.
-    More than one of `replicas` are as many runs, with seeds from `seed` on, computed at once.
+    `log_with` names trackers of accelerate's that are told of the training, and every `probe_every`
+    steps of its LDR; 0 is never. More than one of `replicas` are as many runs, with seeds from
+    `seed` on, computed at once.
     """
 
     batch_size: int = 64
@@ -58,11 +60,15 @@ class TrainingConfig:
     log_every: int = 50
     validation_size: int = 256
     validation_levels: int = 8
+    log_with: tuple[str, ...] = ()
+    probe_every: int = 0
     replicas: int = 1
 
     def __post_init__(self) -> None:
-        names = [name for name in ("batch_size", "replicas", *HORIZON) if name != "keep_states"]
+        others = ("keep_states", *FOLLOWED)
+        names = [name for name in ("batch_size", "replicas", *HORIZON) if name not in others]
         check_positive(**{f"training.{name}": getattr(self, name) for name in names})
+        check_at_least(0, "training", probe_every=self.probe_every)
         # Every step has a learning rate in memory, and every checkpoint is a folder.
         check_positive(most=MOST_STEPS, **{"training.steps": self.steps})
         check_positive(most=MOST_CHECKPOINTS, **{"training.checkpoints": self.checkpoints})
@@ -71,10 +77,18 @@ class TrainingConfig:
         check_seed(self.seed)
         if not 0 <= self.gradient_clip < float("inf"):
             raise UsageError(f"training.gradient_clip must not be negative: {self.gradient_clip}")
+        if self.probe_every and not self.log_with:
+            raise UsageError(
+                f"training.probe_every={self.probe_every} tells trackers of the LDR, and none is "
+                "named: --log-with tensorboard"
+            )
 
 
 MOST_STEPS = 10**8
 MOST_CHECKPOINTS = 10_000
+
+# Who is told of a training while it goes on.
+FOLLOWED = ("log_with", "probe_every")
 
 # How long a training goes on and how often it is looked at: what changes no step.
 HORIZON = (
@@ -85,6 +99,7 @@ HORIZON = (
     "log_every",
     "validation_size",
     "validation_levels",
+    *FOLLOWED,
 )
 
 

@@ -23,7 +23,7 @@ from diffprobe.probing.suite import ProbeResults, known_probes, run_probes
 from diffprobe.report.build import Report, write_report
 from diffprobe.report.losses import draw_losses
 from diffprobe.sampling import Samples, sample_checkpoint, sampled_before, samples_name
-from diffprobe.training.loop import train
+from diffprobe.tracking import train
 from diffprobe.training.run_folder import Branch, RunFolder
 
 SAMPLES = "samples"  # the measure that is no probe: sample, and judge by the grammar

@@ -14,6 +14,7 @@ ORDER = (
     "cli",
     "studies",
     "experiment",
+    "tracking",
     "report",
     "laws",
     "probes",

@@ -1,5 +1,7 @@
 """`diffprobe train`."""
 
+import atexit
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -34,6 +36,13 @@ if TYPE_CHECKING:
     help="Short for --set training.replicas=K: K seeds at once, each in a run folder below RUN.",
 )
 @click.option(
+    "--log-with",
+    multiple=True,
+    metavar="TRACKER",
+    help="Tell a tracker of accelerate's how it goes: tensorboard, trackio, wandb, …; may be "
+    "repeated. Short for --set training.log_with=[…].",
+)
+@click.option(
     "--branch-from",
     metavar="RUN@STEP",
     help="Start from another run's weights and optimizer at a step whose state it kept.",
@@ -52,6 +61,7 @@ def command(
     out: Path | None,
     steps: int | None,
     replicas: int | None,
+    log_with: tuple[str, ...],
     branch_from: str | None,
     device: str,
     seed: int | None,
@@ -73,7 +83,11 @@ def command(
         preset=preset,
         file=file,
         assignments=assignments,
-        flags={"training.steps": steps, "training.replicas": replicas},
+        flags={
+            "training.steps": steps,
+            "training.replicas": replicas,
+            "training.log_with": log_with or None,
+        },
         seed=seed,
     )
     config.check_own()
@@ -86,6 +100,12 @@ def command(
     branch = Branch.parse(branch_from) if branch_from is not None else None
     if is_main():
         opt.show_warnings()
+    if config.training.log_with:
+        from diffprobe.tracking import check_trackers
+
+        check_trackers(config.training.log_with)
+        # trackio 0.43 has a word to say when all is done, and stdout is for results.
+        atexit.register(setattr, sys, "stdout", sys.stderr)
     summary = _summary(config)
     _check_memory(config)
     if (n := config.training.replicas) > 1:
@@ -111,7 +131,8 @@ def command(
 
     from diffprobe.foundations import progress
     from diffprobe.report import draw_losses
-    from diffprobe.training import RunFolder, train
+    from diffprobe.tracking import train
+    from diffprobe.training import RunFolder
 
     was_finished = RunFolder(out).is_finished(config, branch)
     # Of a damaged state training says itself what it goes on from.

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from diffprobe.config import TRAINED, Config, from_settings
+from diffprobe.config import FOLLOWED, TRAINED, Config, from_settings
 from diffprobe.foundations.errors import (
     CheckpointError,
     DiffprobeError,
@@ -69,7 +69,7 @@ class Cell:
         """What tells its run from others: how it is trained, and how far."""
         if self.is_computed:
             return _hash(self.settings)
-        return _hash({key: self.settings[key] for key in TRAINED})
+        return _hash({key: self._known[key] for key in TRAINED})
 
     @property
     def key(self) -> str:
@@ -77,7 +77,16 @@ class Cell:
         asked = [sorted(self.measures), self.along, measuring_code(), SCHEMA]
         if self.is_computed:
             asked.append(code_of(self.computation()))
-        return _hash([self.settings, asked])
+        return _hash([self._known, asked])
+
+    @property
+    def _known(self) -> dict[str, Any]:
+        """The settings without who is told of a training, on which no number depends."""
+        if self.is_computed:
+            return self.settings
+        training = self.settings["training"]
+        kept = {key: value for key, value in training.items() if key not in FOLLOWED}
+        return {**self.settings, "training": kept}
 
     @property
     def name(self) -> str:

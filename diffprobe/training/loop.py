@@ -5,9 +5,10 @@ one bit for bit on the same machine and number of threads.
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -36,6 +37,12 @@ from diffprobe.training.validation import ValidationBatch
 
 logger = logging.getLogger("diffprobe")
 
+# Follows a training in a run folder: what it yields is called after every step, with the line of
+# metrics where there is one. It sees the state, and changes nothing of it.
+Watch = Callable[
+    [RunFolder, TrainingState], AbstractContextManager[Callable[[Mapping[str, Any] | None], None]]
+]
+
 
 def train(
     config: Config,
@@ -44,6 +51,7 @@ def train(
     progress: Progress | bool = True,
     *,
     branch: Branch | None = None,
+    watch: Watch | None = None,
 ) -> RunFolder:
     """Train a denoiser, or continue or recognise a training of the same configuration in `out`.
 
@@ -57,6 +65,8 @@ def train(
         progress: Whether to show it, or what is called as tqdm is.
         branch: Another run's step to start from instead of fresh weights, its optimizer's state
             included.
+        watch: Follows the training in the process that writes; `diffprobe.train` has one that tells
+            the trackers of `training.log_with`.
 
     Returns:
         The run folder, training done.
@@ -80,7 +90,8 @@ def train(
                 lock.enter_context(run.written())
                 open_run(run, config, trainer.device, branch)
         if not processes.as_main_says(run.is_finished(config, branch)):
-            trainer.fit(run, as_progress(progress if processes.is_main else False), branch)
+            shown = as_progress(progress if processes.is_main else False)
+            trainer.fit(run, shown, branch, watch if processes.is_main else None)
     return run
 
 
@@ -173,13 +184,21 @@ class Trainer:
         )
         self.recorder = Recorder(settings, self.state, self.scheduler, validation, self.processes)
 
-    def fit(self, run: RunFolder, progress: Progress, branch: Branch | None = None) -> None:
+    def fit(
+        self,
+        run: RunFolder,
+        progress: Progress,
+        branch: Branch | None = None,
+        watch: Watch | None = None,
+    ) -> None:
         """Train from the run's latest state to its last step."""
         settings, state, processes = self.config.training, self.state, self.processes
         self.begin(run, branch)
         losses: list[Tensor] = []
         # torchrun passes on what all of a terminal's processes have got already.
-        with stop_signals(again_ends=processes.count == 1) as arrived:
+        with ExitStack() as around:
+            arrived = around.enter_context(stop_signals(again_ends=processes.count == 1))
+            tell = around.enter_context(watch(run, state)) if watch else None
             bar = progress(
                 range(state.step, settings.steps),
                 desc="train",
@@ -191,10 +210,13 @@ class Trainer:
                 losses.append(self._step(step))
                 state.step = step + 1
                 stopped = processes.most(arrived[0] if arrived else 0)
-                if not (self.recorder.is_due() or stopped):
-                    continue
-                if line := self.recorder.record(run, losses):
+                line = None
+                if self.recorder.is_due() or stopped:
+                    line = self.recorder.record(run, losses)
+                if line is not None:
                     bar.set_postfix(loss=f"{line['loss']:.4f}", refresh=False)
+                if tell is not None:
+                    tell(line)
                 if stopped and state.step < settings.steps:
                     bar.close()
                     raise InterruptedRunError(

@@ -105,6 +105,11 @@ def prepare_replicas(configs: Sequence[Config], device: str = "auto") -> "Stack"
     """
     if configs[0].training.compile:
         raise UsageError("replicas are not compiled: set training.compile = false")
+    if names := configs[0].training.log_with:
+        raise UsageError(
+            f"replicas have no trackers, and training.log_with names {', '.join(names)}: train one "
+            "seed after another"
+        )
     first = prepare(configs[0], device)
     if first.processes.count > 1:
         raise UsageError("replicas are trained in one process: start them without torchrun")
