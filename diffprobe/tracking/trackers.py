@@ -78,7 +78,9 @@ class Trackers:
         for tracker in self.names:
             # Of its own: one that cannot begin would keep the others from it.
             accelerator = Accelerator(log_with=tracker, project_dir=logs)
-            settings = None if begun else _flat(self.config)
+            # TensorBoard would have them a second time.
+            known = begun and tracker == "tensorboard"
+            settings = None if known else _flat(self.config)
             options = {tracker: self._options(name).get(tracker, {})}
             self._try(tracker, accelerator.init_trackers, PROJECT, settings, options)
             if not self.failures[tracker]:
