@@ -1,4 +1,5 @@
 import logging
+import math
 
 import pytest
 import torch
@@ -227,6 +228,46 @@ def test_the_format() -> None:
     assert ContextFree.parse(text, 3).count() == 2
 
 
+NLTK = """
+# As nltk.PCFG.fromstring reads it.
+%start S
+NP/GAP -> N [0.4] | D N [0.6]
+S -> NP/GAP VP [1.0]
+VP -> 'sees' NP/GAP [.7] | \\
+      'sleeps' ADV [0.3]
+D -> "the" [0.99]
+N -> 'cat' [0.25] | 'dog' [0.75]
+ADV -> 'well' [0.5] | [0.5]
+"""
+
+
+@pytest.mark.parametrize(("length", "count"), [(2, 2), (3, 8), (4, 10), (5, 4)])
+def test_probabilities_in_the_notation_of_nltk(length: int, count: int) -> None:
+    found = {
+        word: math.fsum(weights)
+        for word, weights in derivations(NLTK.replace("S ->", "S ->"), length).items()
+    }
+    grammar = ContextFree.parse(NLTK, length)
+    assert grammar.names[:3] == ("sees", "sleeps", "cat")
+    words = sorted([grammar.names.index(name) for name in word] for word in found)
+    weights = [found[tuple(grammar.names[s] for s in word)] for word in words]
+    assert len(words) == count
+    check_by_enumeration(grammar, torch.tensor(words), torch.tensor(weights))
+
+
+def test_probabilities_are_those_of_nltk() -> None:
+    """What NLTK 3.9's generate and InsideChartParser say of the same text."""
+    grammar = ContextFree.parse(NLTK, 3)
+    names = [tuple(grammar.names[s] for s in word) for word in grammar.words().tolist()]
+    found = dict(zip(names, grammar.probability(grammar.words()).tolist(), strict=True))
+    nltk = {
+        ("cat", "sees", "cat"): 0.4 * 0.25 * 0.7 * 0.4 * 0.25,
+        ("the", "dog", "sleeps"): 0.6 * 0.99 * 0.75 * 0.3 * 0.5,
+    }
+    ratio = nltk["cat", "sees", "cat"] / nltk["the", "dog", "sleeps"]
+    assert found["cat", "sees", "cat"] / found["the", "dog", "sleeps"] == pytest.approx(ratio)
+
+
 def test_the_alphabet_sets_the_order() -> None:
     grammar = ContextFree.parse('S -> "b" "a"', 2, alphabet="abc")
     assert grammar.symbols == 3
@@ -270,6 +311,13 @@ def test_the_alphabet_sets_the_order() -> None:
         ('S -> S E | "a"\nE -> ""', "symbol S derives itself"),
         ('S -> "a" | E\nE -> "" | F\nF -> ""', "E derives the empty word '' in two ways"),
         ('S -> "x" | "z"', "line 1, column 12: the terminal 'z' is not among the symbols x y"),
+        ('S -> "a" [0.5] | "b" [0.4]', "line 1, column 1: the probabilities of S add up to 0.9"),
+        ('S -> "a" T [1.0]\nT -> "b"', "line 2, column 1: 1 of the 1 alternatives of T have no"),
+        ('S -> 2 "a" [0.5] | "b" [0.5]', "line 1, column 12: an alternative has a weight or a"),
+        ('S -> "a" [0.5] "b" [0.5]', "column 16: a probability ends an alternative, and | is"),
+        ('S -> "a" [1.0] | "b" [0.0]', "column 22: a weight is positive and finite, not 0.0"),
+        ('S -> "a" [half]', "line 1, column 10: '[' is no rule"),
+        ('%start T\nS -> "a"', "unknown symbol in %start 'T': choose from S"),
         ('S -> "x" "y"', "derive no word of length 3"),
         ('S -> "x" S | S "y" | "x"', "ambiguous: the word 'x x y' has two derivations"),
         ('S -> A A A\nA -> "x" | B\nB -> "x"', "ambiguous: the word 'x x x' has two"),

@@ -37,7 +37,8 @@ class DyckConfig(GrammarKind):
     def language(self) -> "Grammar":
         """Return the context-free rules."""
         from diffprobe.datasets.inference.context_free import ContextFree
-        from diffprobe.datasets.inference.rules import normal_form, parse_rules
+        from diffprobe.datasets.inference.normal_form import normal_form
+        from diffprobe.datasets.inference.rules import parse_rules
 
         pairs = " | ".join(f'"{b[0]}" S "{b[1]}"' for b in BRACKETS[: self.kinds])
         # The pair has rules of its own, so that all kinds share one split of the word.

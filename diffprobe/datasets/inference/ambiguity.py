@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from diffprobe.datasets.inference.grammar import Grammar
-from diffprobe.datasets.inference.rules import NormalForm, Widths
+from diffprobe.datasets.inference.normal_form import NormalForm, Widths
 from diffprobe.datasets.inference.semiring import ModularSemiring, SamplingSemiring
 from diffprobe.datasets.inference.unambiguity import Span, is_lr1, settled_by_cells
 

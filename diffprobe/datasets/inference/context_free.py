@@ -19,13 +19,13 @@ from torch import Tensor
 
 from diffprobe.datasets.inference.ambiguity import find_ambiguous_word
 from diffprobe.datasets.inference.grammar import Grammar
-from diffprobe.datasets.inference.rules import (
+from diffprobe.datasets.inference.normal_form import (
     NormalForm,
     Widths,
     normal_form,
-    parse_rules,
     useful_widths,
 )
+from diffprobe.datasets.inference.rules import parse_rules
 from diffprobe.datasets.inference.semiring import Semiring
 from diffprobe.foundations.errors import UsageError
 

@@ -1,4 +1,4 @@
-"""Context-free rules: the text format, and the normal form that the inside recursion needs.
+"""Context-free rules as text.
 
     # balanced brackets
     S -> "(" S ")" S | ""
@@ -7,24 +7,32 @@ One symbol's alternatives a line, separated by `|`; a line that begins with `|` 
 last one. Terminals stand in double or single quotes and `""` is the empty word; everything else is
 the name of a symbol that has rules of its own. The first line's symbol is the start. A number at
 the beginning of an alternative is its weight, 1 where there is none.
+
+NLTK's notation of a probabilistic grammar is read, too: a probability in brackets stands behind
+every alternative, and those of a symbol add up to one. An alternative of nothing but its
+probability is the empty word; `%start S` names the start; a line that ends in a backslash goes on.
+
+    S -> NP VP [1.0]
+    VP -> 'sees' NP [0.7] | 'sleeps' [0.3]
 """
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from diffprobe.foundations.errors import UsageError, unknown_name
 
 _TOKEN = re.compile(
     r"""(?P<space>[ \t]+) | (?P<comment>\#.*) | (?P<arrow>->|::=|→) | (?P<bar>\|)
-      | (?P<terminal>"[^"]*"|'[^']*') | (?P<name>[^\W\d][\w-]*)
+      | (?P<terminal>"[^"]*"|'[^']*') | (?P<name>[^\W\d]((?!->|::=)[\w/^<>-])*)
+      | (?P<probability>\[[ ]*(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[ ]*\])
       | (?P<weight>[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(?![\w.]))""",
     re.VERBOSE,
 )
 
+ROUNDED = 0.01  # probabilities of a symbol may miss one by so much, as in NLTK
 EXAMPLE = """S -> "(" S ")" S | \"\""""  # for messages
-EMPTY = ("ε", "eps", "epsilon", "λ", "lambda", "empty")  # what others call the empty word
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,7 @@ class Alternative:
 
     items: tuple[Item, ...]
     weight: float = 1.0
+    is_probability: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,14 +77,19 @@ def parse_rules(text: str) -> Rules:
     """
     alternatives: dict[str, list[Alternative]] = {}
     lines: dict[str, int] = {}
-    head = ""
-    for number, line in enumerate(text.splitlines(), start=1):
+    head = start = ""
+    for number, line in _whole_lines(text):
+        if directive := re.fullmatch(r"\s*%start\s+(\S+)\s*", line):
+            start = directive[1]
+            continue
         tokens = _tokens(line, number)
         if not tokens:
             continue
         if tokens[0][0] == "bar":
             if not head:
-                raise _error(number, tokens[0][2], "there is no rule yet for this line to go on")
+                raise rule_error(
+                    number, tokens[0][2], "there is no rule yet for this line to go on"
+                )
             body = tokens[1:]
         else:
             head, body = _head(tokens, number)
@@ -83,7 +97,51 @@ def parse_rules(text: str) -> Rules:
         alternatives.setdefault(head, []).extend(_alternatives(body, number, len(line)))
     if not alternatives:
         raise UsageError("there are no rules in the text")
-    return Rules(next(iter(alternatives)), alternatives, lines)
+    _check_probabilities(alternatives, lines)
+    if not start:
+        return Rules(next(iter(alternatives)), alternatives, lines)
+    if start not in alternatives:
+        raise unknown_name("symbol in %start", start, alternatives)
+    # The start comes first, wherever its rules stand.
+    return Rules(start, {start: alternatives[start], **alternatives}, lines)
+
+
+def _whole_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the number and the text of each line, with those that it goes on in."""
+    whole, first = "", 0
+    for number, line in enumerate(text.splitlines(), start=1):
+        whole, first = whole + line, first or number
+        if line.endswith("\\"):
+            whole = whole[:-1] + " "
+            continue
+        yield first, whole
+        whole, first = "", 0
+    if whole:
+        yield first, whole
+
+
+def _check_probabilities(
+    alternatives: Mapping[str, Sequence[Alternative]], lines: Mapping[str, int]
+) -> None:
+    """Refuse probabilities that are not those of every alternative, or do not add up to one."""
+    if not any(a.is_probability for found in alternatives.values() for a in found):
+        return
+    for name, found in alternatives.items():
+        if without := sum(not a.is_probability for a in found):
+            raise rule_error(
+                lines[name],
+                1,
+                f"{without} of the {len(found)} alternatives of {name} have no probability such as "
+                "[0.5] behind them, and others of the grammar have: write it behind each",
+            )
+        total = math.fsum(a.weight for a in found)
+        if abs(total - 1) > ROUNDED:
+            raise rule_error(
+                lines[name],
+                1,
+                f"the probabilities of {name} add up to {total:g}, not to 1; weights that need not "
+                "stand before an alternative, without brackets",
+            )
 
 
 def _tokens(line: str, number: int) -> list[tuple[str, str, int]]:
@@ -93,7 +151,7 @@ def _tokens(line: str, number: int) -> list[tuple[str, str, int]]:
     while column < len(line):
         match = _TOKEN.match(line, column)
         if match is None:
-            raise _error(number, column + 1, _foreign(line[column:]))
+            raise rule_error(number, column + 1, _foreign(line[column:]))
         if match.lastgroup not in ("space", "comment"):
             found.append((str(match.lastgroup), match[0], column + 1))
         column = match.end()
@@ -121,10 +179,12 @@ def _head(
 ) -> tuple[str, list[tuple[str, str, int]]]:
     kind, name, column = tokens[0]
     if kind != "name":
-        raise _error(number, column, f"a rule begins with the name of a symbol, not with {name}")
+        raise rule_error(
+            number, column, f"a rule begins with the name of a symbol, not with {name}"
+        )
     if len(tokens) < 2 or tokens[1][0] != "arrow":
         at = tokens[1][2] if len(tokens) > 1 else column + len(name)
-        raise _error(number, at, f"'->' is missing after {name}")
+        raise rule_error(number, at, f"'->' is missing after {name}")
     return name, tokens[2:]
 
 
@@ -132,20 +192,27 @@ def _alternatives(tokens: list[tuple[str, str, int]], number: int, end: int) -> 
     found = []
     items: list[Item] = []
     weight: float | None = None
-    written = False
+    written = behind = False
     for kind, text, column in [*tokens, ("bar", "", end + 1)]:
         if kind == "arrow":
-            raise _error(number, column, "a second '->' in one line")
+            raise rule_error(number, column, "a second '->' in one line")
+        if behind and kind != "bar":
+            raise rule_error(number, column, "a probability ends an alternative, and | is missing")
         if kind == "bar":
-            if not written:
-                raise _error(number, column, 'an alternative is missing (the empty word is "")')
-            found.append(Alternative(tuple(items), 1.0 if weight is None else weight))
-            items, weight, written = [], None, False
+            if not (written or behind):
+                raise rule_error(number, column, 'an alternative is missing (the empty word is "")')
+            found.append(Alternative(tuple(items), 1.0 if weight is None else weight, behind))
+            items, weight, written, behind = [], None, False, False
+        elif kind == "probability":
+            if weight is not None:
+                raise rule_error(number, column, "an alternative has a weight or a probability")
+            weight, behind = _positive(text.strip("[] "), number, column), True
         elif kind == "weight":
             if written or weight is not None:
-                raise _error(number, column, "a weight stands at the beginning of an alternative")
-            if not 0 < (weight := float(text)) < math.inf:
-                raise _error(number, column, f"a weight is positive and finite, not {text}")
+                raise rule_error(
+                    number, column, "a weight stands at the beginning of an alternative"
+                )
+            weight = _positive(text, number, column)
         else:
             written = True
             if kind == "name":
@@ -155,270 +222,12 @@ def _alternatives(tokens: list[tuple[str, str, int]], number: int, end: int) -> 
     return found
 
 
-def _error(line: int, column: int, what: str) -> UsageError:
+def _positive(text: str, number: int, column: int) -> float:
+    if not 0 < (weight := float(text)) < math.inf:
+        raise rule_error(number, column, f"a weight is positive and finite, not {text}")
+    return weight
+
+
+def rule_error(line: int, column: int, what: str) -> UsageError:
+    """Return the error for what is wrong at a place in the text."""
     return UsageError(f"line {line}, column {column}: {what}")
-
-
-# ---- normal form ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class NormalForm:
-    """Rules of at most two symbols, none of which derives the empty word.
-
-    Nonterminals are numbered, the start is 0. The derivations of every word of length 1 and more
-    are those of the rules as written, one to one.
-
-    Attributes:
-        alphabet: V terminals.
-        pairs: A -> B C.
-        singles: A -> B.
-        pair_weights: The logarithm of each pair's weight.
-        single_weights: The logarithm of each single's weight.
-        terminals: A -> v, of weight 1.
-        order: All nonterminals, each after those its singles stand for.
-        names: What each nonterminal is called in messages.
-    """
-
-    alphabet: tuple[str, ...]
-    pairs: tuple[tuple[int, int, int], ...]
-    singles: tuple[tuple[int, int], ...]
-    pair_weights: tuple[float, ...]
-    single_weights: tuple[float, ...]
-    terminals: tuple[tuple[int, int], ...]
-    order: tuple[int, ...]
-    names: tuple[str, ...]
-
-
-Widths = Sequence[frozenset[int]]  # of each nonterminal: the widths of spans it is needed for
-
-
-def normal_form(rules: Rules, alphabet: Sequence[str] | None = None) -> NormalForm:
-    """Bring rules into normal form.
-
-    Raises:
-        UsageError: If a symbol has no rules, never ends, is never used, or derives itself; if a
-            terminal is outside the alphabet; or if the empty word has two derivations.
-    """
-    alphabet = _alphabet(rules, alphabet)
-    _check_names(rules)
-    builder = _Builder(rules, alphabet)
-    _check_ends(rules)
-    empty = _empty_derivations(builder)
-    pairs: list[tuple[tuple[int, int, int], float]] = []
-    singles: list[tuple[tuple[int, int], float]] = []
-    for parent, body, weight in builder.bodies:
-        if len(body) == 1:
-            singles.append(((parent, body[0]), weight))
-        elif len(body) == 2:
-            left, right = body
-            pairs.append(((parent, left, right), weight))
-            if right in empty:
-                singles.append(((parent, left), weight + empty[right]))
-            if left in empty:
-                singles.append(((parent, right), weight + empty[left]))
-    # What derives nothing but the empty word can be no part of a span.
-    full = _nonempty(builder, [p for p, _ in pairs], [s for s, _ in singles])
-    pairs = [(p, w) for p, w in pairs if p[1] in full and p[2] in full]
-    singles = [(s, w) for s, w in singles if s[1] in full]
-    order = _order(len(builder.names), [s for s, _ in singles], builder.names)
-    return NormalForm(
-        alphabet=tuple(alphabet),
-        pairs=tuple(p for p, _ in pairs),
-        singles=tuple(s for s, _ in singles),
-        pair_weights=tuple(w for _, w in pairs),
-        single_weights=tuple(w for _, w in singles),
-        terminals=tuple(builder.terminals),
-        order=order,
-        names=tuple(builder.names),
-    )
-
-
-class _Builder:
-    """Rules with at most two symbols a side; terminals and tails get symbols of their own.
-
-    Bodies come with the logarithm of their weight; a rule's goes with its first part.
-    """
-
-    def __init__(self, rules: Rules, alphabet: Sequence[str]) -> None:
-        self.names: list[str] = []
-        self.bodies: list[tuple[int, tuple[int, ...], float]] = []
-        self.terminals: list[tuple[int, int]] = []
-        self._alphabet = {name: index for index, name in enumerate(alphabet)}
-        self._letters: dict[str, int] = {}
-        number = {name: self._new(name) for name in rules.alternatives}
-        for name, alternatives in rules.alternatives.items():
-            for alternative in alternatives:
-                self._add(number[name], alternative, number)
-
-    def _new(self, name: str) -> int:
-        self.names.append(name)
-        return len(self.names) - 1
-
-    def _add(self, parent: int, rule: Alternative, number: Mapping[str, int]) -> None:
-        parts = [self._letter(i.name) if i.terminal else number[i.name] for i in rule.items]
-        weight = math.log(rule.weight)
-        while len(parts) > 2:
-            tail = self._new(f"the end of a rule of {self.names[parent]}")
-            self.bodies.append((parent, (parts[0], tail), weight))
-            parent, parts, weight = tail, parts[1:], 0.0
-        self.bodies.append((parent, tuple(parts), weight))
-
-    def _letter(self, name: str) -> int:
-        if name not in self._letters:
-            self._letters[name] = self._new(repr(name))
-            self.terminals.append((self._letters[name], self._alphabet[name]))
-        return self._letters[name]
-
-
-def _alphabet(rules: Rules, alphabet: Sequence[str] | None) -> Sequence[str]:
-    items = [i for i in _items(rules) if i.terminal]
-    if alphabet is None:
-        return list(dict.fromkeys(i.name for i in items))
-    for item in items:
-        if item.name not in alphabet:
-            raise _error(
-                item.line,
-                item.column,
-                f"the terminal {item.name!r} is not among the symbols {' '.join(alphabet)}",
-            )
-    return alphabet
-
-
-def _items(rules: Rules) -> list[Item]:
-    return [i for found in rules.alternatives.values() for a in found for i in a.items]
-
-
-def _check_names(rules: Rules) -> None:
-    for item in _items(rules):
-        if not item.terminal and item.name not in rules.alternatives:
-            unknown = unknown_name("symbol", item.name, rules.alternatives)
-            hint = f'if it is a terminal, write "{item.name}" in quotes'
-            if item.name.lower() in EMPTY:
-                hint = 'the empty word is written ""'
-            raise _error(item.line, item.column, f"{unknown}; {hint}")
-    reached, waiting = {rules.start}, [rules.start]
-    while waiting:
-        for alternative in rules.alternatives[waiting.pop()]:
-            new = {i.name for i in alternative.items if not i.terminal} - reached
-            reached |= new
-            waiting += new
-    for name in rules.alternatives:
-        if name not in reached:
-            raise _error(
-                rules.lines[name], 1, f"the symbol {name} is never reached from {rules.start}"
-            )
-
-
-def _check_ends(rules: Rules) -> None:
-    ending: set[str] = set()
-    while new := {
-        name
-        for name, alternatives in rules.alternatives.items()
-        if name not in ending
-        and any(all(i.terminal or i.name in ending for i in a.items) for a in alternatives)
-    }:
-        ending |= new
-    for name in rules.alternatives:
-        if name not in ending:
-            raise _error(
-                rules.lines[name],
-                1,
-                f"the symbol {name} never ends: each of its alternatives leads back to itself",
-            )
-
-
-def _empty_derivations(builder: _Builder) -> dict[int, float]:
-    """Return the log weight of the empty word from each symbol that derives it.
-
-    Raises:
-        UsageError: If one does so in more than one way.
-    """
-    found: dict[int, float] = {}
-    # A tree of distinct symbols is no deeper than there are symbols; one more round grows only
-    # where a symbol derives itself.
-    for _ in range(len(builder.names) + 1):
-        new: dict[int, float] = {}
-        for parent, body, weight in builder.bodies:
-            if not all(part in found for part in body):
-                continue
-            if parent in new:
-                raise UsageError(
-                    f"the rules are ambiguous: {builder.names[parent]} derives the empty word '' "
-                    "in two ways"
-                )
-            new[parent] = weight + sum(found[part] for part in body)
-        found = new
-    return found
-
-
-def _nonempty(
-    builder: _Builder, pairs: Sequence[tuple[int, int, int]], singles: Sequence[tuple[int, int]]
-) -> set[int]:
-    full = {a for a, _ in builder.terminals}
-    while (
-        new := (
-            {a for a, b, c in pairs if b in full and c in full}
-            | {a for a, b in singles if b in full}
-        )
-        - full
-    ):
-        full |= new
-    return full
-
-
-def _order(count: int, singles: Sequence[tuple[int, int]], names: Sequence[str]) -> tuple[int, ...]:
-    children: dict[int, list[int]] = {}
-    for parent, child in singles:
-        children.setdefault(parent, []).append(child)
-    order: list[int] = []
-    placed: set[int] = set()
-    # The start last, so that it has the last row.
-    waiting = list(range(count - 1, -1, -1))
-    while waiting:
-        ready = [a for a in waiting if placed.issuperset(children.get(a, ()))]
-        if not ready:
-            # Each of those left leads to another of them: following them ends in the circle.
-            circle = [waiting[0]]
-            while circle[-1] not in circle[:-1]:
-                circle.append(next(b for b in children[circle[-1]] if b in waiting))
-            name = next(names[a] for a in reversed(circle) if names[a].isidentifier())
-            raise UsageError(
-                f"the symbol {name} derives itself without adding a symbol, so its words have "
-                "endlessly many derivations"
-            )
-        order += ready
-        placed.update(ready)
-        waiting = [a for a in waiting if a not in placed]
-    return tuple(order)
-
-
-def useful_widths(rules: NormalForm, length: int) -> list[frozenset[int]]:
-    """Return for each nonterminal the widths of the spans it has in words of `length` symbols."""
-    derives: list[set[int]] = [set() for _ in rules.names]
-    for n in range(1, length + 1):
-        for symbol in rules.order:
-            derived = n == 1 and any(a == symbol for a, _ in rules.terminals)
-            derived |= any(a == symbol and n in derives[b] for a, b in rules.singles)
-            derived |= any(
-                a == symbol and any(n - k in derives[c] for k in derives[b] if k < n)
-                for a, b, c in rules.pairs
-            )
-            if derived:
-                derives[symbol].add(n)
-    useful: list[set[int]] = [set() for _ in rules.names]
-    if length in derives[0]:
-        useful[0].add(length)
-    for n in range(length, 0, -1):
-        for symbol in reversed(rules.order):
-            if n not in useful[symbol]:
-                continue
-            for a, b in rules.singles:
-                if a == symbol and n in derives[b]:
-                    useful[b].add(n)
-            for a, b, c in rules.pairs:
-                if a == symbol:
-                    splits = [k for k in derives[b] if k < n and n - k in derives[c]]
-                    useful[b].update(splits)
-                    useful[c].update(n - k for k in splits)
-    return [frozenset(w) for w in useful]

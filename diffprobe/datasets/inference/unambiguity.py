@@ -20,7 +20,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from diffprobe.datasets.inference.rules import NormalForm, Widths
+from diffprobe.datasets.inference.normal_form import NormalForm, Widths
 
 ITEMS = 50_000  # of an LR(1) automaton, before it is given up
 END = 1  # the lookahead behind the last symbol, a bit; the terminals' are above
