@@ -1,11 +1,12 @@
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from diffprobe.foundations.errors import UsageError
-from diffprobe.foundations.tables import SHOWN, Table, html_table
+from diffprobe.foundations.tables import SHOWN, Table, html_table, write_parquet
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,27 @@ def test_a_frame_has_the_rows() -> None:
 
 def test_without_pandas_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(UsageError, match="pip install pandas"):
+    with pytest.raises(UsageError, match=r"pip install 'diffprobe\[frame\]'"):
         Squares(5).to_frame()
+
+
+def test_a_parquet_file_has_the_rows(tmp_path: Path) -> None:
+    from pyarrow import parquet
+
+    Squares(5).write_parquet(tmp_path / "squares.parquet")
+    assert parquet.read_table(tmp_path / "squares.parquet").to_pylist() == Squares(5).rows()
+    # Rows need not have the same columns.
+    write_parquet(tmp_path / "two.parquet", [{"a": 1}, {"b": "x", "a": None}])
+    read = parquet.read_table(tmp_path / "two.parquet").to_pylist()
+    assert read == [{"a": 1, "b": None}, {"a": None, "b": "x"}]
+
+
+def test_without_pyarrow_it_is_said_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UsageError, match=r"pip install 'diffprobe\[parquet\]'"):
+        Squares(5).write_parquet(tmp_path / "squares.parquet")
 
 
 def test_a_notebook_shows_the_first_rows() -> None:

@@ -13,6 +13,7 @@ from diffprobe.cli.sources import Source, find
 from diffprobe.foundations import kinds
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.settings import check_share, to_settings
+from diffprobe.foundations.tables import need_pyarrow
 
 if TYPE_CHECKING:
     from diffprobe.evaluation.comparison import Comparison
@@ -56,6 +57,11 @@ TOO_MANY = 3  # exit code where --fail-above is exceeded
 )
 @click.option("--markdown", is_flag=True, help="Print a summary in Markdown, to paste.")
 @click.option(
+    "--parquet",
+    is_flag=True,
+    help="Write the verdict on each sample as samples.parquet too; needs pyarrow.",
+)
+@click.option(
     "--paired",
     is_flag=True,
     help="Several sources: sample i of each came from the same noise (same seed, size and batch).",
@@ -86,6 +92,7 @@ def command(
     out: Path | None,
     fail_above: float | None,
     markdown: bool,
+    parquet: bool,
     paired: bool,
     samplers: str | None,
     nfe: str | None,
@@ -110,6 +117,10 @@ def command(
     say = "json" if as_json else "markdown" if markdown else "lines"
     if (checkpoints is not None or weights is not None) and not frontier:
         raise UsageError("--checkpoints and --weights say what is in the pool of --frontier")
+    if parquet:
+        if len(sources) > 1 or frontier or samplers or nfe or eta:
+            raise UsageError("--parquet is for the samples of one source")
+        need_pyarrow()
     if frontier or samplers or nfe or eta:
         what = "a frontier" if frontier else "a sweep over samplers"
         if len(sources) > 1:
@@ -131,7 +142,7 @@ def command(
         else:
             compared = compare_sources(sources, dataset, paired)
         return _tell(compared, "comparison", out or Path("comparison"), say)
-    return _judge(sources[0], dataset, validator, out, fail_above, say)
+    return _judge(sources[0], dataset, validator, out, fail_above, say, parquet=parquet)
 
 
 def _judge(
@@ -141,6 +152,8 @@ def _judge(
     out: Path | None,
     fail_above: float | None,
     say: str,
+    *,
+    parquet: bool,
 ) -> int:
     source = find(path)
     file, run = source.path, source.run
@@ -150,6 +163,8 @@ def _judge(
         else file.parent / f"{source.name}-report"
     )
     if validator is not None and source.config(dataset) is None:
+        if parquet:
+            raise UsageError("--parquet tells what a grammar says of each sample: give --dataset")
         return _check(source, validator, folder, fail_above, say)
     config = source.world(dataset)
 
@@ -174,6 +189,8 @@ def _judge(
         stream=config.stream.build(world.grammar),
         validator=validator,
     )
+    if parquet:
+        report.verdicts.write_parquet(report.folder / "samples.parquet")
     if say == "json":
         opt.print_result({**report.content, "page": report.page})
     elif say == "markdown":

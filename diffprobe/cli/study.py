@@ -197,9 +197,9 @@ def run_command(
 
     from diffprobe.foundations import progress
     from diffprobe.foundations.devices import resolve_device
+    from diffprobe.foundations.tables import need_pyarrow
     from diffprobe.studies.findings import report_study
     from diffprobe.studies.study import run_study
-    from diffprobe.studies.table import need_pyarrow
 
     if parquet:
         need_pyarrow()

@@ -1,4 +1,4 @@
-"""Results as rows: a data frame for pandas, a small HTML table for a notebook.
+"""Results as rows: a data frame for pandas, a Parquet file, a small HTML table for a notebook.
 
 A result that holds many numbers says with `rows()` what a line of its table is; the rest follows.
 """
@@ -6,8 +6,10 @@ A result that holds many numbers says with `rows()` what a line of its table is;
 import html
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffprobe.foundations.atomic import atomic_file
 from diffprobe.foundations.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,13 +35,51 @@ class Table(ABC):
             import pandas
         except ImportError as error:
             raise UsageError(
-                "a data frame needs pandas, which is not installed: pip install pandas"
+                "a data frame needs pandas, which is not installed: pip install 'diffprobe[frame]'"
             ) from error
         return pandas.DataFrame(self.rows())
+
+    def write_parquet(self, path: str | Path) -> None:
+        """Write the rows as a Parquet file, whole or not at all.
+
+        Raises:
+            UsageError: If pyarrow is not installed.
+        """
+        write_parquet(Path(path), self.rows())
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         return html_table(self.rows(), type(self).__name__)
+
+
+def need_pyarrow() -> Any:
+    """Return the module pyarrow.
+
+    Raises:
+        UsageError: If it is not installed.
+    """
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise UsageError(
+            "a Parquet file needs pyarrow, which is not installed: pip install 'diffprobe[parquet]'"
+        ) from error
+    return pyarrow
+
+
+def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as a Parquet file, with a column for each name that one of them has.
+
+    Raises:
+        UsageError: If pyarrow is not installed.
+    """
+    pyarrow = need_pyarrow()
+    from pyarrow import parquet
+
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    with atomic_file(path) as partial:
+        parquet.write_table(pyarrow.table(columns), partial)
 
 
 def html_table(rows: Sequence[Mapping[str, Any]], caption: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from diffprobe import __version__
 from diffprobe.foundations.atomic import write_text
 from diffprobe.foundations.records import plain, write_record
+from diffprobe.foundations.tables import need_pyarrow
 from diffprobe.report.page.figures import Figure
 from diffprobe.report.page.study import render_study
 from diffprobe.studies import figures
@@ -17,7 +18,7 @@ from diffprobe.studies.grid import Grid, called
 from diffprobe.studies.measures import Measure
 from diffprobe.studies.places import BASE, STEP
 from diffprobe.studies.study import SCHEMA, Study, StudyFolder
-from diffprobe.studies.table import StudyTable, need_pyarrow
+from diffprobe.studies.table import StudyTable
 from diffprobe.studies.verdicts import Verdict, judge
 
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffprobe.foundations.atomic import atomic_file, write_text
-from diffprobe.foundations.errors import UsageError
-from diffprobe.foundations.tables import Table
+from diffprobe.foundations.atomic import write_text
+from diffprobe.foundations.tables import Table, write_parquet
 from diffprobe.studies.measures import Measure
 from diffprobe.studies.places import LOG_SNR, STEP, along_with, label, matches, told
 from diffprobe.studies.seeds import over_seeds, own_error
@@ -124,35 +123,15 @@ class StudyTable(Table):
         writer.writerows(self.content)
         write_text(path, text.getvalue())
 
-    def write_parquet(self, path: Path) -> None:
+    def write_parquet(self, path: str | Path) -> None:
         """Write the rows as Parquet.
 
         Raises:
             UsageError: If pyarrow is not installed.
         """
-        pyarrow = need_pyarrow()
-        from pyarrow import parquet
-
-        columns = {name: [row[name] for row in self.content] for name in self.columns()}
-        with atomic_file(path) as partial:
-            parquet.write_table(pyarrow.table(columns), partial)
+        names = self.columns()
+        write_parquet(Path(path), [{name: row[name] for name in names} for row in self.content])
 
     def columns(self) -> list[str]:
         """Return the names of the columns."""
         return ["cell", "seed", *self.settings, STEP, *NUMBERS]
-
-
-def need_pyarrow() -> Any:
-    """Return the module pyarrow.
-
-    Raises:
-        UsageError: If it is not installed.
-    """
-    try:
-        import pyarrow
-    except ImportError as error:
-        raise UsageError(
-            "a Parquet file needs pyarrow, which is not installed: pip install pyarrow; the same "
-            "table is in table.csv"
-        ) from error
-    return pyarrow
