@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+import diffprobe
 from diffprobe.cli import COMMANDS, run
 from diffprobe.config import Config, to_toml
 from diffprobe.models import list_checkpoints
@@ -51,6 +53,38 @@ def test_help_is_as_it_was(command: str, capsys: pytest.CaptureFixture[str]) -> 
     """After a wanted change: `python tests/test_cli.py` writes the texts anew."""
     assert run([*command.split(), "--help"]) == 0
     assert capsys.readouterr().out == (GOLDEN / f"{command or 'diffprobe'}.txt").read_text()
+
+
+def test_the_version_with_all_that_a_bug_report_should_tell(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for arguments in (["--version", "--json"], ["--json", "--version"]):
+        assert run(arguments) == 0
+        told = json.loads(capsys.readouterr().out)
+    assert told["diffprobe"] == diffprobe.__version__
+    assert told["libraries"]["torch"] == torch.__version__
+    assert told["libraries"].keys() >= {"diffusers", "accelerate", "captum", "numpy"}
+    assert told["devices"][0] == "cpu"
+    assert told["threads"] == torch.get_num_threads()
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"diffprobe, version {diffprobe.__version__}\n"
+    assert run(["--json", "runs"]) == 2
+    assert "--json before a command goes with --version" in capsys.readouterr().err
+
+
+def test_the_version_tells_plugins_and_a_broken_torch(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = EntryPoints(
+        [EntryPoint(f"grammar.{name}", "outside:Any", "diffprobe.kinds") for name in "ba"]
+    )
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: points.select(group=group))
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert run(["--version", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["plugins"] == {"unknown": ["grammar.a", "grammar.b"]}
+    assert "torch" in told["torch_error"]
+    assert told["devices"] == []
 
 
 @pytest.mark.parametrize(

@@ -79,9 +79,37 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
+def _tell_version(context: click.Context, parameter: click.Parameter, asked: bool) -> None:
+    """Print the version, and with --json all that a bug report should tell, and leave."""
+    if not asked:
+        return
+    if context.params["as_json"]:
+        import json
+
+        from diffprobe.cli.about import about
+
+        click.echo(json.dumps(about(), indent=2))
+    else:
+        click.echo(f"diffprobe, version {__version__}")
+    context.exit()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="diffprobe")
-def cli() -> None:
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    callback=_tell_version,
+    help="Show the version and exit.",
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    is_eager=True,
+    help="With --version: libraries, devices and plugins too, for a bug report.",
+)
+def cli(as_json: bool) -> None:
     """Probe diffusion models for hallucination, beside the exact optimum.
 
     \b
@@ -94,6 +122,10 @@ def cli() -> None:
     not there, 3 more violations than report --fail-above allows, 130 stopped by Ctrl-C, 143 by
     SIGTERM, 138 by SIGUSR1.
     """
+    if as_json:
+        raise UsageError(
+            "--json before a command goes with --version; after one it is the command's"
+        )
 
 
 @cli.result_callback()
