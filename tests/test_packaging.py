@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 import diffprobe
 from diffprobe.resolution import preset_names
@@ -118,3 +119,70 @@ def test_tested_versions_meet_the_lower_bounds_and_the_oldest_are_these() -> Non
             assert bound.operator == ">="
             found[requirement.name] = bound.version
     assert oldest == found
+
+
+def test_the_page_tells_of_every_extra() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    page = (ROOT / "docs" / "installing.md").read_text()
+    assert re.findall(r"^\| `([\w-]+)` \|", page, re.M) == list(project["optional-dependencies"])
+
+
+def test_the_citation_is_one() -> None:
+    """What the Citation File Format 1.2.0 asks for."""
+    content = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert content["cff-version"] == "1.2.0"
+    assert content.keys() >= {"authors", "message", "title"}
+    assert content["type"] in ("software", "dataset")
+    assert all(author.keys() & {"name", "family-names"} for author in content["authors"])
+    for reference in content["references"]:
+        assert reference.keys() >= {"authors", "title", "type"}
+
+
+def test_the_conda_recipe_is_that_of_the_project() -> None:
+    from packaging.requirements import Requirement
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    recipe = yaml.safe_load((ROOT / "packaging" / "conda" / "recipe.yaml").read_text())
+    assert recipe["schema_version"] == 1
+    assert recipe["context"]["version"] == project["version"]
+    (script,) = project["scripts"].items()
+    assert recipe["build"]["python"]["entry_points"] == [" = ".join(script)]
+    called = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
+    wanted = [f"python {project['requires-python']}"]
+    for text in project["dependencies"]:
+        needed = Requirement(text)
+        wanted.append(f"{called.get(needed.name, needed.name)} {needed.specifier}")
+    assert recipe["requirements"]["run"] == wanted
+    assert (ROOT / "packaging" / "conda" / recipe["source"]["path"]).resolve() == ROOT
+    assert (ROOT / recipe["about"]["license_file"]).exists()
+
+
+def test_the_image_is_of_files_that_are_there_and_its_user_is_not_root() -> None:
+    text = re.sub(r"\\\n\s*", " ", (ROOT / "Dockerfile").read_text())
+    lines = [line.partition(" ") for line in text.splitlines() if line and line[0] != "#"]
+    kinds = ["ARG", "FROM", "ENV", "WORKDIR", "COPY", "RUN", "USER", "ENTRYPOINT", "CMD"]
+    assert sorted({kind for kind, _, _ in lines}) == sorted(kinds)
+    sent = (ROOT / ".dockerignore").read_text().splitlines()
+    for kind, _, rest in lines:
+        for source in rest.split()[:-1] if kind == "COPY" else []:
+            assert (ROOT / source).exists()
+            assert f"!{source}" in sent
+    last = {kind: rest for kind, _, rest in lines}
+    assert last["USER"] == "diffprobe"
+    assert last["ENTRYPOINT"] == '["diffprobe"]'
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    arguments = dict(rest.split("=", 1) for kind, _, rest in lines if kind == "ARG" and "=" in rest)
+    assert set(arguments["EXTRAS"].split(",")) <= project["optional-dependencies"].keys()
+    # Where it is built says where packages come from.
+    assert "://" not in text
+
+
+def test_forms_ask_for_what_a_report_needs() -> None:
+    forms = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+    assert [form.stem for form in forms] == ["bug", "number"]
+    for form in forms:
+        content = yaml.safe_load(form.read_text())
+        assert content.keys() >= {"name", "description", "body"}
+        assert len({part["id"] for part in content["body"]}) == len(content["body"])
+        asked = " ".join(part["attributes"]["label"] for part in content["body"])
+        assert "diffprobe --version --json" in asked
