@@ -6,6 +6,7 @@ losses.f32      the loss of every step, float32, little-endian, one after anothe
 checkpoints/    step-000016/ … at log-spaced steps: every set of weights as a diffusers folder
 state.safetensors   what a training needs to go on: weights, averages, the optimizer's moments
 states/         step-000800.safetensors …: the same at the steps of training.keep_states
+logs/           what the trackers of training.log_with keep here, and what they call the run
 lock            held by the training that writes here, and says who that is
 samples/ probes/ report/ loss.png   what the other commands add
 """
