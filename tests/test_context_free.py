@@ -251,7 +251,7 @@ def test_probabilities_in_the_notation_of_nltk(case: tuple[int, int]) -> None:
     words = sorted([grammar.names.index(name) for name in word] for word in found)
     weights = [found[tuple(grammar.names[s] for s in word)] for word in words]
     assert len(words) == count
-    check_by_enumeration(grammar, torch.tensor(words), torch.tensor(weights))
+    check_by_enumeration(grammar, torch.tensor(words), torch.tensor(weights, dtype=torch.float64))
 
 
 def test_the_alphabet_sets_the_order() -> None:
