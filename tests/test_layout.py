@@ -13,6 +13,7 @@ ROOT = Path(diffprobe.__file__).parent
 ORDER = (
     "cli",
     "studies",
+    "sharing",
     "experiment",
     "tracking",
     "report",
@@ -25,6 +26,7 @@ ORDER = (
     "training",
     "models",
     "datasets",
+    "zoo",
     "foundations",
 )
 

@@ -33,6 +33,10 @@ class NotFoundError(UsageError, CheckpointError):
     """What was named is not there, or is no run and no checkpoint: a mistake of who named it."""
 
 
+class HubError(DiffprobeError):
+    """The Hub refused what was sent, or cannot be reached; the message says which."""
+
+
 class NonFiniteLossError(DiffprobeError):
     """Training met a loss or weights that are not finite; `step` says where."""
 
@@ -98,7 +102,7 @@ def offer_nearest(path: Path) -> str:
     return f": did you mean {str(path.with_name(close[0]))!r}?" if close else ""
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of what an error says."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else repr(error)
