@@ -1,0 +1,350 @@
+"""Effects of replacing parts of a network: how far the output goes towards another word's.
+
+Two words differ in one cell j and have the same noise. With f the output x0_hat of the first, f' of
+the second, and D = f' - f what the change does, a part is told of the change alone, or kept from it:
+
+    corrupted    M = f(x; part as for x') - f                 the part alone is told
+    mean, zero   M = D - (f(x'; part held) - f(x; part held))    what is lost without it
+
+and the effect is how far M goes the way of D, the lengths of all pairs added up,
+
+    effect = E[M · D / ‖D‖] / E‖D‖        0 not at all, 1 all the way
+
+in cell j itself ("own"), in all others ("others") and in the whole image. In the scale of the exact
+posterior D is replaced by B, the change that the Bayes optimum makes: E[M · B / ‖B‖] / E‖B‖. Effects
+of parts do not add up to 1 where later parts answer earlier ones.
+
+What the network does not compute is x_t itself, which goes into x0_hat beside the prediction; it
+differs in the cell alone, so that in the others the network in whole has an effect of exactly 1.
+
+Reference:
+    Vig et al., "Investigating gender bias in language models using causal mediation analysis",
+    arXiv:2004.12265; Wang et al., "Interpretability in the wild", arXiv:2211.00593 (mean ablation);
+    Zhang & Nanda, "Towards best practices of activation patching", arXiv:2309.16042.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from diffprobe.config import ProbeConfig
+from diffprobe.foundations import intervals
+from diffprobe.foundations.intervals import RESOLUTION, Interval
+from diffprobe.foundations.measurements import Measurement
+from diffprobe.foundations.progress import Progress, silent
+from diffprobe.models.denoiser import Denoiser
+from diffprobe.models.footprint import inputs_at_once
+from diffprobe.probes.patching import CORRUPTED, MEAN
+from diffprobe.probes.patching.components import Component, Components
+from diffprobe.probes.patching.edits import Edit, edited, network_of, recorded, replayed
+from diffprobe.probes.patching.pairs import Pairs
+from diffprobe.probing.regions import Regions
+
+PLACES = ("whole", "own", "others")
+SCALES = ("x0_hat", "posterior")
+# Root mean square of a change below which nothing is carried, in images of values ±1.
+NO_CHANGE = 1e-3
+
+
+@dataclass(frozen=True, repr=False)
+class Effects(Measurement):
+    """Effects of C components by K replacements at T noise levels.
+
+    Attributes:
+        t: (T,) long, noisiest first.
+        log_snr: (T,).
+        components: C names.
+        replacements: K names: corrupted, mean, zero.
+        effects: (S, P, K, C, T) by scale (x0_hat; the posterior, where it is known) and place;
+            NaN where the change that they are a share of is nothing.
+        table: (C, R, R) effects of "corrupted" at `level` in cell i (row) of changes of cell j;
+            None where words were not replaced.
+        level: The index of the level at which the probes look.
+        everything, nothing: Largest distance from 1, and from 0, of the effect of replacing all
+            components, and the input, by the other word's; and of replacing all by their own.
+        pairs: Pairs of words.
+        settings: Draws of noise, seed.
+    """
+
+    t: Tensor
+    log_snr: Tensor
+    components: tuple[str, ...]
+    replacements: tuple[str, ...]
+    effects: Interval
+    table: Interval | None
+    level: int
+    everything: float
+    nothing: float
+    pairs: int
+    settings: dict[str, Any]
+
+    def effect(self, replacement: str, place: str, scale: str = SCALES[0]) -> Interval:
+        """Return the effects (C, T) of a replacement in a place."""
+        s, p = SCALES.index(scale), PLACES.index(place)
+        return self.effects[s, p, self.replacements.index(replacement)]
+
+    @property
+    def scales(self) -> tuple[str, ...]:
+        """The scales that are known."""
+        return SCALES[: len(self.effects.value)]
+
+    def numbers(self) -> dict[str, Interval]:
+        """Return the effects over the levels, each of a scale, place, replacement and component."""
+        return {
+            f"{name}, {replacement}, {place}, {scale}": self.effect(replacement, place, scale)[c]
+            for scale in self.scales
+            for place in PLACES
+            for replacement in self.replacements
+            for c, name in enumerate(self.components)
+        }
+
+
+@torch.no_grad()
+def measure(
+    denoiser: Denoiser,
+    pairs: Pairs,
+    components: Components,
+    levels: Sequence[int],
+    common: ProbeConfig | None = None,
+    *,
+    regions: Regions,
+    replacements: Sequence[str] = (CORRUPTED,),
+    at: int = 0,
+    bayes: Denoiser | None = None,
+    progress: Progress = silent,
+) -> Effects:
+    """Replace each component of a denoiser's network in turn.
+
+    Memory: what all sites give for one batch of both words; of the results, inputs × components ×
+    replacements × regions numbers of one level.
+
+    Args:
+        denoiser: A network with named modules.
+        pairs: Inputs.
+        components: Of the network.
+        levels: T timesteps, noisiest first.
+        common: `batch_size`, `seed`.
+        regions: R regions of the images.
+        replacements: Some of corrupted, mean, zero.
+        at: The index of the level whose table from cell to cell is made.
+        bayes: The exact posterior mean, where it is known.
+        progress: Called as tqdm is.
+    """
+    common = common or ProbeConfig()
+    pairing = _Pairing(denoiser, bayes, pairs, components, regions, tuple(replacements), common)
+    found, table, off = [], None, [(0.0, 0.0)]
+    for index, t in enumerate(progress(list(levels), desc="patching", unit="level")):
+        moved, ways, one_off = pairing.products(t)
+        off.append(one_off)
+        found.append(_effects(moved, ways, pairs, regions))
+        if index == at and CORRUPTED in replacements:
+            k = list(replacements).index(CORRUPTED)
+            table = _table(moved[0, k], ways[0], pairs, regions)
+    stacked = intervals.stacked(found)
+    return Effects(
+        t=torch.tensor(list(levels)),
+        log_snr=denoiser.log_snr(torch.tensor(list(levels))).cpu(),
+        components=tuple(part.name for part in components.parts),
+        replacements=tuple(replacements),
+        effects=intervals.Interval(**{n: v.movedim(0, -1) for n, v in vars(stacked).items()}),
+        table=table,
+        level=at,
+        everything=max(first for first, _ in off),
+        nothing=max(second for _, second in off),
+        pairs=len(pairs.sources.unique()),
+        settings={"noises": len(pairs) // len(pairs.sources.unique()), "seed": common.seed},
+    )
+
+
+def part_edit(
+    component: Component, values: Sequence[Tensor], owners: Sequence[Tensor], cell: Tensor
+) -> Edit:
+    """Return the edit that puts `values` in place of a component's part of what passes its site.
+
+    Args:
+        component: Which part.
+        values: What takes its place, one for each tensor that passes, (B, …) or (1, …).
+        owners: The region of each token of each tensor, where tokens are told apart.
+        cell: (B,) the region in which the words differ.
+    """
+    left = iter(zip(values, owners or [None] * len(values), strict=True))
+
+    def edit(value: Tensor) -> Tensor:
+        other, owner = next(left)
+        other = other.to(value).expand_as(value)
+        if component.head is not None:
+            chosen = torch.arange(value.shape[1], device=value.device) == component.head
+            return torch.where(chosen[:, None, None], other, value)
+        if component.tokens == "all" or owner is None:
+            return other
+        own = owner.to(value.device) == cell.to(value.device).reshape(-1, *[1] * owner.ndim)
+        chosen = own if component.tokens == "own" else ~own
+        # Tokens are the second axis; positions of a map of features the last two.
+        return torch.where(chosen[..., None] if owner.ndim == 1 else chosen[:, None], other, value)
+
+    return edit
+
+
+def held_values(kind: str, seen: Mapping[str, Sequence[Tensor]]) -> dict[str, list[Tensor]]:
+    """Return what stands in for the values that pass sites: their mean over inputs, or zeros."""
+    return {
+        site: [v.mean(0, keepdim=True) if kind == MEAN else torch.zeros_like(v[:1]) for v in values]
+        for site, values in seen.items()
+    }
+
+
+def by_place(products: Tensor, cell: Tensor) -> Tensor:
+    """Add up parts of the output: (…, N, S) -> (3, …, N), the places of `PLACES`."""
+    own = one_hot(cell, products.shape[-1]).to(products)
+    return torch.stack([products.sum(-1), (products * own).sum(-1), (products * (1 - own)).sum(-1)])
+
+
+def share_of_way(moved: Tensor, way: Tensor, sources: Tensor, pixels: Tensor) -> Interval:
+    """Return E[M · D / ‖D‖] / E‖D‖ along the last axis.
+
+    Args:
+        moved: (…, N) M · D.
+        way: (…, N) D · D.
+        sources: (N,) the pair of words of each.
+        pixels: (…) of the place, broadcast against the others but for N.
+
+    Returns:
+        (…), NaN where the way is nothing.
+    """
+    length = way.sqrt()
+    there = length > 0
+    # The same division above and below, so that all the way is exactly 1.
+    above, below = ((x / length).where(there, 0.0) for x in (moved, way))
+    below = below.expand_as(above)
+    found = intervals.ratio(above, below, sources, resolution=RESOLUTION)
+    return found.where(below.mean(-1) / pixels.sqrt() >= NO_CHANGE)
+
+
+def pixels_of(pairs: Pairs, regions: Regions) -> Tensor:
+    """Return the mean number of pixels of each place: (3,) float64."""
+    sizes = regions.parts.flatten(1).sum(1).double()
+    return by_place(sizes.expand(len(pairs), -1), pairs.cell).mean(-1)
+
+
+def _effects(moved: Tensor, ways: Tensor, pairs: Pairs, regions: Regions) -> Interval:
+    """(S, P, K, C) from products (S, K, C, N, parts) and ways (S, N, parts)."""
+    above = by_place(moved, pairs.cell).movedim(0, 1)
+    below = by_place(ways, pairs.cell).movedim(0, 1)[:, :, None, None]
+    pixels = pixels_of(pairs, regions)[None, :, None, None]
+    return share_of_way(above, below, pairs.sources, pixels)
+
+
+def _table(moved: Tensor, way: Tensor, pairs: Pairs, regions: Regions) -> Interval:
+    """(C, R, R), output cell by changed cell, from products (C, N, parts) and ways (N, parts)."""
+    n = len(regions)
+    pixels = regions.masks.flatten(1).sum(1).double()
+    columns = []
+    for j in range(n):
+        rows = pairs.cell == j
+        above, below = (x[..., rows, :n].movedim(-1, -2) for x in (moved, way))
+        columns.append(share_of_way(above, below, pairs.sources[rows], pixels))
+    found = intervals.stacked(columns)
+    return Interval(**{name: value.movedim(0, -1) for name, value in vars(found).items()})
+
+
+@dataclass(frozen=True)
+class _Pairing:
+    """Runs pairs through a denoiser with one component after another replaced."""
+
+    denoiser: Denoiser
+    bayes: Denoiser | None
+    pairs: Pairs
+    components: Components
+    regions: Regions
+    replacements: tuple[str, ...]
+    common: ProbeConfig
+
+    def products(self, t: int) -> tuple[Tensor, Tensor, tuple[float, float]]:
+        """Return M · D and D · D of each input by part of the output, and how far controls are off.
+
+        Returns:
+            (S, K, C, N, parts), (S, N, parts), and the two distances.
+        """
+        size = inputs_at_once(
+            self.denoiser, tuple(self.pairs.clean.shape[1:]), self.common.batch_size
+        )
+        batches = list(torch.arange(len(self.pairs)).split(size))
+        means = self._means(t, batches) if MEAN in self.replacements else {}
+        parts = [self._batch(t, rows, means) for rows in batches]
+        moved, ways = (torch.cat(p, -2) for p in list(zip(*parts, strict=True))[:2])
+        off = [part[2] for part in parts]
+        return moved, ways, (max(a for a, _ in off), max(b for _, b in off))
+
+    def _batch(
+        self, t: int, rows: Tensor, means: Mapping[str, list[Tensor]]
+    ) -> tuple[Tensor, Tensor, tuple[float, float]]:
+        network, sites = network_of(self.denoiser), self.components.sites
+        x, y = self.pairs.at(self.denoiser, t, rows)
+        level = torch.full((len(rows),), t, device=x.device)
+        cell = self.pairs.cell[rows]
+        with recorded(network, sites) as own:
+            before = self.denoiser(x, level)
+        with recorded(network, sites) as other:
+            after = self.denoiser(y, level)
+        zeros = {site: [torch.zeros_like(v[:1]) for v in values] for site, values in own.items()}
+
+        def run(inputs: Tensor, part: Component, values: Mapping[str, Sequence[Tensor]]) -> Tensor:
+            edit = part_edit(
+                part, values[part.site], self.components.owners.get(part.site, ()), cell
+            )
+            with edited(network, {part.site: edit}):
+                return self.denoiser(inputs, level)
+
+        change = after - before
+        exact = [] if self.bayes is None else [self.bayes(y, level) - self.bayes(x, level)]
+        ways = [d.double() for d in (change, *exact)]
+        moved = []
+        for kind in self.replacements:
+            for part in self.components.parts:
+                if kind == CORRUPTED:
+                    made = run(x, part, other) - before
+                else:
+                    held = means if kind == MEAN else zeros
+                    made = change - (run(y, part, held) - run(x, part, held))
+                moved.append(torch.stack([self._by_part(made.double() * d) for d in ways]))
+        products = torch.stack(moved, 1).unflatten(1, (len(self.replacements), -1))
+        squares = torch.stack([self._by_part(d.square()) for d in ways])
+        inside = [site for site in sites if site]
+        told, untold = (
+            self._replayed(inputs, level, {site: values[site] for site in inside}) - before
+            for inputs, values in ((y, other), (x, own))
+        )
+        whole = squares[0].sum().clamp(min=torch.finfo(torch.float64).tiny)
+        off = (
+            float(1 - self._by_part(told.double() * ways[0]).sum() / whole),
+            float(self._by_part(untold.double() * ways[0]).sum() / whole),
+        )
+        return products, squares, (abs(off[0]) if bool(change.any()) else 0.0, abs(off[1]))
+
+    def _replayed(self, x: Tensor, level: Tensor, values: Mapping[str, Sequence[Tensor]]) -> Tensor:
+        edits = {site: replayed(passing) for site, passing in values.items()}
+        with edited(network_of(self.denoiser), edits):
+            return self.denoiser(x, level)
+
+    def _by_part(self, products: Tensor) -> Tensor:
+        """Add up over the pixels of each part of the output: (B, S)."""
+        masks = self.regions.parts.flatten(1).to(products)
+        return (products.flatten(1) @ masks.T).cpu()
+
+    def _means(self, t: int, batches: Sequence[Tensor]) -> dict[str, list[Tensor]]:
+        """What passes each site, mean over the clean inputs: (1, …) each."""
+        total: dict[str, list[Tensor]] = {}
+        network = network_of(self.denoiser)
+        for rows in batches:
+            x, _ = self.pairs.at(self.denoiser, t, rows)
+            with recorded(network, self.components.sites) as seen:
+                self.denoiser(x, torch.full((len(rows),), t, device=x.device))
+            for site, values in seen.items():
+                sums = [v.sum(0, keepdim=True) / len(self.pairs) for v in values]
+                before = total.get(site)
+                total[site] = sums if before is None else [a + b for a, b in zip(before, sums)]
+        return total

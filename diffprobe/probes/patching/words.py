@@ -1,0 +1,189 @@
+"""Patching in numbers and words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from diffprobe.foundations.records import estimate, interval
+from diffprobe.probes.patching import CORRUPTED
+from diffprobe.probes.patching.attention import Attention
+from diffprobe.probes.patching.components import WHOLE
+from diffprobe.probes.patching.effects import PLACES, Effects
+from diffprobe.probes.patching.response import Response
+from diffprobe.probes.patching.samples import SamplesWithout, Without
+
+# Parts that a summary in words names of each kind.
+NAMED = 5
+
+
+def summary(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the effects where the probes look, by network, replacement, component and place."""
+    network: Effects = results["network"]
+    responses = {
+        name.removesuffix("-response"): result
+        for name, result in results.items()
+        if isinstance(result, Response)
+    }
+    found: dict[str, Any] = {
+        "t": int(network.t[network.level]),
+        "log_snr": float(network.log_snr[network.level]),
+        "pairs": network.pairs,
+        "noises": network.settings["noises"],
+        "everything": 1 - network.everything,
+        "nothing": network.nothing,
+        "response": {name: _response(result, network.level) for name, result in responses.items()},
+        **{name: _effects(results[name]) for name in ("network", "untrained") if name in results},
+    }
+    looks = {"network": "attention", "untrained": "untrained-attention"}
+    if known := {who: results[part] for who, part in looks.items() if part in results}:
+        found["attention"] = {who: _attention(result) for who, result in known.items()}
+    if "samples" in results:
+        found["samples"] = _samples(results["samples"])
+    return found
+
+
+def lines(content: Mapping[str, Any]) -> list[str]:
+    """Return the summary in words."""
+    told = [
+        f"patching of {content['pairs']:,} pairs that differ in one cell, {content['noises']} "
+        f"draws of noise each (log-SNR {content['log_snr']:.2f}, t = {content['t']})",
+        "  answer to the change: share in other cells; way of the optimum's in the cell, in others",
+    ]
+    for name, answer in content["response"].items():
+        along = ", ".join(interval(answer[f"along_{place}"]) for place in PLACES[1:])
+        told.append(f"    {name:11} {interval(answer['reach'])}; {along}")
+    for replacement, parts in content["network"].items():
+        what = {
+            CORRUPTED: "told of the change alone, a part takes other cells so far of the way",
+        }.get(replacement, f"a part held at its {replacement}, other cells lose so much of the way")
+        told.append(f"  {what}, most first")
+        told += [
+            f"    {name:24} {interval(places['others'])} (own cell {interval(places['own'])})"
+            for name, places in _most(parts)
+        ]
+    if "untrained" in content:
+        parts = content["untrained"][CORRUPTED]
+        most = ", ".join(f"{n} {interval(places['others'])}" for n, places in _most(parts)[:1])
+        told.append(f"    untrained, most: {most or 'nothing reaches other cells'}")
+    told.append(
+        f"  everything replaced {content['everything']:.6f}, nothing {content['nothing']:.6f}"
+    )
+    if "attention" in content:
+        told += _attention_in_words(content["attention"])
+    if "samples" in content:
+        told += _samples_in_words(content["samples"])
+    return told
+
+
+def _effects(result: Effects) -> dict[str, Any]:
+    def places(replacement: str, c: int) -> dict[str, Any]:
+        index = (c, result.level)
+        told = {p: estimate(result.effect(replacement, p), index) for p in PLACES}
+        for scale in result.scales[1:]:
+            for place in PLACES[1:]:
+                effect = result.effect(replacement, place, scale)
+                told[f"{scale}_{place}"] = estimate(effect, index)
+        return told
+
+    return {
+        replacement: {name: places(replacement, c) for c, name in enumerate(result.components)}
+        for replacement in result.replacements
+    }
+
+
+def _response(result: Response, level: int) -> dict[str, Any]:
+    return {
+        "reach": estimate(result.reach, level),
+        **{
+            f"along_{place}": estimate(result.along, (PLACES.index(place), level))
+            for place in PLACES[1:]
+        },
+    }
+
+
+def _attention(result: Attention) -> dict[str, Any]:
+    return {
+        name: {
+            "agreement": estimate(result.agreement, (h, result.level)),
+            "own": estimate(result.own, (h, result.level)),
+        }
+        for h, name in enumerate(result.heads)
+    }
+
+
+def _samples(result: SamplesWithout) -> dict[str, Any]:
+    def rates(without: Without) -> dict[str, Any]:
+        return {
+            "legible": without.legible,
+            "grammatical": without.grammatical,
+            "valid": without.valid,
+            "difference": vars(without.difference),
+            "p": without.p,
+        }
+
+    return {
+        "held": result.held,
+        "chance": result.chance,
+        "whole": rates(result.whole),
+        "without": {name: rates(without) for name, without in result.parts.items()},
+    }
+
+
+def _most(parts: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The parts, but for the network as a whole, that do most in other cells."""
+    known = [
+        (name, places)
+        for name, places in parts.items()
+        if name != WHOLE and places["others"]["value"] == places["others"]["value"]
+    ]
+    return sorted(known, key=lambda part: -part[1]["others"]["value"])[:NAMED]
+
+
+def _attention_in_words(content: Mapping[str, Any]) -> list[str]:
+    """Which heads look where the optimum depends, most first; where no optimum is, how local."""
+    heads = content["network"]
+    what = "agreement"
+    known = {n: h for n, h in heads.items() if h[what]["value"] == h[what]["value"]}
+    if not known:
+        own = sorted(heads.items(), key=lambda head: -head[1]["own"]["value"])
+        named = ", ".join(f"{name} {interval(head['own'])}" for name, head in own[:NAMED])
+        return [f"  attention of a cell to itself, most of {len(heads)} heads: {named}"]
+    order = sorted(known.items(), key=lambda head: -head[1][what]["value"])
+    named = ", ".join(f"{name} {interval(head[what])}" for name, head in order[:NAMED])
+    told = [
+        "  heads that look where the optimum depends (rank correlation; 0 is chance), most of "
+        f"{len(heads)}: {named}"
+    ]
+    null = [h[what]["value"] for h in content.get("untrained", {}).values()]
+    if null:
+        told.append(f"    untrained, {len(null)} heads: {min(null):.3f} to {max(null):.3f}")
+    return told
+
+
+def _samples_in_words(content: Mapping[str, Any]) -> list[str]:
+    whole = content["whole"]
+    told = [
+        f"  samples without a part, held at its {content['held']}; chance "
+        f"{content['chance']:.1%}, p after Holm",
+        f"    {'the whole network':24} {_rates(whole)}",
+    ]
+    parts = sorted(content["without"].items(), key=lambda part: part[1]["difference"]["value"])
+    return told + [
+        f"    {name:24} {_rates(part)}; valid {_points(part['difference'])}, p = {part['p']:.2g}"
+        for name, part in parts[:NAMED]
+    ]
+
+
+def _rates(content: Mapping[str, Any]) -> str:
+    grammatical = content["grammatical"]
+    share = "-" if grammatical.value is None else f"{grammatical.value:.1%}"
+    return (
+        f"legible {content['legible'].value:.1%}, of these grammatical {share} "
+        f"({grammatical.low:.1%} to {grammatical.high:.1%})"
+    )
+
+
+def _points(content: Mapping[str, Any]) -> str:
+    return (
+        f"{100 * content['value']:+.1f} points ({100 * content['low']:+.1f} to "
+        f"{100 * content['high']:+.1f})"
+    )
