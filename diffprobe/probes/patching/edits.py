@@ -89,7 +89,7 @@ def recorded(network: nn.Module, sites: Sequence[str]) -> Iterator[dict[str, lis
 
 
 def replayed(values: Sequence[Tensor]) -> Edit:
-    """Return the edit that puts the recorded `values`, one after another, in place of what passes."""
+    """Return the edit that puts recorded `values`, one after another, for what passes."""
     left = iter(values)
     return lambda _: next(left)
 

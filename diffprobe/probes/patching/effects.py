@@ -1,7 +1,7 @@
 """Effects of replacing parts of a network: how far the output goes towards another word's.
 
-Two words differ in one cell j and have the same noise. With f the output x0_hat of the first, f' of
-the second, and D = f' - f what the change does, a part is told of the change alone, or kept from it:
+Two words differ in one cell j and have the same noise. With f the output x0_hat of the first, f'
+of the second, and D = f' - f what the change does, a part alone is told of it, or kept from it:
 
     corrupted    M = f(x; part as for x') - f                 the part alone is told
     mean, zero   M = D - (f(x'; part held) - f(x; part held))    what is lost without it
@@ -10,9 +10,9 @@ and the effect is how far M goes the way of D, the lengths of all pairs added up
 
     effect = E[M · D / ‖D‖] / E‖D‖        0 not at all, 1 all the way
 
-in cell j itself ("own"), in all others ("others") and in the whole image. In the scale of the exact
-posterior D is replaced by B, the change that the Bayes optimum makes: E[M · B / ‖B‖] / E‖B‖. Effects
-of parts do not add up to 1 where later parts answer earlier ones.
+in cell j itself ("own"), in all others ("others") and in the whole image. In the scale of the
+exact posterior B, the change that the Bayes optimum makes, stands for D: E[M · B / ‖B‖] / E‖B‖.
+Effects of parts do not add up to 1 where later parts answer earlier ones.
 
 What the network does not compute is x_t itself, which goes into x0_hat beside the prediction; it
 differs in the cell alone, so that in the others the network in whole has an effect of exactly 1.
@@ -23,7 +23,7 @@ Reference:
     Zhang & Nanda, "Towards best practices of activation patching", arXiv:2309.16042.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,11 +37,10 @@ from diffprobe.foundations.intervals import RESOLUTION, Interval
 from diffprobe.foundations.measurements import Measurement
 from diffprobe.foundations.progress import Progress, silent
 from diffprobe.models.denoiser import Denoiser
-from diffprobe.models.footprint import inputs_at_once
-from diffprobe.probes.patching import CORRUPTED, MEAN
-from diffprobe.probes.patching.components import Component, Components
-from diffprobe.probes.patching.edits import Edit, edited, network_of, recorded, replayed
+from diffprobe.probes.patching import CORRUPTED
+from diffprobe.probes.patching.components import Components
 from diffprobe.probes.patching.pairs import Pairs
+from diffprobe.probes.patching.replacing import Replacing
 from diffprobe.probing.regions import Regions
 
 PLACES = ("whole", "own", "others")
@@ -135,7 +134,7 @@ def measure(
         progress: Called as tqdm is.
     """
     common = common or ProbeConfig()
-    pairing = _Pairing(denoiser, bayes, pairs, components, regions, tuple(replacements), common)
+    pairing = Replacing(denoiser, bayes, pairs, components, regions, tuple(replacements), common)
     found, table, off = [], None, [(0.0, 0.0)]
     for index, t in enumerate(progress(list(levels), desc="patching", unit="level")):
         moved, ways, one_off = pairing.products(t)
@@ -158,43 +157,6 @@ def measure(
         pairs=len(pairs.sources.unique()),
         settings={"noises": len(pairs) // len(pairs.sources.unique()), "seed": common.seed},
     )
-
-
-def part_edit(
-    component: Component, values: Sequence[Tensor], owners: Sequence[Tensor], cell: Tensor
-) -> Edit:
-    """Return the edit that puts `values` in place of a component's part of what passes its site.
-
-    Args:
-        component: Which part.
-        values: What takes its place, one for each tensor that passes, (B, …) or (1, …).
-        owners: The region of each token of each tensor, where tokens are told apart.
-        cell: (B,) the region in which the words differ.
-    """
-    left = iter(zip(values, owners or [None] * len(values), strict=True))
-
-    def edit(value: Tensor) -> Tensor:
-        other, owner = next(left)
-        other = other.to(value).expand_as(value)
-        if component.head is not None:
-            chosen = torch.arange(value.shape[1], device=value.device) == component.head
-            return torch.where(chosen[:, None, None], other, value)
-        if component.tokens == "all" or owner is None:
-            return other
-        own = owner.to(value.device) == cell.to(value.device).reshape(-1, *[1] * owner.ndim)
-        chosen = own if component.tokens == "own" else ~own
-        # Tokens are the second axis; positions of a map of features the last two.
-        return torch.where(chosen[..., None] if owner.ndim == 1 else chosen[:, None], other, value)
-
-    return edit
-
-
-def held_values(kind: str, seen: Mapping[str, Sequence[Tensor]]) -> dict[str, list[Tensor]]:
-    """Return what stands in for the values that pass sites: their mean over inputs, or zeros."""
-    return {
-        site: [v.mean(0, keepdim=True) if kind == MEAN else torch.zeros_like(v[:1]) for v in values]
-        for site, values in seen.items()
-    }
 
 
 def by_place(products: Tensor, cell: Tensor) -> Tensor:
@@ -249,102 +211,3 @@ def _table(moved: Tensor, way: Tensor, pairs: Pairs, regions: Regions) -> Interv
         columns.append(share_of_way(above, below, pairs.sources[rows], pixels))
     found = intervals.stacked(columns)
     return Interval(**{name: value.movedim(0, -1) for name, value in vars(found).items()})
-
-
-@dataclass(frozen=True)
-class _Pairing:
-    """Runs pairs through a denoiser with one component after another replaced."""
-
-    denoiser: Denoiser
-    bayes: Denoiser | None
-    pairs: Pairs
-    components: Components
-    regions: Regions
-    replacements: tuple[str, ...]
-    common: ProbeConfig
-
-    def products(self, t: int) -> tuple[Tensor, Tensor, tuple[float, float]]:
-        """Return M · D and D · D of each input by part of the output, and how far controls are off.
-
-        Returns:
-            (S, K, C, N, parts), (S, N, parts), and the two distances.
-        """
-        size = inputs_at_once(
-            self.denoiser, tuple(self.pairs.clean.shape[1:]), self.common.batch_size
-        )
-        batches = list(torch.arange(len(self.pairs)).split(size))
-        means = self._means(t, batches) if MEAN in self.replacements else {}
-        parts = [self._batch(t, rows, means) for rows in batches]
-        moved, ways = (torch.cat(p, -2) for p in list(zip(*parts, strict=True))[:2])
-        off = [part[2] for part in parts]
-        return moved, ways, (max(a for a, _ in off), max(b for _, b in off))
-
-    def _batch(
-        self, t: int, rows: Tensor, means: Mapping[str, list[Tensor]]
-    ) -> tuple[Tensor, Tensor, tuple[float, float]]:
-        network, sites = network_of(self.denoiser), self.components.sites
-        x, y = self.pairs.at(self.denoiser, t, rows)
-        level = torch.full((len(rows),), t, device=x.device)
-        cell = self.pairs.cell[rows]
-        with recorded(network, sites) as own:
-            before = self.denoiser(x, level)
-        with recorded(network, sites) as other:
-            after = self.denoiser(y, level)
-        zeros = {site: [torch.zeros_like(v[:1]) for v in values] for site, values in own.items()}
-
-        def run(inputs: Tensor, part: Component, values: Mapping[str, Sequence[Tensor]]) -> Tensor:
-            edit = part_edit(
-                part, values[part.site], self.components.owners.get(part.site, ()), cell
-            )
-            with edited(network, {part.site: edit}):
-                return self.denoiser(inputs, level)
-
-        change = after - before
-        exact = [] if self.bayes is None else [self.bayes(y, level) - self.bayes(x, level)]
-        ways = [d.double() for d in (change, *exact)]
-        moved = []
-        for kind in self.replacements:
-            for part in self.components.parts:
-                if kind == CORRUPTED:
-                    made = run(x, part, other) - before
-                else:
-                    held = means if kind == MEAN else zeros
-                    made = change - (run(y, part, held) - run(x, part, held))
-                moved.append(torch.stack([self._by_part(made.double() * d) for d in ways]))
-        products = torch.stack(moved, 1).unflatten(1, (len(self.replacements), -1))
-        squares = torch.stack([self._by_part(d.square()) for d in ways])
-        inside = [site for site in sites if site]
-        told, untold = (
-            self._replayed(inputs, level, {site: values[site] for site in inside}) - before
-            for inputs, values in ((y, other), (x, own))
-        )
-        whole = squares[0].sum().clamp(min=torch.finfo(torch.float64).tiny)
-        off = (
-            float(1 - self._by_part(told.double() * ways[0]).sum() / whole),
-            float(self._by_part(untold.double() * ways[0]).sum() / whole),
-        )
-        return products, squares, (abs(off[0]) if bool(change.any()) else 0.0, abs(off[1]))
-
-    def _replayed(self, x: Tensor, level: Tensor, values: Mapping[str, Sequence[Tensor]]) -> Tensor:
-        edits = {site: replayed(passing) for site, passing in values.items()}
-        with edited(network_of(self.denoiser), edits):
-            return self.denoiser(x, level)
-
-    def _by_part(self, products: Tensor) -> Tensor:
-        """Add up over the pixels of each part of the output: (B, S)."""
-        masks = self.regions.parts.flatten(1).to(products)
-        return (products.flatten(1) @ masks.T).cpu()
-
-    def _means(self, t: int, batches: Sequence[Tensor]) -> dict[str, list[Tensor]]:
-        """What passes each site, mean over the clean inputs: (1, …) each."""
-        total: dict[str, list[Tensor]] = {}
-        network = network_of(self.denoiser)
-        for rows in batches:
-            x, _ = self.pairs.at(self.denoiser, t, rows)
-            with recorded(network, self.components.sites) as seen:
-                self.denoiser(x, torch.full((len(rows),), t, device=x.device))
-            for site, values in seen.items():
-                sums = [v.sum(0, keepdim=True) / len(self.pairs) for v in values]
-                before = total.get(site)
-                total[site] = sums if before is None else [a + b for a, b in zip(before, sums)]
-        return total

@@ -3,9 +3,8 @@
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from diffprobe.probes.patching import CORRUPTED, PatchingConfig
+from diffprobe.probes.patching import CORRUPTED, PatchingConfig, effects, response
 from diffprobe.probes.patching import attention as looks
-from diffprobe.probes.patching import effects, response
 from diffprobe.probes.patching import samples as sampled
 from diffprobe.probes.patching.attention import Attention
 from diffprobe.probes.patching.components import components_of

@@ -22,8 +22,8 @@ from diffprobe.foundations.tables import Table
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.probes.patching.components import Component, Components
 from diffprobe.probes.patching.edits import edited, network_of, recorded
-from diffprobe.probes.patching.effects import held_values, part_edit
 from diffprobe.probes.patching.pairs import Pairs
+from diffprobe.probes.patching.replacing import held_values, part_edit
 from diffprobe.sampling import sample
 from diffprobe.sampling.samplers import SamplerKind
 

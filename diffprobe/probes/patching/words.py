@@ -116,7 +116,10 @@ def _samples(result: SamplesWithout) -> dict[str, Any]:
             "legible": without.legible,
             "grammatical": without.grammatical,
             "valid": without.valid,
-            "difference": vars(without.difference),
+            "difference": {
+                **{end: getattr(without.difference, end) for end in ("value", "low", "high")},
+                "n": without.difference.n[0],
+            },
             "p": without.p,
         }
 

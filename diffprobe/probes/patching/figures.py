@@ -1,0 +1,194 @@
+"""Figures of patching: effects by part and noise level, cell to cell, attention, and samples."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from matplotlib.axes import Axes
+from torch import Tensor
+
+from diffprobe.foundations.figures import COLORS, at_level, figure
+from diffprobe.probes.patching import CORRUPTED
+from diffprobe.probes.patching.attention import Attention
+from diffprobe.probes.patching.components import WHOLE
+from diffprobe.probes.patching.effects import Effects
+from diffprobe.probes.patching.samples import SamplesWithout
+
+if TYPE_CHECKING:
+    from diffprobe.probing.subject import Subject
+
+# Tables from cell to cell, heads, and parts that a figure shows.
+TABLES, HEADS, PARTS = 5, 24, 40
+
+
+def draw(results: Mapping[str, Any], subject: "Subject", folder: Path) -> None:
+    """Store every figure of patching in `folder`."""
+    network: Effects = results["network"]
+    attention: Attention | None = results.get("attention")
+    rows = min(len(network.components), PARTS)
+    panels = [(CORRUPTED, "others"), (CORRUPTED, "own")] if network.table is not None else []
+    panels += [(kind, "others") for kind in network.replacements if kind != CORRUPTED]
+    with figure(folder / "patching", 1.6 + 2.0 * len(panels), 1.3 + 0.15 * rows) as canvas:
+        axes = canvas.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for ax, (kind, place) in zip(axes, panels, strict=True):
+            plot(network, ax, kind, place)
+            ax.label_outer()
+        canvas.colorbar(axes[0].images[0], ax=axes, label="share of the way", shrink=0.6)
+    if network.table is not None:
+        _draw_cells(network, attention, folder)
+    if attention is not None:
+        _draw_attention(attention, folder)
+    if "samples" in results:
+        samples: SamplesWithout = results["samples"]
+        height = 1.2 + 0.17 * (1 + min(len(samples.parts), PARTS))
+        with figure(folder / "patching-samples", 6.0, height) as canvas:
+            plot_samples(samples, canvas.subplots(1, 2, sharey=True))
+
+
+def plot(result: Effects, ax: Axes, replacement: str = CORRUPTED, place: str = "others") -> Axes:
+    """Draw effects, a row for each part and a column for each noise level.
+
+    Grey is where the change, of which they are a share, is nothing. The mark below stands at the
+    level where the probes look. Of more parts than fit those are shown that do most in one level.
+    """
+    effect = result.effect(replacement, place).value
+    shown = _strongest(effect, PARTS)
+    _map(ax, effect[shown])
+    ax.set_yticks(range(len(shown)), [result.components[c] for c in shown], fontsize=6)
+    levels = [f"{s:.0f}".replace("-", "−") for s in result.log_snr.tolist()]
+    ax.set_xticks(range(len(levels)), levels, fontsize=7)
+    ax.get_xticklabels()[result.level].set_fontweight("bold")
+    titles = {
+        CORRUPTED: {"others": "told, to other cells", "own": "told, to the cell itself"},
+    }
+    title = titles.get(replacement, {}).get(place, f"lost at its {replacement}, {place}")
+    ax.set(xlabel="log-SNR (nats)")
+    ax.set_title(title, fontsize=8)
+    return ax
+
+
+def plot_table(result: Effects, ax: Axes, component: str) -> Axes:
+    """Draw what a part carries from each changed cell (column) to each output cell (row)."""
+    assert result.table is not None
+    _map(ax, result.table.value[result.components.index(component)])
+    _cells(ax, len(result.table.value[0]))
+    ax.set_title(component, fontsize=7)
+    return ax
+
+
+def plot_by_cell(result: Effects, ax: Axes, components: Sequence[str]) -> Axes:
+    """Draw what parts (rows) carry from each changed cell (column) to all others, mean of these."""
+    assert result.table is not None
+    rows = [result.table.value[result.components.index(name)] for name in components]
+    cells = len(rows[0])
+    off = torch.eye(cells, dtype=torch.bool)
+    carried = torch.stack([row.masked_fill(off, torch.nan).nanmean(0) for row in rows])
+    _map(ax, carried)
+    ax.set_yticks(range(len(components)), components, fontsize=6)
+    ax.set(xlabel="changed cell", xticks=range(0, cells, max(1, cells // 8)))
+    ax.set_title("to other cells, mean", fontsize=7)
+    return ax
+
+
+def plot_attention(result: Attention, ax: Axes, head: int) -> Axes:
+    """Draw a head's attention between cells where the probes look."""
+    ax.imshow(result.maps[result.level, head].numpy(), vmin=0, vmax=1, cmap="viridis")
+    _cells(ax, result.maps.shape[-1])
+    agreement = float(result.agreement.value[head, result.level])
+    told = "" if agreement != agreement else f": {agreement:.2f}".replace("-", "−")
+    ax.set_title(f"{result.heads[head].replace(':', ' ')}{told}", fontsize=7)
+    return ax
+
+
+def plot_samples(result: SamplesWithout, axes: Sequence[Axes]) -> None:
+    """Draw legible and grammatical rates without each part, those first that cost most."""
+    order = sorted(result.parts.items(), key=lambda part: part[1].difference.value or 0.0)[:PARTS]
+    names = [name for name, _ in order]
+    for ax, rate in zip(axes, ("legible", "grammatical"), strict=True):
+        rates = [getattr(without, rate) for _, without in order]
+        values = [torch.nan if r.value is None else r.value for r in rates]
+        ax.hlines(range(len(order)), [r.low for r in rates], [r.high for r in rates], color="0.6")
+        ax.plot(values, range(len(order)), "o", ms=3, color=COLORS["network"])
+        whole = getattr(result.whole, rate).value
+        if whole is not None:
+            ax.axvline(whole, color=COLORS["network"], ls="--", lw=1, label="the whole network")
+        if rate == "grammatical":
+            ax.axvline(result.chance, color="0.3", ls=":", lw=1, label="chance")
+        ax.set(xlim=(-0.02, 1.02), xlabel=rate)
+    axes[0].set_yticks(range(len(order)), names, fontsize=6)
+    axes[0].set_ylim(len(order) - 0.5, -0.5)
+    axes[1].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=7)
+
+
+def _draw_cells(result: Effects, attention: Attention | None, folder: Path) -> None:
+    assert result.table is not None
+    effect = result.effect(CORRUPTED, "others").value[:, result.level]
+    heads = [name for name in result.components if ":head" in name][:PARTS]
+    parts = [result.components[c] for c in _strongest(effect[:, None], TABLES, told=WHOLE)]
+    known = attention is not None and attention.dependence is not None
+    widths = [1.0] * (len(parts) + known)
+    names = heads or parts
+    with figure(folder / "patching-cells", 2.2 + 1.5 * len(widths), 1.9) as canvas:
+        axes = canvas.subplots(1, 1 + len(widths), width_ratios=[1.0, *widths])
+        plot_by_cell(result, axes[0], names)
+        for ax, name in zip(axes[1:], parts, strict=False):
+            plot_table(result, ax, name)
+        if attention is not None and attention.dependence is not None:
+            _optimum(axes[-1], attention)
+        axes[1].set_ylabel("output cell")
+        canvas.colorbar(axes[0].images[0], ax=axes, label="share of the way", fraction=0.03)
+        canvas.suptitle(at_level(result.log_snr[result.level]), fontsize=8)
+
+
+def _draw_attention(result: Attention, folder: Path) -> None:
+    n = min(len(result.heads), HEADS)
+    known = result.dependence is not None
+    columns = min(6, n + known)
+    rows = -(-(n + known) // columns)
+    with figure(folder / "patching-attention", 1.3 * columns + 0.8, 1.45 * rows + 0.5) as canvas:
+        axes = canvas.subplots(rows, columns, squeeze=False).flatten()
+        for head in range(n):
+            plot_attention(result, axes[head], head)
+        if known:
+            _optimum(axes[n], result)
+        for ax in axes[n + known :]:
+            ax.set_visible(False)
+        shown = axes[: n + known]
+        canvas.colorbar(axes[0].images[0], ax=shown, label="attention", fraction=0.03)
+        canvas.suptitle(at_level(result.log_snr[result.level]), fontsize=8)
+
+
+def _optimum(ax: Axes, attention: Attention) -> None:
+    """Draw the optimum's dependence, each row divided by its sum, in a frame of its own colour."""
+    assert attention.dependence is not None
+    matrix = attention.dependence[attention.level]
+    share = matrix / matrix.sum(1, keepdim=True)
+    ax.imshow(share.numpy(), vmin=0, vmax=1, cmap="viridis")
+    _cells(ax, len(share))
+    ax.set_title("Bayes optimum", fontsize=7)
+    for spine in ax.spines.values():
+        spine.set(visible=True, color=COLORS["bayes"], linewidth=1.5)
+
+
+def _map(ax: Axes, values: Tensor) -> None:
+    image = ax.imshow(values.numpy(), vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    image.cmap.set_bad("0.85")
+
+
+def _cells(ax: Axes, n: int) -> None:
+    ticks = range(0, n, max(1, n // 4))
+    ax.set(xticks=ticks, yticks=ticks)
+    ax.tick_params(labelsize=6)
+
+
+def _strongest(effect: Tensor, most: int, told: str = "") -> list[int]:
+    """The places of `most` rows of `effect (C, T)` at most, by their largest, in their order.
+
+    The first is the network as a whole, and left out where `told` names it.
+    """
+    largest = effect.nan_to_num(nan=-1.0).amax(1)
+    if told:
+        largest[0] = -torch.inf
+    n = min(most, len(largest) - bool(told))
+    return sorted(largest.argsort(descending=True, stable=True)[:n].tolist())
