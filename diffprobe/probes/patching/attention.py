@@ -139,7 +139,7 @@ def recorded_maps(
     the condition.
     """
     network = network_of(denoiser)
-    size = inputs_at_once(denoiser, tuple(pairs.clean.shape[1:]), common.batch_size)
+    size = inputs_at_once(denoiser, pairs.image_shape, common.batch_size)
     found: dict[str, list[Tensor]] = {}
     for rows in torch.arange(len(pairs)).split(size):
         seen: dict[str, Tensor] = {}

@@ -134,7 +134,8 @@ def attention_weights(query: Tensor, key: Tensor, how: Mapping[str, Any]) -> Ten
         logits = (
             logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask
         )
-    return logits.softmax(-1)
+    weights: Tensor = logits.softmax(-1)
+    return weights
 
 
 class _Attention(TorchFunctionMode):

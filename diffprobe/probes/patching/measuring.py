@@ -41,8 +41,8 @@ def measure_all(settings: PatchingConfig, subject: "Subject", keep: "Keep") -> d
     null = untrained(denoiser, common.seed)
     if null is not None:
         beside["untrained"] = null
-    told = {"regions": regions, "bayes": bayes}
-    patch = partial(effects.measure, common=common, **told)
+    told: dict[str, Any] = {"common": common, "regions": regions, "bayes": bayes}
+    patch: Any = partial(effects.measure, **told)
     found: dict[str, Any] = {
         "network": keep(
             "network",
@@ -66,10 +66,10 @@ def measure_all(settings: PatchingConfig, subject: "Subject", keep: "Keep") -> d
         )
     for name, other in beside.items():
         part = f"{name}-response"
-        answer = partial(response.measure, other, pairs, levels, common, **told)
+        answer = partial(response.measure, other, pairs, levels, **told)
         found[part] = keep(part, Response, answer)
     if components.looking:
-        look = partial(looks.measure, modules=components.looking, common=common, **told)
+        look: Any = partial(looks.measure, modules=components.looking, **told)
         found["attention"] = keep(
             "attention", Attention, lambda: look(denoiser, pairs, levels=levels, at=at)
         )

@@ -39,6 +39,12 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.cell)
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """C, H, W of an image."""
+        channels, height, width = self.clean.shape[1:]
+        return channels, height, width
+
     def at(self, denoiser: Denoiser, t: int, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return x_t of the clean and of the corrupted images `rows`, on the device.
 

@@ -44,9 +44,7 @@ class Replacing:
         Returns:
             (S, K, C, N, parts), (S, N, parts), and the two distances.
         """
-        size = inputs_at_once(
-            self.denoiser, tuple(self.pairs.clean.shape[1:]), self.common.batch_size
-        )
+        size = inputs_at_once(self.denoiser, self.pairs.image_shape, self.common.batch_size)
         batches = list(torch.arange(len(self.pairs)).split(size))
         means = self._means(t, batches) if MEAN in self.replacements else {}
         parts = [self._batch(t, rows, means) for rows in batches]
@@ -109,7 +107,8 @@ class Replacing:
     def _by_part(self, products: Tensor) -> Tensor:
         """Add up over the pixels of each part of the output: (B, S)."""
         masks = self.regions.parts.flatten(1).to(products)
-        return (products.flatten(1) @ masks.T).cpu()
+        found: Tensor = products.flatten(1) @ masks.T
+        return found.cpu()
 
     def _means(self, t: int, batches: Sequence[Tensor]) -> dict[str, list[Tensor]]:
         """What passes each site, mean over the clean inputs: (1, …) each."""
@@ -139,7 +138,8 @@ def part_edit(
         owners: The region of each token of each tensor, where tokens are told apart.
         cell: (B,) the region in which the words differ.
     """
-    left = iter(zip(values, owners or [None] * len(values), strict=True))
+    each: Sequence[Tensor | None] = owners or [None] * len(values)
+    left = iter(zip(values, each, strict=True))
 
     def edit(value: Tensor) -> Tensor:
         other, owner = next(left)

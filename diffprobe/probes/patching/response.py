@@ -63,7 +63,7 @@ def measure(
         bayes: The exact posterior mean, where it is known.
     """
     common = common or ProbeConfig()
-    size = inputs_at_once(denoiser, tuple(pairs.clean.shape[1:]), common.batch_size)
+    size = inputs_at_once(denoiser, pairs.image_shape, common.batch_size)
     reach, along = [], []
     pixels = pixels_of(pairs, regions)
     for t in levels:

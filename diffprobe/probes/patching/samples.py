@@ -28,8 +28,8 @@ from diffprobe.sampling import sample
 from diffprobe.sampling.samplers import SamplerKind
 
 
-@dataclass(frozen=True, repr=False)
-class Without(Table):
+@dataclass(frozen=True)
+class Without:
     """Rates of the samples of a network without one part.
 
     Attributes:
@@ -98,10 +98,9 @@ class HeldDenoiser(Denoiser):
         sites: Sequence[str],
         batch_size: int,
     ) -> None:
-        _, *shape = pairs.clean.shape
         super().__init__(
             denoiser.scheduler,
-            image_shape=(shape[0], shape[1], shape[2]),
+            image_shape=pairs.image_shape,
             latents=denoiser.latents,
             cells=denoiser.cells,
         )
