@@ -57,7 +57,7 @@ class OneOracle(nn.Module):
 
 
 class TwoParts(ModelMixin, ConfigMixin):
-    """The Bayes optimum in two parts: `local` sees a cell alone, `rule` is what the grammar adds."""
+    """The Bayes optimum in two parts: `local` sees a cell alone, the grammar adds `rule`."""
 
     @register_to_config
     def __init__(self, seed: int = 0) -> None:
@@ -71,6 +71,7 @@ class TwoParts(ModelMixin, ConfigMixin):
 
 
 TWO = NetworkDenoiser(TwoParts(), SCHEDULER)
+NAMES = ("network", "local", "rule")
 PAIRS = draw_pairs(SIGNS, CELLS, pairs=40, noises=2, seed=0)
 
 
@@ -131,10 +132,10 @@ def test_without_a_grammar_a_region_is_of_another_image() -> None:
 def test_the_part_that_knows_the_rule_carries_all_to_other_cells(of_two_parts: Effects) -> None:
     for kind in of_two_parts.replacements:
         for scale in ("x0_hat", "posterior"):
-            told = [value(of_two_parts, c, kind, "others", scale) for c in of_two_parts.components]
+            told = [value(of_two_parts, c, kind, "others", scale) for c in NAMES]
             assert told == pytest.approx([1, 0, 1], abs=1e-5)  # network, local, rule
     # It is linear in its parts: what they carry of the change adds up, in the cell itself too.
-    own = [value(of_two_parts, c, "corrupted", "own", "x0_hat") for c in of_two_parts.components]
+    own = [value(of_two_parts, c, "corrupted", "own", "x0_hat") for c in NAMES]
     assert own[1] + own[2] == pytest.approx(1, abs=1e-5)
     assert own[1] > 0.3
     whole = of_two_parts.effect("corrupted", "whole").value[0, 0]
@@ -143,7 +144,7 @@ def test_the_part_that_knows_the_rule_carries_all_to_other_cells(of_two_parts: E
 
 def test_the_table_says_from_which_cell_to_which(of_two_parts: Effects) -> None:
     assert of_two_parts.table is not None
-    local, rule = of_two_parts.table.value[1:]
+    local, rule = (of_two_parts.table.value[of_two_parts.components.index(n)] for n in NAMES[1:])
     off = ~torch.eye(4, dtype=torch.bool)
     assert torch.allclose(rule[off], torch.ones(12, dtype=torch.float64), atol=1e-5)
     assert local[off].abs().max() < 1e-5
@@ -376,7 +377,7 @@ def test_samples_without_the_rule_are_right_by_chance() -> None:
     parts = components_of(TWO, ("local", "rule"), CELLS)
     sampling = SamplingConfig(steps=12)
     found = samples.measure(TWO, SIGNS, PAIRS, parts, 80, "zero", COMMON, sampling, DDIMConfig())
-    assert found.chance == 0.5
+    assert found.chance == pytest.approx(0.5)
     assert found.whole.grammatical.value == 1
     rule = found.parts["rule"]
     assert rule.legible.value == 1
@@ -406,16 +407,7 @@ def test_a_part_is_held_at_its_mean_at_each_level() -> None:
 
 # ---- the command ---------------------------------------------------------------------------------
 
-SHORT = [
-    "--set",
-    "probes.patching.samples=8",
-    "--set",
-    "probes.patching.levels=1",
-    "--n",
-    "12",
-    "--device",
-    "cpu",
-]
+SHORT = "--n 12 --device cpu --set probes.patching.samples=8 --set probes.patching.levels=1".split()
 
 
 @pytest.mark.drawn
@@ -427,8 +419,7 @@ def test_a_run_is_patched(
     told = capsys.readouterr().out
     assert "everything replaced 1.000000, nothing 0.000000" in told
     content = json.loads((tmp_path / "summary.json").read_text("utf-8"))["probes"]["patching"]
-    assert content["network"]["corrupted"]["network"]["others"]["value"] == 1
-    assert content["network"]["mean"]["blocks.0.project"]["others"]["n"] == 12
+    assert content["network"]["mean"]["blocks.0.project"]["own"]["n"] == 12
     assert content["response"]["bayes"]["along_others"]["value"] == pytest.approx(1)
     assert set(content["untrained"]) == {"corrupted"}
     assert content["samples"]["without"]["blocks.0:head0"]["valid"]["n"] == 8
@@ -440,7 +431,7 @@ def test_somebodys_pipeline_is_patched(tmp_path: Path, capsys: pytest.CaptureFix
     KINDS["pixels"].build(tmp_path / "theirs")
     asked = ["probe", str(tmp_path / "theirs"), "--probe", "patching", "--out", str(tmp_path)]
     asked += ["--regions", "2x2", "--set", "sampling.steps=2", *SHORT]
-    modules = ["--set", "probes.patching.modules=['mid_block.*.0']"]
+    modules = ["--set", "probes.patching.modules=['mid_block.attentions.0']"]
     assert run([*asked, *modules]) == 0
     assert "attention of a cell to itself" in capsys.readouterr().out
     content = json.loads((tmp_path / "summary.json").read_text("utf-8"))["probes"]

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import matplotlib as mpl
 import torch
 from matplotlib.axes import Axes
 from torch import Tensor
@@ -12,7 +13,7 @@ from diffprobe.foundations.figures import COLORS, at_level, figure
 from diffprobe.probes.patching import CORRUPTED
 from diffprobe.probes.patching.attention import Attention
 from diffprobe.probes.patching.components import WHOLE
-from diffprobe.probes.patching.effects import Effects
+from diffprobe.probes.patching.effects import PLACES, SCALES, Effects
 from diffprobe.probes.patching.samples import SamplesWithout
 
 if TYPE_CHECKING:
@@ -27,12 +28,19 @@ def draw(results: Mapping[str, Any], subject: "Subject", folder: Path) -> None:
     network: Effects = results["network"]
     attention: Attention | None = results.get("attention")
     rows = min(len(network.components), PARTS)
-    panels = [(CORRUPTED, "others"), (CORRUPTED, "own")] if network.table is not None else []
-    panels += [(kind, "others") for kind in network.replacements if kind != CORRUPTED]
+    panels = [
+        (kind, place, scale)
+        for kind in network.replacements
+        for place in PLACES[:0:-1]
+        for scale in network.scales
+        # How far a part alone goes the optimum's way counts in other cells.
+        if scale == SCALES[0] or (kind, place) == (CORRUPTED, "others")
+        if kind == CORRUPTED or place == "others"
+    ]
     with figure(folder / "patching", 1.6 + 2.0 * len(panels), 1.3 + 0.15 * rows) as canvas:
         axes = canvas.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-        for ax, (kind, place) in zip(axes, panels, strict=True):
-            plot(network, ax, kind, place)
+        for ax, (kind, place, scale) in zip(axes, panels, strict=True):
+            plot(network, ax, kind, place, scale)
             ax.label_outer()
         canvas.colorbar(axes[0].images[0], ax=axes, label="share of the way", shrink=0.6)
     if network.table is not None:
@@ -46,25 +54,29 @@ def draw(results: Mapping[str, Any], subject: "Subject", folder: Path) -> None:
             plot_samples(samples, canvas.subplots(1, 2, sharey=True))
 
 
-def plot(result: Effects, ax: Axes, replacement: str = CORRUPTED, place: str = "others") -> Axes:
+def plot(
+    result: Effects,
+    ax: Axes,
+    replacement: str = CORRUPTED,
+    place: str = "others",
+    scale: str = SCALES[0],
+) -> Axes:
     """Draw effects, a row for each part and a column for each noise level.
 
     Grey is where the change, of which they are a share, is nothing. The mark below stands at the
     level where the probes look. Of more parts than fit those are shown that do most in one level.
     """
-    effect = result.effect(replacement, place).value
-    shown = _strongest(effect, PARTS)
-    _map(ax, effect[shown])
+    shown = _strongest(result.effect(result.replacements[0], "others").value, PARTS)
+    _map(ax, result.effect(replacement, place, scale).value[shown])
     ax.set_yticks(range(len(shown)), [result.components[c] for c in shown], fontsize=6)
     levels = [f"{s:.0f}".replace("-", "−") for s in result.log_snr.tolist()]
     ax.set_xticks(range(len(levels)), levels, fontsize=7)
     ax.get_xticklabels()[result.level].set_fontweight("bold")
-    titles = {
-        CORRUPTED: {"others": "told, to other cells", "own": "told, to the cell itself"},
-    }
-    title = titles.get(replacement, {}).get(place, f"lost at its {replacement}, {place}")
+    where = {"own": "the cell itself", "others": "other cells"}.get(place, "the image")
+    how = "told, to" if replacement == CORRUPTED else f"held at {replacement}, lost in"
+    whose = "" if scale == SCALES[0] else ",\nof the optimum’s way"
     ax.set(xlabel="log-SNR (nats)")
-    ax.set_title(title, fontsize=8)
+    ax.set_title(f"{how} {where}{whose}", fontsize=7)
     return ax
 
 
@@ -172,8 +184,8 @@ def _optimum(ax: Axes, attention: Attention) -> None:
 
 
 def _map(ax: Axes, values: Tensor) -> None:
-    image = ax.imshow(values.numpy(), vmin=0, vmax=1, cmap="viridis", aspect="auto")
-    image.cmap.set_bad("0.85")
+    shades = mpl.colormaps["viridis"].with_extremes(bad="0.85")
+    ax.imshow(values.numpy(), vmin=0, vmax=1, cmap=shades, aspect="auto")
 
 
 def _cells(ax: Axes, n: int) -> None:

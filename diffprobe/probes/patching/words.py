@@ -49,21 +49,22 @@ def lines(content: Mapping[str, Any]) -> list[str]:
         "  answer to the change: share in other cells; way of the optimum's in the cell, in others",
     ]
     for name, answer in content["response"].items():
-        along = ", ".join(interval(answer[f"along_{place}"]) for place in PLACES[1:])
-        told.append(f"    {name:11} {interval(answer['reach'])}; {along}")
+        along = [answer[f"along_{place}"] for place in PLACES[1:]]
+        known = any(one["value"] == one["value"] for one in along)
+        beside = f"; {', '.join(map(interval, along))}" if known else ""
+        told.append(f"    {name:11} {interval(answer['reach'])}{beside}")
     for replacement, parts in content["network"].items():
         what = {
             CORRUPTED: "told of the change alone, a part takes other cells so far of the way",
         }.get(replacement, f"a part held at its {replacement}, other cells lose so much of the way")
         told.append(f"  {what}, most first")
-        told += [
-            f"    {name:24} {interval(places['others'])} (own cell {interval(places['own'])})"
-            for name, places in _most(parts)
-        ]
-    if "untrained" in content:
-        parts = content["untrained"][CORRUPTED]
-        most = ", ".join(f"{n} {interval(places['others'])}" for n, places in _most(parts)[:1])
-        told.append(f"    untrained, most: {most or 'nothing reaches other cells'}")
+        most = _most(parts)
+        told += [f"    {name:24} {_effect(places)}" for name, places in most]
+        told += [] if most else ["    nothing reaches other cells"]
+        if replacement == CORRUPTED and "untrained" in content:
+            null = _most(content["untrained"][CORRUPTED])[:1]
+            named = [f"{name} {_effect(places)}" for name, places in null]
+            told.append(f"    untrained, most: {', '.join(named) or 'nothing reaches other cells'}")
     told.append(
         f"  everything replaced {content['everything']:.6f}, nothing {content['nothing']:.6f}"
     )
@@ -129,6 +130,14 @@ def _samples(result: SamplesWithout) -> dict[str, Any]:
         "whole": rates(result.whole),
         "without": {name: rates(without) for name, without in result.parts.items()},
     }
+
+
+def _effect(places: Mapping[str, Any]) -> str:
+    """What a part does in other cells, of the network's own way and of the optimum's."""
+    exact = places.get("posterior_others")
+    known = exact is not None and exact["value"] == exact["value"]
+    beside = f", of the optimum's way {interval(exact)}" if exact is not None and known else ""
+    return f"{interval(places['others'])}{beside}"
 
 
 def _most(parts: Mapping[str, Any]) -> list[tuple[str, Any]]:
