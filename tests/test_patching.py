@@ -346,11 +346,11 @@ def test_attention_between_cells_is_that_between_their_tokens() -> None:
 def test_a_head_that_looks_where_the_optimum_depends_is_told() -> None:
     energies = torch.rand(50, 5, 5, generator=torch.Generator().manual_seed(0)).double()
     weights = torch.stack([energies, energies.flip(0), -energies], 1)
-    told = attention._agreement(weights, energies)
+    told = attention.agreement(weights, energies)
     assert told[:, 0].tolist() == pytest.approx([1] * 50)
     assert told[:, 2].tolist() == pytest.approx([-1] * 50)
     assert abs(float(told[:, 1].mean())) < 0.15
-    assert bool(attention._agreement(weights[..., :2, :2], energies[..., :2, :2]).isnan().all())
+    assert bool(attention.agreement(weights[..., :2, :2], energies[..., :2, :2]).isnan().all())
 
 
 def test_heads_stand_beside_the_optimum() -> None:

@@ -96,7 +96,7 @@ def measure(
         bayes: The exact posterior mean, where it is known.
     """
     common = common or ProbeConfig()
-    maps, own, agreement, dependence = [], [], [], []
+    maps, own, agrees, dependence = [], [], [], []
     names: tuple[str, ...] = ()
     for t in levels:
         found = recorded_maps(denoiser, pairs, modules, t, common, regions)
@@ -105,12 +105,12 @@ def measure(
         maps.append(weights.mean(0))
         diagonal = weights.diagonal(dim1=-2, dim2=-1).mean(-1)
         own.append(intervals.mean(diagonal.T, pairs.sources, resolution=intervals.RESOLUTION))
-        energies = None if bayes is None else _dependence(bayes, pairs, t, common, regions)
+        energies = None if bayes is None else dependence_of(bayes, pairs, t, common, regions)
         if energies is not None:
             shares = energies / energies.sum((1, 2), keepdim=True)
             dependence.append(shares.nanmean(0))
-        agreement.append(intervals.mean(_agreement(weights, energies).T, pairs.sources))
-    over_levels = [intervals.stacked(each) for each in (own, agreement)]
+        agrees.append(intervals.mean(agreement(weights, energies).T, pairs.sources))
+    over_levels = [intervals.stacked(each) for each in (own, agrees)]
     told = [Interval(**{n: v.movedim(0, -1) for n, v in vars(i).items()}) for i in over_levels]
     return Attention(
         t=torch.tensor(list(levels)),
@@ -190,10 +190,10 @@ def between_cells(
     return total / tokens.sum(0)[:, None]
 
 
-def _dependence(
+def dependence_of(
     bayes: Denoiser, pairs: Pairs, t: int, common: ProbeConfig, regions: Regions
 ) -> Tensor:
-    """The optimum's energies between cells of each image: (N, R, R)."""
+    """Return the optimum's energies between cells of each clean image: (N, R, R) float64."""
     found = []
     for index, rows in enumerate(torch.arange(len(pairs)).split(common.batch_size)):
         x_t, _ = pairs.at(bayes, t, rows)
@@ -203,8 +203,16 @@ def _dependence(
     return torch.cat(found)
 
 
-def _agreement(weights: Tensor, energies: Tensor | None) -> Tensor:
-    """Rank correlations over the other cells, mean over cells: (N, H)."""
+def agreement(weights: Tensor, energies: Tensor | None) -> Tensor:
+    """Return rank correlations over the other cells, mean over cells: (N, H).
+
+    Args:
+        weights: (N, H, R, R) attention between cells.
+        energies: (N, R, R) of the optimum, where it is known.
+
+    Returns:
+        NaN without an optimum, and with fewer than two other cells.
+    """
     n, heads, cells, _ = weights.shape
     if energies is None or cells < 3:
         return torch.full((n, heads), torch.nan, dtype=torch.float64)
