@@ -407,7 +407,10 @@ def test_a_part_is_held_at_its_mean_at_each_level() -> None:
 
 # ---- the command ---------------------------------------------------------------------------------
 
-SHORT = "--n 12 --device cpu --set probes.patching.samples=8 --set probes.patching.levels=1".split()
+SHORT = [
+    *("--n", "12", "--device", "cpu", "--set", "probes.patching.samples=8"),
+    *("--set", "probes.patching.levels=1"),
+]
 
 
 @pytest.mark.drawn

@@ -79,10 +79,22 @@ class PatchingConfig(ProbeKind):
             raise UsageError(f"{section}.replace names nothing: {', '.join(REPLACEMENTS)}")
 
     def unfit(self, subject: "Subject") -> str | None:
-        """It is for networks, whose modules have names."""
+        """It is for networks, whose modules have names, and for pairs that differ in a region."""
         from diffprobe.models.denoiser import NetworkDenoiser
+        from diffprobe.probes.patching.pairs import lacking
 
-        return None if isinstance(subject.denoiser, NetworkDenoiser) else NO_MODULES
+        if not isinstance(subject.denoiser, NetworkDenoiser):
+            return NO_MODULES
+        return lacking(subject.images, subject.regions)
+
+    def cost(self, subject: "Subject") -> str:
+        """Return how often the network runs at one level."""
+        from diffprobe.probes.patching.components import components_of
+
+        parts = len(components_of(subject.denoiser, self.modules, subject.regions).parts)
+        runs = sum(1 if kind == CORRUPTED else 2 for kind in self.replace)
+        inputs = self.images * self.noises
+        return f"{parts} parts in turn, {parts * runs:,} runs of the network on {inputs:,} inputs"
 
     def measure(self, subject: "Subject", keep: "Keep") -> dict[str, Any]:
         """Patch the network and an untrained one, look at attention, and sample without parts."""

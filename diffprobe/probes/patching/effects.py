@@ -91,6 +91,27 @@ class Effects(Measurement):
         """The scales that are known."""
         return SCALES[: len(self.effects.value)]
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each effect at each level, and for each part from cell to cell."""
+        found = super().rows()
+        if self.table is None:
+            return found
+        at = {"t": int(self.t[self.level]), "log_snr": float(self.log_snr[self.level])}
+        return found + [
+            {
+                "number": f"{name}, {CORRUPTED}, cell {j} to cell {i}",
+                **at,
+                **self.table.estimate((c, i, j)).rows()[0],
+            }
+            for c, name in enumerate(self.components)
+            for i in range(self.table.value.shape[1])
+            for j in range(self.table.value.shape[2])
+        ]
+
+    def __repr__(self) -> str:
+        levels = f"{len(self.t)} noise level{'s' * (len(self.t) != 1)}"
+        return f"<Effects of {len(self.components)} parts at {levels}, {self.pairs} pairs>"
+
     def numbers(self) -> dict[str, Interval]:
         """Return the effects over the levels, each of a scale, place, replacement and component."""
         return {

@@ -75,14 +75,14 @@ def draw_pairs(
         UsageError: If there is one symbol or one image only, or the regions are not the cells of a
             dataset.
     """
+    if why := lacking(images, regions):
+        raise UsageError(why)
     random = generator(seed, "patching")
     cell = torch.arange(pairs) % len(regions)
     changed = regions.masks[cell]
     if isinstance(images, SymbolImages):
-        clean, other, sources = _words(images, regions, cell, random)
+        clean, other, sources = _words(images, cell, random)
     else:
-        if len(images.images) < 2:
-            raise UsageError("two images that differ in one region need two images at least")
         sources = images.draw_sources(pairs, random)
         shift = torch.randint(1, len(images.images), (pairs,), generator=random)
         clean = images.images[sources]
@@ -93,19 +93,26 @@ def draw_pairs(
     return Pairs(clean[rows], corrupted[rows], eps, cell[rows], sources[rows])
 
 
+def lacking(images: SymbolImages | ImageSet, regions: Regions) -> str | None:
+    """Return why no pairs can be drawn; None where they can."""
+    if not isinstance(images, SymbolImages):
+        one = len(images.images) < 2
+        return "two images that differ in one region need two images at least" if one else None
+    if images.grammar.symbols < 2:
+        return "with one symbol there is no other to put in its place"
+    if not torch.equal(regions.masks, Regions.cells(images).masks):
+        return (
+            "it changes the symbol of a cell, and these regions are not the "
+            f"{images.grammar.length} cells: leave out --regions"
+        )
+    return None
+
+
 def _words(
-    dataset: SymbolImages, regions: Regions, cell: Tensor, random: torch.Generator
+    dataset: SymbolImages, cell: Tensor, random: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Images of words, the same with another symbol in a cell, and numbers of the words."""
-    symbols = dataset.grammar.symbols
-    if symbols < 2:
-        raise UsageError("with one symbol there is no other to put in its place")
-    if not torch.equal(regions.masks, Regions.cells(dataset).masks):
-        raise UsageError(
-            "patching changes the symbol of a cell, and these regions are not the "
-            f"{dataset.grammar.length} cells: leave out --regions"
-        )
-    n = len(cell)
+    n, symbols = len(cell), dataset.grammar.symbols
     words = dataset.grammar.sample(n, random)
     other = words.clone()
     rows = torch.arange(n)

@@ -33,6 +33,8 @@ def summary(results: Mapping[str, Any]) -> dict[str, Any]:
         "response": {name: _response(result, network.level) for name, result in responses.items()},
         **{name: _effects(results[name]) for name in ("network", "untrained") if name in results},
     }
+    if (routes := _routes(network)) is not None:
+        found["routes"] = routes
     looks = {"network": "attention", "untrained": "untrained-attention"}
     if known := {who: results[part] for who, part in looks.items() if part in results}:
         found["attention"] = {who: _attention(result) for who, result in known.items()}
@@ -60,6 +62,10 @@ def lines(content: Mapping[str, Any]) -> list[str]:
         told.append(f"  {what}, most first")
         most = _most(parts)
         told += [f"    {name:24} {_effect(places)}" for name, places in most]
+        if replacement == CORRUPTED and "routes" in content:
+            part = content["routes"]
+            named = ", ".join(f"{cells} {interval(e)}" for cells, e in part["cells"].items())
+            told.append(f"    {part['part']}, most from cell to cell: {named}")
         told += [] if most else ["    nothing reaches other cells"]
         if replacement == CORRUPTED and "untrained" in content:
             null = _most(content["untrained"][CORRUPTED])[:1]
@@ -89,6 +95,23 @@ def _effects(result: Effects) -> dict[str, Any]:
         replacement: {name: places(replacement, c) for c, name in enumerate(result.components)}
         for replacement in result.replacements
     }
+
+
+def _routes(result: Effects) -> dict[str, Any] | None:
+    """From which cell to which the part that takes most to others takes most; None where none."""
+    if result.table is None:
+        return None
+    effect = result.effect(CORRUPTED, "others").value[1:, result.level].nan_to_num(nan=-1.0)
+    if not len(effect) or float(effect.max()) <= 0:
+        return None
+    c = 1 + int(effect.argmax())
+    table = result.table[c]
+    n = len(table.value)
+    routes = [(i, j) for i in range(n) for j in range(n) if i != j]
+    known = [place for place in routes if not bool(table.value[place].isnan())]
+    most = sorted(known, key=lambda place: -float(table.value[place]))[:NAMED]
+    told = {f"{j} to {i}": estimate(table, (i, j)) for i, j in most}
+    return {"part": result.components[c], "cells": told}
 
 
 def _response(result: Response, level: int) -> dict[str, Any]:
