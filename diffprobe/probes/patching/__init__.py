@@ -61,8 +61,8 @@ class PatchingConfig(ProbeKind):
         default=(CORRUPTED, MEAN), metadata={"help": f"By what: {', '.join(REPLACEMENTS)}."}
     )
     levels: int = field(default=6, metadata={"help": "Noise levels, beside that of the probes."})
-    images: int = field(default=64, metadata={"help": "Pairs of words."})
-    noises: int = field(default=2, metadata={"help": "Draws of noise for each pair."})
+    images: int = field(default=128, metadata={"help": "Pairs of words."})
+    noises: int = field(default=1, metadata={"help": "Draws of noise for each pair."})
     samples: int = field(
         default=128, metadata={"help": "Samples drawn without each part; 0 draws none."}
     )

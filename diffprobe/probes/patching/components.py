@@ -36,6 +36,8 @@ from diffprobe.probing.regions import Regions
 WRITERS = ("project", "mlp", "fall", "attn", "attn1", "attn2", "ff")
 # The network itself: all that it computes.
 WHOLE = "network"
+# Behind the name of a module, what of it is at some tokens only.
+OWN, OTHERS = ":own", ":others"
 
 Tokens = Literal["all", "own", "others"]
 
@@ -110,8 +112,8 @@ def components_of(denoiser: Denoiser, patterns: Sequence[str], regions: Regions)
             parts.append(Component(site, site))
         if site in by_tokens and (told := _owners(values, network, regions)):
             owners[site] = told
-            for tokens in ("own", "others"):
-                parts.append(Component(f"{site}:{tokens}", site, tokens=tokens))
+            parts.append(Component(site + OWN, site, tokens="own"))
+            parts.append(Component(site + OTHERS, site, tokens="others"))
     heard = {part.site.removesuffix(ATTENTION) for part in parts if part.head is not None}
     return Components(tuple(parts), owners, tuple(name for name in looking if name in heard))
 

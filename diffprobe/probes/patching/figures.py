@@ -12,7 +12,7 @@ from torch import Tensor
 from diffprobe.foundations.figures import COLORS, at_level, figure
 from diffprobe.probes.patching import CORRUPTED
 from diffprobe.probes.patching.attention import Attention
-from diffprobe.probes.patching.components import WHOLE
+from diffprobe.probes.patching.components import OTHERS, OWN, WHOLE
 from diffprobe.probes.patching.effects import PLACES, SCALES, Effects
 from diffprobe.probes.patching.samples import SamplesWithout
 
@@ -69,8 +69,8 @@ def plot(
     shown = _strongest(result.effect(result.replacements[0], "others").value, PARTS)
     _map(ax, result.effect(replacement, place, scale).value[shown])
     ax.set_yticks(range(len(shown)), [result.components[c] for c in shown], fontsize=6)
-    levels = [f"{s:.0f}".replace("-", "−") for s in result.log_snr.tolist()]
-    ax.set_xticks(range(len(levels)), levels, fontsize=7)
+    levels = [f"{s:.1f}".replace("-", "−") for s in result.log_snr.tolist()]
+    ax.set_xticks(range(len(levels)), levels, fontsize=6)
     ax.get_xticklabels()[result.level].set_fontweight("bold")
     where = {"own": "the cell itself", "others": "other cells"}.get(place, "the image")
     how = "told, to" if replacement == CORRUPTED else f"held at {replacement}, lost in"
@@ -98,7 +98,9 @@ def plot_by_cell(result: Effects, ax: Axes, components: Sequence[str]) -> Axes:
     carried = torch.stack([row.masked_fill(off, torch.nan).nanmean(0) for row in rows])
     _map(ax, carried)
     ax.set_yticks(range(len(components)), components, fontsize=6)
-    ax.set(xlabel="changed cell", xticks=range(0, cells, max(1, cells // 8)))
+    ax.set_xticks(range(0, cells, max(1, cells // 4)))
+    ax.tick_params(axis="x", labelsize=6)
+    ax.set_xlabel("changed cell", fontsize=7)
     ax.set_title("to other cells, mean", fontsize=7)
     return ax
 
@@ -137,7 +139,10 @@ def _draw_cells(result: Effects, attention: Attention | None, folder: Path) -> N
     assert result.table is not None
     effect = result.effect(CORRUPTED, "others").value[:, result.level]
     heads = [name for name in result.components if ":head" in name][:PARTS]
-    parts = [result.components[c] for c in _strongest(effect[:, None], TABLES, told=WHOLE)]
+    whole = [name != WHOLE and not name.endswith((OWN, OTHERS)) for name in result.components]
+    effect = effect.nan_to_num(nan=-1.0).where(torch.tensor(whole), -torch.inf)
+    shown = _strongest(effect[:, None], min(TABLES, sum(whole)))
+    parts = [result.components[c] for c in shown]
     known = attention is not None and attention.dependence is not None
     widths = [1.0] * (len(parts) + known)
     names = heads or parts
@@ -148,7 +153,7 @@ def _draw_cells(result: Effects, attention: Attention | None, folder: Path) -> N
             plot_table(result, ax, name)
         if attention is not None and attention.dependence is not None:
             _optimum(axes[-1], attention)
-        axes[1].set_ylabel("output cell")
+        axes[1].set_ylabel("output cell", fontsize=7)
         canvas.colorbar(axes[0].images[0], ax=axes, label="share of the way", fraction=0.03)
         canvas.suptitle(at_level(result.log_snr[result.level]), fontsize=8)
 
@@ -194,13 +199,7 @@ def _cells(ax: Axes, n: int) -> None:
     ax.tick_params(labelsize=6)
 
 
-def _strongest(effect: Tensor, most: int, told: str = "") -> list[int]:
-    """The places of `most` rows of `effect (C, T)` at most, by their largest, in their order.
-
-    The first is the network as a whole, and left out where `told` names it.
-    """
+def _strongest(effect: Tensor, most: int) -> list[int]:
+    """The places of `most` rows of `effect (C, T)` at most, by their largest, in their order."""
     largest = effect.nan_to_num(nan=-1.0).amax(1)
-    if told:
-        largest[0] = -torch.inf
-    n = min(most, len(largest) - bool(told))
-    return sorted(largest.argsort(descending=True, stable=True)[:n].tolist())
+    return sorted(largest.argsort(descending=True, stable=True)[:most].tolist())

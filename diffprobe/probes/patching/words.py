@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from diffprobe.foundations.records import estimate, interval
 from diffprobe.probes.patching import CORRUPTED
 from diffprobe.probes.patching.attention import Attention
-from diffprobe.probes.patching.components import WHOLE
+from diffprobe.probes.patching.components import OTHERS, OWN, WHOLE
 from diffprobe.probes.patching.effects import PLACES, Effects
 from diffprobe.probes.patching.response import Response
 from diffprobe.probes.patching.samples import SamplesWithout, Without
@@ -67,6 +69,8 @@ def lines(content: Mapping[str, Any]) -> list[str]:
             named = ", ".join(f"{cells} {interval(e)}" for cells, e in part["cells"].items())
             told.append(f"    {part['part']}, most from cell to cell: {named}")
         told += [] if most else ["    nothing reaches other cells"]
+        if replacement == CORRUPTED and (held := _stream(parts)):
+            told.append(f"    of it at the cell's own tokens, and at others: {held}")
         if replacement == CORRUPTED and "untrained" in content:
             null = _most(content["untrained"][CORRUPTED])[:1]
             named = [f"{name} {_effect(places)}" for name, places in null]
@@ -101,10 +105,12 @@ def _routes(result: Effects) -> dict[str, Any] | None:
     """From which cell to which the part that takes most to others takes most; None where none."""
     if result.table is None:
         return None
-    effect = result.effect(CORRUPTED, "others").value[1:, result.level].nan_to_num(nan=-1.0)
-    if not len(effect) or float(effect.max()) <= 0:
+    effect = result.effect(CORRUPTED, "others").value[:, result.level].nan_to_num(nan=-1.0)
+    some = [not _counts(name) for name in result.components]
+    effect = effect.masked_fill(torch.tensor(some), -1.0)
+    if float(effect.max()) <= 0:
         return None
-    c = 1 + int(effect.argmax())
+    c = int(effect.argmax())
     table = result.table[c]
     n = len(table.value)
     routes = [(i, j) for i in range(n) for j in range(n) if i != j]
@@ -155,6 +161,21 @@ def _samples(result: SamplesWithout) -> dict[str, Any]:
     }
 
 
+def _counts(name: str) -> bool:
+    """Whether a part is a module or a head, and not the network, nor some tokens of a stream."""
+    return name != WHOLE and not name.endswith((OWN, OTHERS))
+
+
+def _stream(parts: Mapping[str, Any]) -> str:
+    """Where what other cells are told of the change is, behind each block."""
+    found = []
+    for name in (name.removesuffix(OWN) for name in parts if name.endswith(OWN)):
+        ends = [parts[name + tokens]["others"] for tokens in (OWN, OTHERS)]
+        if ends[0]["value"] == ends[0]["value"]:
+            found.append(f"{name} {interval(ends[0])}, {interval(ends[1])}")
+    return "; ".join(found)
+
+
 def _effect(places: Mapping[str, Any]) -> str:
     """What a part does in other cells, of the network's own way and of the optimum's."""
     exact = places.get("posterior_others")
@@ -164,11 +185,11 @@ def _effect(places: Mapping[str, Any]) -> str:
 
 
 def _most(parts: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The parts, but for the network as a whole, that do most in other cells."""
+    """The whole modules and heads that do most in other cells."""
     known = [
         (name, places)
         for name, places in parts.items()
-        if name != WHOLE and places["others"]["value"] == places["others"]["value"]
+        if _counts(name) and places["others"]["value"] == places["others"]["value"]
     ]
     return sorted(known, key=lambda part: -part[1]["others"]["value"])[:NAMED]
 
