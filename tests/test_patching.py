@@ -34,6 +34,7 @@ from diffprobe.probes.patching.effects import Effects, share_of_way
 from diffprobe.probes.patching.pairs import draw_pairs
 from diffprobe.probing.regions import Regions
 from diffprobe.sampling.samplers.ddim import DDIMConfig
+from diffprobe.studies.measures import Measure, find
 
 SCHEDULER = noise_scheduler(NoiseConfig(prediction_type="sample"))
 SIGNS = hypercube(ParityConfig(4).build())
@@ -360,14 +361,14 @@ def test_heads_stand_beside_the_optimum() -> None:
         denoiser, PAIRS, parts.looking, [LEVEL], COMMON, regions=CELLS, bayes=BAYES
     )
     assert found.heads == tuple(f"blocks.{b}:head{h}" for b in (0, 1) for h in (0, 1))
-    assert torch.allclose(found.maps.sum(-1), torch.ones(1, 4, 4).double(), atol=1e-6)
-    diagonal = found.maps[0].diagonal(dim1=-2, dim2=-1).mean(-1)
-    assert torch.allclose(found.own.value[:, 0], diagonal)
+    maps = torch.cat(list(found.maps.values()))
+    assert torch.allclose(maps.sum(-1), torch.ones(4, 4).double(), atol=1e-6)
+    assert torch.allclose(found.own.value[:, 0], maps.diagonal(dim1=-2, dim2=-1).mean(-1))
     assert found.dependence is not None
     assert float(found.dependence[0].sum()) == pytest.approx(1)
     assert int(found.agreement.n[0, 0]) == 40
     ax = figures.plot_attention(found, Figure().subplots(), 2)
-    assert ax.images[0].get_array().tolist() == found.maps[0, 2].tolist()  # type: ignore[union-attr]
+    assert ax.images[0].get_array().tolist() == maps[2].tolist()  # type: ignore[union-attr]
 
 
 # ---- samples -------------------------------------------------------------------------------------
@@ -426,7 +427,9 @@ def test_a_run_is_patched(
     assert content["response"]["bayes"]["along_others"]["value"] == pytest.approx(1)
     assert set(content["untrained"]) == {"corrupted"}
     assert content["samples"]["without"]["blocks.0:head0"]["valid"]["n"] == 8
-    names = ("patching", "patching-cells", "patching-attention", "patching-samples")
+    measure = Measure.parse("patching.network.mean.blocks.0.project.own")
+    assert find(content, measure.path, "patching")["n"] == 12
+    names = ("patching", *(f"patching-{n}" for n in ("cells", "attention", "heads", "samples")))
     assert all((tmp_path / f"{name}.png").exists() for name in names)
 
 

@@ -40,12 +40,17 @@ class PatchingConfig(ProbeKind):
         "patching-cells": (
             "From cell to cell",
             "The same by cell: of what a change of one cell (column) does to another (row), how "
-            "much goes through one part. Framed, the Bayes optimum's own change.",
+            "much goes through one part. Framed, what the Bayes optimum depends on.",
         ),
         "patching-attention": (
             "What heads look at",
             "Attention of output cells (row) to input cells (column) by head, beside the Bayes "
             "optimum's dependence; in each title the rank correlation of the two off the diagonal.",
+        ),
+        "patching-heads": (
+            "Heads at each noise level",
+            "How much of a cell's attention is to itself, and the rank correlation of the rest "
+            "with the Bayes optimum's dependence on the same images.",
         ),
         "patching-samples": (
             "Samples without a part",

@@ -45,8 +45,8 @@ class Attention(Measurement):
     Attributes:
         t: (T,) long, noisiest first.
         log_snr: (T,).
-        heads: H names, such as "blocks.1:head2".
-        maps: (T, H, R, R), attention of output cell i (row) to input cell j, mean over images.
+        maps: Name of each of H heads, such as "blocks.1:head2" -> (T, R, R), attention of output
+            cell i (row) to input cell j, mean over images.
         own: (H, T) attention of a cell to itself, mean over cells and images.
         agreement: (H, T) rank correlation with the optimum's dependence; NaN where there is no
             optimum, or fewer than two other cells.
@@ -56,12 +56,16 @@ class Attention(Measurement):
 
     t: Tensor
     log_snr: Tensor
-    heads: tuple[str, ...]
-    maps: Tensor
+    maps: dict[str, Tensor]
     own: Interval
     agreement: Interval
     dependence: Tensor | None
     level: int
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The names of the heads."""
+        return tuple(self.maps)
 
     def numbers(self) -> dict[str, Interval]:
         """Return each head's attention to the own cell, and its agreement."""
@@ -115,8 +119,7 @@ def measure(
     return Attention(
         t=torch.tensor(list(levels)),
         log_snr=denoiser.log_snr(torch.tensor(list(levels))).cpu(),
-        heads=names,
-        maps=torch.stack(maps),
+        maps=dict(zip(names, torch.stack(maps, 1), strict=True)),
         own=told[0],
         agreement=told[1],
         dependence=torch.stack(dependence) if dependence else None,

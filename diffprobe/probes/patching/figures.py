@@ -47,6 +47,7 @@ def draw(results: Mapping[str, Any], subject: "Subject", folder: Path) -> None:
         _draw_cells(network, attention, folder)
     if attention is not None:
         _draw_attention(attention, folder)
+        _draw_heads(attention, folder)
     if "samples" in results:
         samples: SamplesWithout = results["samples"]
         height = 1.2 + 0.17 * (1 + min(len(samples.parts), PARTS))
@@ -107,11 +108,24 @@ def plot_by_cell(result: Effects, ax: Axes, components: Sequence[str]) -> Axes:
 
 def plot_attention(result: Attention, ax: Axes, head: int) -> Axes:
     """Draw a head's attention between cells where the probes look."""
-    ax.imshow(result.maps[result.level, head].numpy(), vmin=0, vmax=1, cmap="viridis")
-    _cells(ax, result.maps.shape[-1])
+    name = result.heads[head]
+    matrix = result.maps[name][result.level]
+    ax.imshow(matrix.numpy(), vmin=0, vmax=1, cmap="viridis")
+    _cells(ax, len(matrix))
     agreement = float(result.agreement.value[head, result.level])
     told = "" if agreement != agreement else f": {agreement:.2f}".replace("-", "−")
-    ax.set_title(f"{result.heads[head].replace(':', ' ')}{told}", fontsize=7)
+    ax.set_title(f"{name.replace(':', ' ')}{told}", fontsize=7)
+    return ax
+
+
+def plot_heads(result: Attention, values: Tensor, ax: Axes, **style: Any) -> Axes:
+    """Draw a number of each head (row) at each noise level (column): `values (H, T)`."""
+    shown = range(min(len(result.heads), PARTS))
+    _map(ax, values[: len(shown)], **style)
+    ax.set_yticks(shown, result.heads[: len(shown)], fontsize=6)
+    levels = [f"{s:.1f}".replace("-", "−") for s in result.log_snr.tolist()]
+    ax.set_xticks(range(len(levels)), levels, fontsize=6)
+    ax.set_xlabel("log-SNR (nats)")
     return ax
 
 
@@ -176,6 +190,23 @@ def _draw_attention(result: Attention, folder: Path) -> None:
         canvas.suptitle(at_level(result.log_snr[result.level]), fontsize=8)
 
 
+def _draw_heads(result: Attention, folder: Path) -> None:
+    """Draw attention to the own cell and, beside an optimum, agreement with it, by noise level."""
+    height = 1.1 + 0.16 * min(len(result.heads), PARTS)
+    panels: list[tuple[str, Tensor, dict[str, Any]]] = [
+        ("attention to the own cell", result.own.value, {})
+    ]
+    if result.dependence is not None:
+        signed = {"vmin": -1, "vmax": 1, "cmap": "RdBu_r"}
+        panels.append(("looks where the optimum depends", result.agreement.value, signed))
+    with figure(folder / "patching-heads", 1.6 + 2.6 * len(panels), height) as canvas:
+        axes = canvas.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for ax, (title, values, style) in zip(axes, panels, strict=True):
+            plot_heads(result, values, ax, **style).set_title(title, fontsize=7)
+            canvas.colorbar(ax.images[0], ax=ax, shrink=0.8)
+            ax.label_outer()
+
+
 def _optimum(ax: Axes, attention: Attention) -> None:
     """Draw the optimum's dependence, each row divided by its sum, in a frame of its own colour."""
     assert attention.dependence is not None
@@ -188,9 +219,9 @@ def _optimum(ax: Axes, attention: Attention) -> None:
         spine.set(visible=True, color=COLORS["bayes"], linewidth=1.5)
 
 
-def _map(ax: Axes, values: Tensor) -> None:
-    shades = mpl.colormaps["viridis"].with_extremes(bad="0.85")
-    ax.imshow(values.numpy(), vmin=0, vmax=1, cmap=shades, aspect="auto")
+def _map(ax: Axes, values: Tensor, vmin: int = 0, vmax: int = 1, cmap: str = "viridis") -> None:
+    shades = mpl.colormaps[cmap].with_extremes(bad="0.85")
+    ax.imshow(values.numpy(), vmin=vmin, vmax=vmax, cmap=shades, aspect="auto")
 
 
 def _cells(ax: Axes, n: int) -> None:
