@@ -145,11 +145,21 @@ def test_the_part_that_knows_the_rule_carries_all_to_other_cells(of_two_parts: E
 
 def test_the_table_says_from_which_cell_to_which(of_two_parts: Effects) -> None:
     assert of_two_parts.table is not None
-    local, rule = (of_two_parts.table.value[of_two_parts.components.index(n)] for n in NAMES[1:])
+    assert of_two_parts.optimum is not None
+    every = of_two_parts.table.value
+    network, local, rule = (every[of_two_parts.components.index(name)] for name in NAMES)
+    assert network.nansum(0).tolist() == pytest.approx([1] * 4)
+    assert bool(network.diagonal().isnan().all())
     off = ~torch.eye(4, dtype=torch.bool)
-    assert torch.allclose(rule[off], torch.ones(12, dtype=torch.float64), atol=1e-5)
+    assert torch.allclose(rule[off], network[off], atol=1e-5)
     assert local[off].abs().max() < 1e-5
-    assert torch.allclose((local + rule).diagonal(), torch.ones(4, dtype=torch.float64), atol=1e-5)
+    # The network is the optimum; by hand, of changes of cell 2.
+    x, y = PAIRS.at(TWO, LEVEL, torch.arange(80)[PAIRS.cell == 2])
+    t = torch.full((len(x),), LEVEL)
+    size = (BAYES(y, t) - BAYES(x, t)).double().abs().mean(0).flatten()
+    size[2] = torch.nan
+    assert torch.allclose(network[:, 2], size / size.nansum(), atol=1e-5, equal_nan=True)
+    assert torch.allclose(of_two_parts.optimum.value[off], network[off], atol=1e-5)
 
 
 def test_errors_are_over_pairs_of_words(of_two_parts: Effects) -> None:

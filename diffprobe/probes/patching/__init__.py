@@ -39,8 +39,9 @@ class PatchingConfig(ProbeKind):
         ),
         "patching-cells": (
             "From cell to cell",
-            "The same by cell: of what a change of one cell (column) does to another (row), how "
-            "much goes through one part. Framed, what the Bayes optimum depends on.",
+            "Of all that a change of one cell (column) does to others, how much one part takes to "
+            "each of them (row): what the whole network takes adds up to 1 in a column. Left, all "
+            "others together, by head; framed, the Bayes optimum's own change.",
         ),
         "patching-attention": (
             "What heads look at",

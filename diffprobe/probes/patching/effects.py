@@ -60,8 +60,11 @@ class Effects(Measurement):
         replacements: K names: corrupted, mean, zero.
         effects: (S, P, K, C, T) by scale (x0_hat; the posterior, where it is known) and place;
             NaN where the change that they are a share of is nothing.
-        table: (C, R, R) effects of "corrupted" at `level` in cell i (row) of changes of cell j;
-            None where words were not replaced.
+        table: (C, R, R) what "corrupted" takes at `level` from a changed cell j (column) to cell i:
+            E[M_i · D_i / ‖D_i‖] over the sum of E‖D_k‖ of all other cells k, so that those of the
+            whole network add up to 1 in each column; NaN in the cell itself. None where words were
+            not replaced.
+        optimum: (R, R) the same of the Bayes optimum's own change; None where it is not known.
         level: The index of the level at which the probes look.
         everything, nothing: Largest distance from 1, and from 0, of the effect of replacing all
             components, and the input, by the other word's; and of replacing all by their own.
@@ -75,6 +78,7 @@ class Effects(Measurement):
     replacements: tuple[str, ...]
     effects: Interval
     table: Interval | None
+    optimum: Interval | None
     level: int
     everything: float
     nothing: float
@@ -156,7 +160,7 @@ def measure(
     """
     common = common or ProbeConfig()
     pairing = Replacing(denoiser, bayes, pairs, components, regions, tuple(replacements), common)
-    found, table, off = [], None, [(0.0, 0.0)]
+    found, table, optimum, off = [], None, None, [(0.0, 0.0)]
     for index, t in enumerate(progress(list(levels), desc="patching", unit="level")):
         moved, ways, one_off = pairing.products(t)
         off.append(one_off)
@@ -164,6 +168,7 @@ def measure(
         if index == at and CORRUPTED in replacements:
             k = list(replacements).index(CORRUPTED)
             table = _table(moved[0, k], ways[0], pairs, regions)
+            optimum = None if bayes is None else _table(ways[1:], ways[1], pairs, regions)[0]
     stacked = intervals.stacked(found)
     return Effects(
         t=torch.tensor(list(levels)),
@@ -172,6 +177,7 @@ def measure(
         replacements=tuple(replacements),
         effects=intervals.Interval(**{n: v.movedim(0, -1) for n, v in vars(stacked).items()}),
         table=table,
+        optimum=optimum,
         level=at,
         everything=max(first for first, _ in off),
         nothing=max(second for _, second in off),
@@ -225,10 +231,17 @@ def _table(moved: Tensor, way: Tensor, pairs: Pairs, regions: Regions) -> Interv
     """(C, R, R), output cell by changed cell, from products (C, N, parts) and ways (N, parts)."""
     n = len(regions)
     pixels = regions.masks.flatten(1).sum(1).double()
+    length = way[:, :n].sqrt()
+    along = (moved[..., :n] / length).where(length > 0, 0.0)
     columns = []
     for j in range(n):
-        rows = pairs.cell == j
-        above, below = (x[..., rows, :n].movedim(-1, -2) for x in (moved, way))
-        columns.append(share_of_way(above, below, pairs.sources[rows], pixels))
-    found = intervals.stacked(columns)
-    return Interval(**{name: value.movedim(0, -1) for name, value in vars(found).items()})
+        rows, others = pairs.cell == j, torch.arange(n) != j
+        above = along[:, rows].movedim(-1, -2)
+        below = length[rows][:, others].sum(-1)
+        found = intervals.ratio(
+            above, below.expand_as(above), pairs.sources[rows], resolution=RESOLUTION
+        )
+        told = below.mean() >= NO_CHANGE * pixels[others].sqrt().sum()
+        columns.append(found.where((others & told)[None]))
+    stacked = intervals.stacked(columns)
+    return Interval(**{name: value.movedim(0, -1) for name, value in vars(stacked).items()})

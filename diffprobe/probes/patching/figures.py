@@ -44,7 +44,7 @@ def draw(results: Mapping[str, Any], subject: "Subject", folder: Path) -> None:
             ax.label_outer()
         canvas.colorbar(axes[0].images[0], ax=axes, label="share of the way", shrink=0.6)
     if network.table is not None:
-        _draw_cells(network, attention, folder)
+        _draw_cells(network, folder)
     if attention is not None:
         _draw_attention(attention, folder)
         _draw_heads(attention, folder)
@@ -81,28 +81,25 @@ def plot(
     return ax
 
 
-def plot_table(result: Effects, ax: Axes, component: str) -> Axes:
-    """Draw what a part carries from each changed cell (column) to each output cell (row)."""
-    assert result.table is not None
-    _map(ax, result.table.value[result.components.index(component)])
-    _cells(ax, len(result.table.value[0]))
-    ax.set_title(component, fontsize=7)
+def plot_table(table: Tensor, ax: Axes, title: str) -> Axes:
+    """Draw what a part takes from each changed cell (column) to each output cell (row)."""
+    _map(ax, table)
+    _cells(ax, len(table))
+    ax.set_title(title, fontsize=7)
     return ax
 
 
 def plot_by_cell(result: Effects, ax: Axes, components: Sequence[str]) -> Axes:
-    """Draw what parts (rows) carry from each changed cell (column) to all others, mean of these."""
+    """Draw what parts (rows) take from each changed cell (column) to all others together."""
     assert result.table is not None
-    rows = [result.table.value[result.components.index(name)] for name in components]
-    cells = len(rows[0])
-    off = torch.eye(cells, dtype=torch.bool)
-    carried = torch.stack([row.masked_fill(off, torch.nan).nanmean(0) for row in rows])
-    _map(ax, carried)
+    rows = result.table.value[[result.components.index(name) for name in components]]
+    cells = rows.shape[-1]
+    _map(ax, rows.nansum(1).where(~rows.isnan().all(1), torch.nan))
     ax.set_yticks(range(len(components)), components, fontsize=6)
     ax.set_xticks(range(0, cells, max(1, cells // 4)))
     ax.tick_params(axis="x", labelsize=6)
     ax.set_xlabel("changed cell", fontsize=7)
-    ax.set_title("to other cells, mean", fontsize=7)
+    ax.set_title("to all other cells", fontsize=7)
     return ax
 
 
@@ -149,7 +146,7 @@ def plot_samples(result: SamplesWithout, axes: Sequence[Axes]) -> None:
     axes[1].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=7)
 
 
-def _draw_cells(result: Effects, attention: Attention | None, folder: Path) -> None:
+def _draw_cells(result: Effects, folder: Path) -> None:
     assert result.table is not None
     effect = result.effect(CORRUPTED, "others").value[:, result.level]
     heads = [name for name in result.components if ":head" in name][:PARTS]
@@ -157,16 +154,16 @@ def _draw_cells(result: Effects, attention: Attention | None, folder: Path) -> N
     effect = effect.nan_to_num(nan=-1.0).where(torch.tensor(whole), -torch.inf)
     shown = _strongest(effect[:, None], min(TABLES, sum(whole)))
     parts = [result.components[c] for c in shown]
-    known = attention is not None and attention.dependence is not None
-    widths = [1.0] * (len(parts) + known)
-    names = heads or parts
-    with figure(folder / "patching-cells", 2.2 + 1.5 * len(widths), 1.9) as canvas:
-        axes = canvas.subplots(1, 1 + len(widths), width_ratios=[1.0, *widths])
-        plot_by_cell(result, axes[0], names)
-        for ax, name in zip(axes[1:], parts, strict=False):
-            plot_table(result, ax, name)
-        if attention is not None and attention.dependence is not None:
-            _optimum(axes[-1], attention)
+    tables = {name: result.table.value[result.components.index(name)] for name in (WHOLE, *parts)}
+    if result.optimum is not None:
+        tables["Bayes optimum"] = result.optimum.value
+    with figure(folder / "patching-cells", 2.2 + 1.4 * len(tables), 1.9) as canvas:
+        axes = canvas.subplots(1, 1 + len(tables))
+        plot_by_cell(result, axes[0], heads or parts)
+        for ax, (name, table) in zip(axes[1:], tables.items(), strict=True):
+            plot_table(table, ax, name)
+        if result.optimum is not None:
+            _frame(axes[-1])
         axes[1].set_ylabel("output cell", fontsize=7)
         canvas.colorbar(axes[0].images[0], ax=axes, label="share of the way", fraction=0.03)
         canvas.suptitle(at_level(result.log_snr[result.level]), fontsize=8)
@@ -215,6 +212,10 @@ def _optimum(ax: Axes, attention: Attention) -> None:
     ax.imshow(share.numpy(), vmin=0, vmax=1, cmap="viridis")
     _cells(ax, len(share))
     ax.set_title("Bayes optimum", fontsize=7)
+    _frame(ax)
+
+
+def _frame(ax: Axes) -> None:
     for spine in ax.spines.values():
         spine.set(visible=True, color=COLORS["bayes"], linewidth=1.5)
 

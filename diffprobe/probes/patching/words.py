@@ -48,8 +48,8 @@ def summary(results: Mapping[str, Any]) -> dict[str, Any]:
 def lines(content: Mapping[str, Any]) -> list[str]:
     """Return the summary in words."""
     told = [
-        f"patching of {content['pairs']:,} pairs that differ in one cell, {content['noises']} "
-        f"draws of noise each (log-SNR {content['log_snr']:.2f}, t = {content['t']})",
+        f"patching of {content['pairs']:,} pairs that differ in one cell, {content['noises']} × noise "
+        f"each (log-SNR {content['log_snr']:.2f}, t = {content['t']})",
         "  answer to the change: share in other cells; way of the optimum's in the cell, in others",
     ]
     for name, answer in content["response"].items():
@@ -67,7 +67,9 @@ def lines(content: Mapping[str, Any]) -> list[str]:
         if replacement == CORRUPTED and "routes" in content:
             part = content["routes"]
             named = ", ".join(f"{cells} {interval(e)}" for cells, e in part["cells"].items())
-            told.append(f"    {part['part']}, most from cell to cell: {named}")
+            told.append(
+                f"    {part['part']}, of all that reaches others most goes from cell {named}"
+            )
         told += [] if most else ["    nothing reaches other cells"]
         if replacement == CORRUPTED and (held := _stream(parts)):
             told.append(f"    of it at the cell's own tokens, and at others: {held}")
