@@ -48,8 +48,8 @@ def summary(results: Mapping[str, Any]) -> dict[str, Any]:
 def lines(content: Mapping[str, Any]) -> list[str]:
     """Return the summary in words."""
     told = [
-        f"patching of {content['pairs']:,} pairs that differ in one cell, {content['noises']} × noise "
-        f"each (log-SNR {content['log_snr']:.2f}, t = {content['t']})",
+        f"patching of {content['pairs']:,} pairs that differ in one cell, noise drawn "
+        f"{content['noises']} × each (log-SNR {content['log_snr']:.2f}, t = {content['t']})",
         "  answer to the change: share in other cells; way of the optimum's in the cell, in others",
     ]
     for name, answer in content["response"].items():
