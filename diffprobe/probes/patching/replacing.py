@@ -70,7 +70,8 @@ class Replacing:
                 part, values[part.site], self.components.owners.get(part.site, ()), cell
             )
             with edited(network, {part.site: edit}):
-                return self.denoiser(inputs, level)
+                found: Tensor = self.denoiser(inputs, level)
+            return found
 
         change = after - before
         exact = [] if self.bayes is None else [self.bayes(y, level) - self.bayes(x, level)]

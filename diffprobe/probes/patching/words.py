@@ -75,8 +75,9 @@ def lines(content: Mapping[str, Any]) -> list[str]:
             told.append(f"    of it at the cell's own tokens, and at others: {held}")
         if replacement == CORRUPTED and "untrained" in content:
             null = _most(content["untrained"][CORRUPTED])[:1]
-            named = [f"{name} {_effect(places)}" for name, places in null]
-            told.append(f"    untrained, most: {', '.join(named) or 'nothing reaches other cells'}")
+            most_of_null = [f"{name} {_effect(places)}" for name, places in null]
+            what = ", ".join(most_of_null) or "nothing reaches other cells"
+            told.append(f"    untrained, most: {what}")
     told.append(
         f"  everything replaced {content['everything']:.6f}, nothing {content['nothing']:.6f}"
     )
