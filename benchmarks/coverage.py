@@ -22,6 +22,7 @@ from coverage_parts import (
     hidden_states,
     laws,
     locality,
+    patching,
     placement,
     proportions,
     reuse,
@@ -72,6 +73,12 @@ def _conditional_information(scale: float) -> Iterator[Row]:
         yield from conditional_information.rows(worlds.world(name, scale), _repeats(scale))
 
 
+def _patching(scale: float) -> Iterator[Row]:
+    for name in ("parity 6", "brackets"):
+        world = worlds.world(name, scale)
+        yield from patching.rows(world, max(500, int(4000 * scale)), _repeats(scale))
+
+
 def _by_verdict(scale: float) -> Iterator[Row]:
     for name in ("parity 6", "brackets"):
         world = worlds.world(name, scale)
@@ -95,6 +102,7 @@ PARTS: dict[str, Callable[[float], Iterator[Row]]] = {
     "placement": _placement,
     "attribution": _attribution,
     "conditional-information": _conditional_information,
+    "patching": _patching,
     "by-verdict": _by_verdict,
     "hidden-states": _hidden_states,
     "two-layer": lambda scale: two_layer.rows(_repeats(scale)),

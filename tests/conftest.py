@@ -20,6 +20,9 @@ SHORT_PROBES = [
     "probes.conditional-information.levels=3",
     "probes.attribution.shapley_samples=4",
     "probes.attribution.metric_images=2",
+    "probes.patching.images=4",
+    "probes.patching.levels=1",
+    "probes.patching.samples=4",
 ]
 
 TINY = [

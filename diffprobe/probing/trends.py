@@ -12,12 +12,14 @@ from diffprobe.probing.headlines import network_estimates
 
 # Step, value, lower and upper end.
 Point = tuple[int, float, float, float]
+MOST = 10  # curves of a panel
 
 
 def draw_trends(moments: Sequence[Mapping[str, Any]], path: Path, name: str) -> None:
     """Draw every estimate of the network in a probe's summaries against training step.
 
-    Of a probe that goes over noise levels, the excess LDR over step and level.
+    Of a probe that goes over noise levels, the excess LDR over step and level. Of more than `MOST`
+    curves of one quantity those are drawn that end furthest from 0.
 
     Args:
         moments: Summaries, each with its "step".
@@ -42,7 +44,9 @@ def draw_trends(moments: Sequence[Mapping[str, Any]], path: Path, name: str) -> 
     with figure(path, 6.5, 0.6 + 2.2 * len(panels)) as canvas:
         axes = canvas.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         for ax, (title, curves) in zip(axes, panels.items(), strict=True):
-            plot_trend(curves, ax).set(ylabel=title)
+            order = sorted(curves, key=lambda label: -abs(curves[label][-1][1]))
+            shown = {label: points for label, points in curves.items() if label in order[:MOST]}
+            plot_trend(shown, ax).set(ylabel=title)
             if len(curves) > 1:
                 ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
         axes[0].set_title(f"{name} along training")
