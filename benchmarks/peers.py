@@ -175,8 +175,8 @@ def kid() -> None:
 def machines() -> None:
     """Local score machines a second time, from the formula, and how far they are from the optimum.
 
-    x0_hat[p] = sum w y,  w ∝ exp(-‖x_t[patch(p)] - alpha y[patch]‖² / (2 sigma²)): over all training
-    patches at the place p (local), or at every place of the image (equivariant).
+    x0_hat[p] = sum w y,  w ∝ exp(-‖x_t[patch(p)] - alpha y[patch]‖² / (2 sigma²)): over all
+    training patches at the place p (local), or at every place of the image (equivariant).
     """
     words = torch.tensor([w for w in np.ndindex(*[2] * 6) if sum(w) % 2 == 0])
     images = WORLD.render(words)
@@ -214,12 +214,11 @@ def machines() -> None:
     optimum = BAYES(x_t, t)
     ours = {side: LocalPatchDenoiser(images, SCHEDULER, side)(x_t, t) for side in (9, 17)}
     near = {r: LocalDenoiser(WORLD, SCHEDULER, r)(x_t, t) for r in (0, 2, 5)}
-    rows = []
-    for side in (9, 17):
-        rows.append([f"local, patches of {side}×{side} pixels", local(side), ours[side]])
-    rows.append(["equivariant, patches of 9×9 pixels", equivariant(9), None])
-    for r in near:
-        rows.append([f"local, cells within {r}", cells(r), near[r]])
+    rows: list[tuple[str, Tensor, Tensor | None]] = [
+        *((f"local, patches of {side}×{side} pixels", local(side), ours[side]) for side in ours),
+        ("equivariant, patches of 9×9 pixels", equivariant(9), None),
+        *((f"local, cells within {r}", cells(r), near[r]) for r in near),
+    ]
     shown = []
     for name, formula, other in rows:
         same = "–" if other is None else f"{(formula - other).abs().max():.1e}"
@@ -277,7 +276,7 @@ def main() -> None:
     for name in sys.argv[1:] or TABLES:
         print(f"## {name}\n")
         TABLES[name]()
-    used = ("captum", "quantus", "torch_fidelity", "torch")
+    used = ("captum", "quantus", "torch-fidelity", "torch")
     print(", ".join(f"{name} {version(name)}" for name in used))
 
 
