@@ -66,7 +66,6 @@ coverage: setup
 # dependencies, which would bring other versions of ours: these are the few that they import.
 PEERS := quantus torch-fidelity opencv-python-headless scikit-image cachetools imageio tifffile
 peers: setup
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torchvision==0.28.0 scikit-learn
 	$(BIN)/python -m pip install --quiet --no-deps $(PEERS)
 	$(BIN)/python benchmarks/peers.py
 

@@ -8,6 +8,7 @@ from the formula of its paper. Names behind the command choose some of the table
 """
 
 import sys
+import types
 import warnings
 from collections.abc import Callable
 from importlib.metadata import version
@@ -136,8 +137,7 @@ class RandomFeatures(nn.Module):
 
 def kid() -> None:
     """What KID sees, and what verdicts see, of the same pictures."""
-    from torch_fidelity.metric_kid import kid_features_to_metric
-
+    kid_features_to_metric = _torch_fidelitys_kid()
     n = 2000
     random = torch.Generator().manual_seed(0)
     words = WORLD.grammar.sample(2 * n, random)
@@ -170,6 +170,24 @@ def kid() -> None:
         rows.append([name, f"{mean:.5f} ± {spread:.5f}", str(wilson(legible, n)), rate])
     print(f"{n:,} pictures each, against {n:,} of valid words.\n")
     table(["pictures", "KID (torch-fidelity)", "legible (ours)", "valid, of the legible"], rows)
+
+
+def _torch_fidelitys_kid() -> Callable[..., dict[str, float]]:
+    """Import torch-fidelity's KID of features, which needs nothing of torchvision.
+
+    Its package imports torchvision all the same, which must be of torch's own build: empty modules
+    stand in for it.
+    """
+    for name in ("", ".datasets", ".transforms", ".transforms.functional"):
+        sys.modules[f"torchvision{name}"] = types.ModuleType(f"torchvision{name}")
+    sets = sys.modules["torchvision.datasets"]
+    sets.CIFAR10 = sets.CIFAR100 = sets.STL10 = object
+    try:
+        from torch_fidelity.metric_kid import kid_features_to_metric
+    finally:
+        for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+    return kid_features_to_metric
 
 
 def machines() -> None:

@@ -109,8 +109,9 @@ COMMON = (
         "--dtype",
         type=click.Choice(["float32", "float16", "bfloat16"]),
         default="float32",
-        show_default=True,
-        help="What a foreign network computes in, whatever its weights are stored in.",
+        metavar="TYPE",
+        help="What a foreign network computes in, whatever its weights are stored in: float32, "
+        "float16 or bfloat16.  [default: float32]",
     ),
     click.option("--weights", metavar="NAME", help="Which weights: raw, or an average's name."),
     click.option(
