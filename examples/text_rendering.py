@@ -60,7 +60,7 @@ def words(images: NDArray[np.float32]) -> list[list[str]]:
 def read(picture: NDArray[np.uint8]) -> str:
     """Return the letters in a picture (H, W, 3), small; nothing where they cannot be told."""
     lines, _ = reader()(np.ascontiguousarray(picture))
-    sure = [text for _, text, score in lines or [] if score >= SURE]
+    sure = [text for _, text, score in lines or [] if float(score) >= SURE]
     return "".join(c for c in "".join(sure).lower() if c.isalpha())
 
 

@@ -39,7 +39,7 @@ def write_adapter(folder: Path, name: str, network: nn.Module, **beside: Any) ->
 
 
 def adapter_of(model: Any, layer: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    config = LoraConfig(RANK, ALPHA, target_modules=[layer], init_lora_weights=False)
+    config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=[layer], init_lora_weights=False)
     model.add_adapter(config)
     return get_peft_model_state_dict(model), {
         "r": RANK,
@@ -134,7 +134,7 @@ def test_adapters_that_cannot_be_merged_are_refused(
     assert str(Adapter(tmp_path / "lora", 0.25)) == "lora:0.25"
     with pytest.raises(UsageError, match=r"a number, as in PATH:0.5; not 'big'"):
         Adapter.parse(f"{tmp_path}/lora:big")
-    with pytest.raises(UsageError, match=r"no adapter at .*lor; did you mean .*lora"):
+    with pytest.raises(UsageError, match=r"no adapter at .*lor: did you mean '.*lora'"):
         Adapter.parse(f"{tmp_path}/lor")
     (tmp_path / "pickled.bin").write_bytes(b"x")
     with pytest.raises(UsageError, match=r"must be a .safetensors file, which is read without"):

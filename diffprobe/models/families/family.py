@@ -53,7 +53,7 @@ class FamilyDenoiser(ConditionedDenoiser):
             prompt: What to encode.
             negative: Whether to add the same of no prompt, with `negative_` before the names.
         """
-        raise NotImplementedError
+        return {}
 
     @classmethod
     def channels(cls, config: Any) -> int:
