@@ -109,7 +109,7 @@ def merge_adapter(
     # An adapter of another network may fail anywhere in diffusers and peft.
     except Exception as error:
         raise CheckpointError(
-            f"{file} does not fit a {family.network_class}: {first_line(error)}"
+            f"{file} cannot be merged into a {family.network_class}: {first_line(error)}"
         ) from error
 
 

@@ -128,10 +128,10 @@ def _embeddings(
     if (argument := family.told.get("prompt_attention_mask")) is not None:
         tokens = found[family.told["prompt_embeds"]].shape[1]
         mask = embeddings.get(f"{prefix}prompt_attention_mask", torch.ones(1, tokens))
-        if mask.shape != (1, tokens) or not bool(mask.any()):
+        if mask.shape != (1, tokens):
             raise UsageError(
                 f"{prefix}prompt_attention_mask must be (1, {tokens}), as many as there are "
-                f"tokens and not all of them 0; it is {tuple(mask.shape)}"
+                f"tokens; it is {tuple(mask.shape)}"
             )
         found[argument] = mask.long()
     return found
