@@ -32,14 +32,14 @@ from diffprobe.probes.attribution.maps import measure as attribute
 from diffprobe.probes.attribution.methods import TITLES
 from diffprobe.probes.detectors import DetectorsConfig
 from diffprobe.probes.detectors.scores import measure as detect
-from diffprobe.probing.noise_levels import nearest_level
+from diffprobe.probing.grammar_weight import GrammarWeight
 from diffprobe.sampling import sample
 from diffprobe.sampling.samplers.ddim import DDIMConfig
 
 WORLD = SymbolImages(ParityConfig(6).build(), Glyphs.font("01", (8, 8)), (1, 6))
 SCHEDULER = noise_scheduler(NoiseConfig(prediction_type="v_prediction"))
 BAYES, PRODUCT = BayesDenoiser(WORLD, SCHEDULER), ProductDenoiser(WORLD, SCHEDULER)
-LEVEL = nearest_level(BAYES, 0.0)
+LEVEL = GrammarWeight.of(BAYES, WORLD).most
 METHODS = ("saliency", "integrated-gradients-prior-mean", "occlusion", "shapley")
 
 
@@ -241,7 +241,11 @@ def machines() -> None:
     for name, formula, other in rows:
         same = "–" if other is None else f"{(formula - other).abs().max():.1e}"
         shown.append([name, same, f"{(formula - optimum).square().mean():.4f}"])
-    print(f"All {len(images)} images of parity as the training set, 32 noisy images.\n")
+    log_snr = BAYES.log_snr(t[:1]).item()
+    print(
+        f"All {len(images)} images of parity as the training set, 32 noisy images, log-SNR "
+        f"{log_snr:.2f}.\n"
+    )
     head = ["machine (from its formula)", "largest difference to ours"]
     table([*head, "mean square distance to the optimum"], shown)
 

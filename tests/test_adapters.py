@@ -115,11 +115,7 @@ def test_what_an_adapter_says_to_the_text_encoder_is_merged(tmp_path: Path) -> N
     given = KINDS["stable-diffusion"].condition(tmp_path)
     load_denoiser(tmp_path / "whole", condition=given, adapters=[adapter])
     prompt = Condition(prompt="a cat")
-    try:
-        changed = load_denoiser(tmp_path / "whole", condition=prompt, adapters=[adapter])
-    except CheckpointError as error:
-        assert "version of PEFT" in str(error)  # noqa: PT017 - nothing else may be raised
-        pytest.skip("transformers asks for a newer peft than is installed")
+    changed = load_denoiser(tmp_path / "whole", condition=prompt, adapters=[adapter])
     expected, _ = pipeline.encode_prompt("a cat", "cpu", 1, False)
     assert torch.allclose(changed.condition["encoder_hidden_states"], expected, atol=1e-5)
 
