@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from diffprobe.foundations.errors import CheckpointError, UsageError, first_line, offer_nearest
-from diffprobe.models.families import FamilyDenoiser
+from diffprobe.models.families.family import FamilyDenoiser
 
 USUAL_FILE = "pytorch_lora_weights.safetensors"  # as diffusers saves it
 NAME = "asked"  # of the adapter, while it is merged

@@ -40,10 +40,10 @@ from diffprobe.models.denoiser import Denoiser, NetworkDenoiser
 from diffprobe.models.families import (
     FOREIGN_NETWORKS,
     PIPELINES,
-    FamilyDenoiser,
     family_of,
     nearest_pipeline,
 )
+from diffprobe.models.families.family import FamilyDenoiser
 from diffprobe.models.foreign import Condition
 from diffprobe.models.latents import LatentSpace
 from diffprobe.models.networks import NetworkKind

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from diffprobe.foundations.errors import UsageError
-from diffprobe.models.families import FamilyDenoiser
+from diffprobe.models.families.family import FamilyDenoiser
 from diffprobe.models.foreign import Arguments, Condition
 from diffprobe.models.latents import LatentSpace
 from diffprobe.models.prompts import encode_prompt, read_embeddings

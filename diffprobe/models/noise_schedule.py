@@ -134,7 +134,8 @@ class NoiseSchedule(nn.Module):
         """Return log(alpha² / sigma²) at `t`: float64 on the CPU, in nats; inf where given."""
         alphas, sigmas = self._exact.log()
         t = t.cpu()
-        return 2 * (alphas[t + 1] - sigmas[t + 1])
+        found: Tensor = 2 * (alphas[t + 1] - sigmas[t + 1])
+        return found
 
     def noise(self, x_0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """Return `x_t` of clean images `x_0` and noise `eps`, (B, C, H, W) both, at `t`."""

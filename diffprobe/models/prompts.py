@@ -17,7 +17,7 @@ from torch import Tensor
 from diffprobe.foundations.errors import CheckpointError, UsageError, first_line
 from diffprobe.models.checkpoint_folder import read_config
 from diffprobe.models.components import LOADING_ERRORS, check_report, weights_variant
-from diffprobe.models.families import FamilyDenoiser
+from diffprobe.models.families.family import FamilyDenoiser
 
 ENCODERS = (
     "CLIPTextModel",

@@ -37,9 +37,9 @@ class Lumina2Denoiser(FamilyDenoiser):
 
     def _guided(self, prediction: Tensor, empty: Tensor) -> Tensor:
         guided = super()._guided(prediction, empty)
-        norms = (each.norm(dim=-1, keepdim=True) for each in (prediction, guided))
-        before, after = norms
-        return guided * (before / after)
+        before, after = (x.norm(dim=-1, keepdim=True) for x in (prediction, guided))
+        kept: Tensor = guided * (before / after)
+        return kept
 
     def _call(self, x_t: Tensor, timestep: Tensor, arguments: Arguments) -> Tensor:
         image = 1 - timestep / self.timesteps
