@@ -55,7 +55,7 @@ def attribution() -> None:
     import captum
     import quantus
 
-    n = 16
+    n = 32
     settings, common = AttributionConfig(images=n, metric_images=n), ProbeConfig()
     found = attribute(BAYES, WORLD, settings, common, t=LEVEL, methods=METHODS)
     truth = judge(found, WORLD, {"bayes": BAYES, "product": PRODUCT}, settings, common)
@@ -97,7 +97,8 @@ def attribution() -> None:
         ours = ["–"] * 3
         if name in METHODS:
             i = found.methods.index(name)
-            at = truth.methods.index(f"{name}-prior-mean" if name == "shapley" else name)
+            chosen = f"{name}-{found.settings['baseline']}" if name == "shapley" else name
+            at = truth.methods.index(chosen)
             ours = [interval(estimate(exact, at))]
             for each in (found.infidelity, found.sensitivity):
                 known = bool(each.value[i].isfinite())

@@ -189,8 +189,9 @@ def _of_all_coalitions(q: Question, absent: Tensor, cells: int) -> tuple[Tensor,
     # A coalition counts for its members as what they join to, and against all others.
     joined = share[(size - 1).clamp(min=0)][:, None] * present
     without = share[size.clamp(max=cells - 1)][:, None] * (1 - present)
-    values = (worth @ (joined - without)).to(q.x)
-    return values, torch.zeros_like(values), (worth[:, -1] - worth[:, 0]).to(q.x)
+    values = (worth @ (joined - without)).float().to(q.x.device)
+    whole = (worth[:, -1] - worth[:, 0]).float().to(q.x.device)
+    return values, torch.zeros_like(values), whole
 
 
 def _of_random_orders(q: Question, absent: Tensor, cells: int) -> tuple[Tensor, Tensor, Tensor]:
