@@ -7,7 +7,7 @@ PYTEST := -m pytest --numprocesses 2 --dist worksteal
 TESTS ?=
 test test-oldest test-newest: export OMP_NUM_THREADS = 1
 
-.PHONY: setup browser demo test test-oldest test-newest test-slurm fuzz soak check zoo bench coverage clean
+.PHONY: setup browser demo test test-oldest test-newest test-slurm fuzz soak check zoo bench coverage peers clean
 
 setup: $(VENV)/installed
 
@@ -65,6 +65,13 @@ bench: setup
 # How often every interval covers: an hour and a half on one core.
 coverage: setup
 	$(BIN)/python benchmarks/coverage.py
+
+# Other tools' measures beside ours, on the same work: the tables of docs/peers.md. Without their
+# dependencies, which would bring other versions of ours: these are the few that they import.
+PEERS := quantus torch-fidelity opencv-python-headless scikit-image cachetools imageio tifffile
+peers: setup
+	$(BIN)/python -m pip install --quiet --no-deps $(PEERS)
+	$(BIN)/python benchmarks/peers.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-test-* build dist *.egg-info

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import (
+    AuraFlowTransformer2DModel,
     AutoencoderKL,
     DDIMPipeline,
     DDIMScheduler,
@@ -15,8 +17,12 @@ from diffusers import (
     DDPMScheduler,
     DiTPipeline,
     DiTTransformer2DModel,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxTransformer2DModel,
+    Lumina2Transformer2DModel,
+    PixArtTransformer2DModel,
     PNDMScheduler,
     SD3Transformer2DModel,
     UNet2DConditionModel,
@@ -98,6 +104,95 @@ def build_stable_diffusion(folder: Path) -> None:
     )
 
 
+def build_sdxl(folder: Path) -> None:
+    network = UNet2DConditionModel(
+        sample_size=8,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=12,
+        attention_head_dim=2,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + 6,
+        **BLOCKS,
+    )
+    scheduler = EulerDiscreteScheduler(
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1
+    )
+    write(
+        folder,
+        "StableDiffusionXLPipeline",
+        unet=network,
+        vae=autoencoder(4, scaling_factor=0.13025),
+        scheduler=scheduler,
+    )
+
+
+def build_pixart(folder: Path, pipeline: str, **options: Any) -> None:
+    transformer = PixArtTransformer2DModel(
+        num_attention_heads=2,
+        attention_head_dim=6,
+        num_layers=1,
+        sample_size=8,
+        cross_attention_dim=12,
+        caption_channels=12,
+        norm_num_groups=4,
+        **options,
+    )
+    write(
+        folder,
+        pipeline,
+        transformer=transformer,
+        vae=autoencoder(4),
+        scheduler=DPMSolverMultistepScheduler(),
+    )
+
+
+def build_lumina(folder: Path) -> None:
+    transformer = Lumina2Transformer2DModel(
+        sample_size=8,
+        in_channels=4,
+        hidden_size=16,
+        num_layers=1,
+        num_refiner_layers=1,
+        num_attention_heads=2,
+        num_kv_heads=1,
+        multiple_of=8,
+        axes_dim_rope=(4, 2, 2),
+        axes_lens=(300, 16, 16),
+        cap_feat_dim=12,
+    )
+    write(
+        folder,
+        "Lumina2Pipeline",
+        transformer=transformer,
+        vae=autoencoder(4, shift_factor=0.1, scaling_factor=0.4),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=6.0),
+    )
+
+
+def build_aura_flow(folder: Path) -> None:
+    transformer = AuraFlowTransformer2DModel(
+        sample_size=8,
+        num_mmdit_layers=1,
+        num_single_dit_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=12,
+        caption_projection_dim=16,
+        pos_embed_max_size=64,
+    )
+    for parameter in transformer.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    write(
+        folder,
+        "AuraFlowPipeline",
+        transformer=transformer,
+        vae=autoencoder(4),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.73),
+    )
+
+
 def build_dit(folder: Path) -> None:
     transformer = DiTTransformer2DModel(
         num_attention_heads=2,
@@ -168,6 +263,9 @@ def embeddings(folder: Path, seed: int = 0, tokens: int = 5) -> Path:
         for sign in ("", "negative_")
         for name, shape in (("prompt_embeds", (tokens, 12)), ("pooled_prompt_embeds", (6,)))
     }
+    # What is beyond the prompt, and beyond no prompt.
+    for sign, held in (("", tokens - 2), ("negative_", 1)):
+        tensors[f"{sign}prompt_attention_mask"] = (torch.arange(tokens) < held).long()[None]
     save_file(tensors, path)
     return path
 
@@ -180,5 +278,20 @@ KINDS = {
     ),
     "dit": Kind(build_dit, lambda _: Condition(class_label=7), (4, 8, 8), 2),
     "sd3": Kind(build_sd3, lambda f: Condition(embeddings=embeddings(f)), (4, 8, 8), 2),
+    "sdxl": Kind(build_sdxl, lambda f: Condition(embeddings=embeddings(f)), (4, 8, 8), 2),
+    "pixart-alpha": Kind(
+        partial(build_pixart, pipeline="PixArtAlphaPipeline", use_additional_conditions=True),
+        lambda f: Condition(embeddings=embeddings(f)),
+        (4, 8, 8),
+        2,
+    ),
+    "pixart-sigma": Kind(
+        partial(build_pixart, pipeline="PixArtSigmaPipeline"),
+        lambda f: Condition(embeddings=embeddings(f)),
+        (4, 8, 8),
+        2,
+    ),
+    "lumina": Kind(build_lumina, lambda f: Condition(embeddings=embeddings(f)), (4, 8, 8), 2),
+    "aura-flow": Kind(build_aura_flow, lambda f: Condition(embeddings=embeddings(f)), (4, 8, 8), 2),
     "flux": Kind(build_flux, lambda f: Condition(embeddings=embeddings(f)), (4, 6, 4), 2),
 }

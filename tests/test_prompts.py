@@ -5,59 +5,27 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import pytest
 import torch
-import transformers
-from diffusers import (
-    DDIMScheduler,
-    FluxPipeline,
-    StableDiffusion3Pipeline,
-    StableDiffusionPipeline,
-)
-from pipelines import KINDS
+from diffusers import DDIMScheduler
+from encoders import complete
 from safetensors.torch import load, save_file
 from torch import Tensor
 
 from diffprobe.foundations.errors import CheckpointError
 from diffprobe.models import Condition, load_denoiser
-from diffprobe.models.foreign import unpack
+from diffprobe.models.families.flux import unpack
 
-WORDS = ["ca", "cat</w>", "do", "dog</w>", "<|startoftext|>", "<|endoftext|>"]
-
-
-def clip_tokenizer(folder: Path) -> Any:
-    letters = [chr(c) + end for c in range(ord("a"), ord("z") + 1) for end in ("", "</w>")]
-    vocabulary = {word: i for i, word in enumerate(dict.fromkeys([*letters, *WORDS]))}
-    merges = [("c", "a"), ("ca", "t</w>"), ("d", "o"), ("do", "g</w>")]
-    tokenizer = transformers.CLIPTokenizer(vocabulary, merges, model_max_length=8)
-    tokenizer.save_pretrained(folder)
-    return tokenizer
-
-
-def clip(tokenizer: Any, width: int, cls: str) -> Any:
-    config = transformers.CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=width,
-        projection_dim=width // 2,
-        intermediate_size=8,
-        num_hidden_layers=2,
-        num_attention_heads=1,
-        max_position_embeddings=8,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    return getattr(transformers, cls)(config).eval()
-
-
-def t5(width: int) -> tuple[Any, Any]:
-    words = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁a", -1.0), ("▁cat", -1.0)]
-    tokenizer = transformers.T5Tokenizer(vocab=words, extra_ids=0)
-    config = transformers.T5Config(
-        vocab_size=len(words), d_model=width, d_kv=4, d_ff=8, num_layers=1, num_heads=1
-    )
-    return tokenizer, transformers.T5EncoderModel(config).eval()
+NAMES = [
+    "stable-diffusion",
+    "sdxl",
+    "pixart-sigma",
+    "sd3",
+    "flux",
+    "lumina",
+    "aura-flow",
+]
+DIFFUSIONS = NAMES[:3]
 
 
 @pytest.fixture(scope="module")
@@ -65,57 +33,14 @@ def pipelines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path,
     """Complete pipelines with a prompt, and the folders that hold them."""
     torch.manual_seed(0)
     found = {}
-    for name in ("stable-diffusion", "sd3", "flux"):
+    for name in NAMES:
         bare, folder = (tmp_path_factory.mktemp(name) for _ in range(2))
-        KINDS[name].build(bare)
-        tokenizer = clip_tokenizer(bare / "tokenizer")
-        none = {"safety_checker": None, "feature_extractor": None}
-        if name == "stable-diffusion":
-            text = {
-                "tokenizer": tokenizer,
-                "text_encoder": clip(tokenizer, 12, "CLIPTextModel"),
-                "requires_safety_checker": False,
-                **none,
-            }
-            cls = StableDiffusionPipeline
-        elif name == "sd3":
-            projected = "CLIPTextModelWithProjection"
-            text = {
-                "tokenizer": tokenizer,
-                "text_encoder": clip(tokenizer, 6, projected),
-                "tokenizer_2": tokenizer,
-                "text_encoder_2": clip(tokenizer, 6, projected),
-                "tokenizer_3": None,
-                "text_encoder_3": None,
-            }
-            cls = StableDiffusion3Pipeline
-        else:
-            tokenizer_2, text_encoder_2 = t5(12)
-            text = {
-                "tokenizer": tokenizer,
-                "text_encoder": clip(tokenizer, 6, "CLIPTextModel"),
-                "tokenizer_2": tokenizer_2,
-                "text_encoder_2": text_encoder_2,
-            }
-            cls = FluxPipeline
-        pipeline = cls(**parts_of(bare), **text)
-        pipeline.save_pretrained(folder)
-        pipeline.set_progress_bar_config(disable=True)
-        found[name] = folder, pipeline
+        found[name] = folder, complete(name, bare, folder)
     return found
 
 
-def parts_of(folder: Path) -> dict[str, Any]:
-    index = json.loads((folder / "model_index.json").read_text())
-    return {
-        name: getattr(diffusers, value[1]).from_pretrained(folder / name)
-        for name, value in index.items()
-        if name[0] != "_"
-    }
-
-
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
-@pytest.mark.parametrize("name", ["stable-diffusion", "sd3", "flux"])
+@pytest.mark.parametrize("name", NAMES)
 def test_the_pipeline_itself_meets_the_same_x0_hat(
     name: str,
     guidance: float,
@@ -124,8 +49,8 @@ def test_the_pipeline_itself_meets_the_same_x0_hat(
 ) -> None:
     """Every step of the pipeline's own sampling loop, with all that it does to the prompt."""
     folder, pipeline = pipelines[name]
-    if name == "stable-diffusion":
-        # PNDM does not say what it takes for the clean image; DDIM does, with the same betas.
+    if name in DIFFUSIONS:
+        # Theirs do not say what they take for the clean image; DDIM does, with the same betas.
         pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
     steps: list[tuple[Tensor, Tensor, Tensor]] = []
     theirs = pipeline.scheduler.step
@@ -136,23 +61,26 @@ def test_the_pipeline_itself_meets_the_same_x0_hat(
 
     monkeypatch.setattr(pipeline.scheduler, "step", step)
     # Levels that are on the denoiser's grid of noise levels, and not only near it.
-    spacing = {} if name == "stable-diffusion" else {"sigmas": [1.0, 0.75, 0.25]}
+    options: dict[str, Any] = {} if name in DIFFUSIONS else {"sigmas": [1.0, 0.75, 0.25]}
+    if name.startswith("pixart"):
+        options["use_resolution_binning"] = False
+    side = 64 if name == "lumina" else 16  # its pipeline takes every latent for 8×8 pixels
     pipeline(
         "a cat",
-        height=16,
-        width=16,
+        height=side,
+        width=side,
         num_inference_steps=3,
         guidance_scale=guidance,
         output_type="latent",
         generator=torch.manual_seed(0),
-        **spacing,
+        **options,
     )
     denoiser = load_denoiser(
         folder, condition=Condition(prompt="a cat", guidance=guidance), size=(16, 16)
     )
     assert len(steps) == 3
     for x, timestep, output in steps:
-        if name == "stable-diffusion":
+        if name in DIFFUSIONS:
             level = int(timestep)
             x0_hat = theirs(output, timestep, x).pred_original_sample
         else:

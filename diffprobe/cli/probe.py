@@ -245,6 +245,8 @@ def _probe(
     embeddings: Path | None = None,
     guidance: float = 1.0,
     size: tuple[int, int] | None = None,
+    lora: tuple[str, ...] = (),
+    dtype: str = "float32",
     out: Path | None = None,
     assignments: tuple[str, ...] = (),
     device: str = "auto",
@@ -294,7 +296,7 @@ def _probe(
 
     from diffprobe.foundations import progress
     from diffprobe.foundations.devices import resolve_device
-    from diffprobe.models import Condition
+    from diffprobe.models import Adapter, Condition
     from diffprobe.probing import along, open_subject, run_probes
     from diffprobe.probing.suite import choose
 
@@ -307,6 +309,8 @@ def _probe(
         regions=regions,
         condition=Condition(prompt, class_label, embeddings, guidance),
         size=size,
+        adapters=[Adapter.parse(text) for text in lora],
+        dtype=dtype,
         device=resolve_device(device),
         progress=progress.shown,
         own=base,

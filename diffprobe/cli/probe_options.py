@@ -98,6 +98,21 @@ COMMON = (
         metavar="H W",
         help="Pixels of a foreign model's images.  [default: the model's own]",
     ),
+    click.option(
+        "--lora",
+        multiple=True,
+        metavar="PATH[:SCALE]",
+        help="LoRA adapter that is merged into a foreign model, a .safetensors file or a folder "
+        "with one; may be repeated.",
+    ),
+    click.option(
+        "--dtype",
+        type=click.Choice(["float32", "float16", "bfloat16"]),
+        default="float32",
+        metavar="TYPE",
+        help="What a foreign network computes in, whatever its weights are stored in: float32, "
+        "float16 or bfloat16.  [default: float32]",
+    ),
     click.option("--weights", metavar="NAME", help="Which weights: raw, or an average's name."),
     click.option(
         "--out",

@@ -29,6 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffprobe.foundations.devices import in_double
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.estimates import Estimate
 from diffprobe.foundations.tables import Table
@@ -129,7 +130,7 @@ def mean(values: Tensor, sources: Tensor | None = None, *, resolution: float = 0
     >>> round(found.value.item(), 2), int(found.n)
     (9.5, 20)
     """
-    values = values.double()
+    values = in_double(values)
     centre = values.nanmean(-1)
     return from_influence(centre, values - centre[..., None], sources, resolution=resolution)
 
@@ -149,7 +150,7 @@ def over_runs(values: Tensor) -> Interval:
     >>> over_runs(torch.tensor([1.0, 2.0, 3.0])).high.item() < 4.5
     True
     """
-    values = values.double()
+    values = in_double(values)
     known = values.isfinite()
     n = known.sum(-1)
     centre = values.nanmean(-1)
@@ -180,7 +181,7 @@ def ratio(
     Returns:
         Of shape (…).
     """
-    top, bottom = numerator.double(), denominator.double()
+    top, bottom = in_double(numerator), in_double(denominator)
     value = top.sum(-1) / bottom.sum(-1)
     influence = (top - value[..., None] * bottom) / bottom.mean(-1, keepdim=True)
     found = from_influence(value, influence, sources, resolution=resolution)

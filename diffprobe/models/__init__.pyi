@@ -1,3 +1,4 @@
+from .adapters import Adapter as Adapter
 from .checkpoint import load_denoiser as load_denoiser
 from .checkpoint_folder import find_checkpoint as find_checkpoint
 from .checkpoint_folder import list_checkpoints as list_checkpoints

@@ -14,7 +14,7 @@ downloaded but what is asked for as `hub:owner/name`.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,22 @@ from diffprobe.foundations.errors import (
     first_line,
     unknown_name,
 )
+from diffprobe.models.adapters import Adapter, merge_adapter
 from diffprobe.models.checkpoint_folder import NETWORK_FOLDERS, find_checkpoint, read_config
 from diffprobe.models.components import load_model, load_scheduler
+from diffprobe.models.conditioning import check_condition, condition_network
 from diffprobe.models.denoiser import Denoiser, NetworkDenoiser
-from diffprobe.models.foreign import FOREIGN_NETWORKS, PIPELINES, Condition, condition_network
+from diffprobe.models.families import (
+    FOREIGN_NETWORKS,
+    PIPELINES,
+    family_of,
+    nearest_pipeline,
+)
+from diffprobe.models.families.family import FamilyDenoiser
+from diffprobe.models.foreign import Condition
 from diffprobe.models.latents import LatentSpace
 from diffprobe.models.networks import NetworkKind
+from diffprobe.models.prompts import assemble
 
 WEIGHTS = "weights.json"
 
@@ -91,6 +101,8 @@ def load_denoiser(
     *,
     scheduler: Any = None,
     size: tuple[int, int] | None = None,
+    adapters: Sequence[Adapter] = (),
+    dtype: torch.dtype = torch.float32,
 ) -> NetworkDenoiser:
     """Load a checkpoint as a denoiser in evaluation mode.
 
@@ -103,6 +115,8 @@ def load_denoiser(
         condition: What a conditional network is told.
         scheduler: A diffusers scheduler, instead of the folder's.
         size: Height and width in pixels, instead of the network's own.
+        adapters: LoRA adapters that are merged into a foreign network, one after another.
+        dtype: What a foreign network computes in, whatever its weights are stored in.
 
     Raises:
         CheckpointError: If the folder is missing, holds another kind of model, or its weights do
@@ -116,19 +130,32 @@ def load_denoiser(
     if weights:
         network_folder = path / _place(path, weights)
     check_checksums(path, (network_folder.name, "scheduler", WEIGHTS))
-    network = load_model(network_folder, _network_class(network_folder))
+    network = load_model(network_folder, _network_class(network_folder), dtype)
     root = path if inside or _holds_scheduler(path) else path.parent
     latents = LatentSpace(root / "vae") if (root / "vae").is_dir() else None
     if scheduler is None:
         nested = (root / "scheduler").is_dir()
         scheduler = load_scheduler(root / "scheduler" if nested else root, clip=latents is None)
-    image_shape = _image_shape(network, latents, size)
     condition = condition or Condition()
+    denoiser: NetworkDenoiser
     if (name := type(network).__name__) in FOREIGN_NETWORKS:
-        denoiser = condition_network(network, scheduler, condition, root, image_shape, latents)
+        family = family_of(network)
+        check_condition(network, condition, family)
+        image_shape = _image_shape(network, latents, size, family)
+        pipeline = None
+        if adapters or condition.prompt is not None:
+            pipeline = assemble(root, family, network, text=condition.prompt is not None)
+        for adapter in adapters:
+            merge_adapter(adapter, pipeline, family, network)
+        denoiser = condition_network(
+            network, scheduler, condition, family, pipeline, image_shape, latents
+        )
     elif condition != Condition():
         raise UsageError(f"{name} takes neither a prompt nor a class label")
+    elif adapters or dtype != torch.float32:
+        raise UsageError(f"{name} takes no LoRA adapter, and computes in float32")
     else:
+        image_shape = _image_shape(network, latents, size)
         denoiser = NetworkDenoiser(network, scheduler, image_shape=image_shape)
     denoiser = denoiser.requires_grad_(False).eval().to(device)
     if image_shape is not None:
@@ -180,7 +207,10 @@ def _check_pipeline(path: Path) -> None:
         return
     name = read_config(path, "model_index.json").get("_class_name")
     if name not in PIPELINES:
-        raise CheckpointError(f"{path} is a {name}; diffprobe loads {', '.join(PIPELINES)}")
+        raise CheckpointError(
+            f"{path} is a {name}; diffprobe loads {', '.join(PIPELINES)}"
+            f"{nearest_pipeline(str(name))}"
+        )
 
 
 def _holds_scheduler(path: Path) -> bool:
@@ -188,7 +218,10 @@ def _holds_scheduler(path: Path) -> bool:
 
 
 def _image_shape(
-    network: Any, latents: LatentSpace | None, size: tuple[int, int] | None
+    network: Any,
+    latents: LatentSpace | None,
+    size: tuple[int, int] | None,
+    family: type[FamilyDenoiser] | None = None,
 ) -> tuple[int, int, int] | None:
     """C, H, W of the network's input: the one asked for, or its own, if it has one."""
     config = network.config
@@ -197,23 +230,21 @@ def _image_shape(
         if size not in (None, own[1:]):
             raise UsageError(f"the network is for images of {own[1]}×{own[2]} pixels")
         return own
-    if "in_channels" not in config:
+    if family is None or "in_channels" not in config:
         raise CheckpointError(
             f"the configuration of {type(network).__name__} names neither image_shape nor "
             "in_channels: it is not known which images it takes"
         )
-    packed = type(network).__name__ == "FluxTransformer2DModel"
-    channels = config.in_channels // 4 if packed else config.in_channels
+    channels = family.channels(config)
     if size is not None:
-        cell = (latents.pixel_scale if latents else 1) * (2 if packed else 1)
+        scale = latents.pixel_scale if latents else 1
+        cell = scale * family.cell(config)
         if size[0] % cell or size[1] % cell or min(size) < cell:
             raise UsageError(
                 f"height and width must be multiples of {cell} pixels, not {size[0]}×{size[1]}"
             )
-        scale = latents.pixel_scale if latents else 1
         return channels, size[0] // scale, size[1] // scale
-    # FLUX.1's configuration names no size; its pipeline takes 128×128 latents.
-    sample_size = 128 if packed else config.sample_size
+    sample_size = family.usual_size or config.sample_size
     if sample_size is None:
         return None
     sides = [sample_size] * 2 if isinstance(sample_size, int) else sample_size

@@ -5,10 +5,12 @@ Nothing is unpickled, nothing is downloaded, and a weight that is missing or lef
 
 import inspect
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers import DDPMScheduler
 from diffusers.utils import logging
 from safetensors import SafetensorError
@@ -22,12 +24,14 @@ from diffprobe.models.noise_settings import MOST_TIMESTEPS
 LOADING_ERRORS = (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError)
 
 
-def load_model(folder: Path, cls: Any) -> Any:
+def load_model(folder: Path, cls: Any, dtype: torch.dtype = torch.float32) -> Any:
     """Load the model in a folder.
 
     Args:
-        folder: Holds `config.json` and safetensors weights.
+        folder: Holds `config.json` and safetensors weights, perhaps only those of a variant such
+            as fp16.
         cls: The class that `config.json` names.
+        dtype: What it computes in, whatever its weights are stored in.
 
     Raises:
         CheckpointError: If it is quantised, or its weights do not fit key by key.
@@ -48,6 +52,8 @@ def load_model(folder: Path, cls: Any) -> Any:
             use_safetensors=True,
             local_files_only=True,
             low_cpu_mem_usage=False,
+            variant=weights_variant(folder, "diffusion_pytorch_model"),
+            torch_dtype=dtype,
         )
     # A damaged config.json reaches any line of the model's constructor.
     except Exception as error:
@@ -58,6 +64,30 @@ def load_model(folder: Path, cls: Any) -> Any:
         logging.set_verbosity(verbosity)
     check_report(folder, cls.__name__, report)
     return model
+
+
+def weights_variant(folder: Path, stem: str) -> str | None:
+    """Return the variant that a folder's weights are of: None where the plain ones are there.
+
+    Args:
+        folder: Holds `STEM.safetensors` or `STEM.fp16.safetensors`, whole or in shards.
+        stem: What its files of weights are called.
+
+    Raises:
+        CheckpointError: If there are several variants, and not the plain weights.
+    """
+    sharded = r"(?:-\d+-of-\d+)?"
+    name = re.compile(rf"{stem}(?:\.(\w+))?{sharded}\.safetensors")
+    found = {match[1] for path in folder.iterdir() if (match := name.fullmatch(path.name))}
+    variants = sorted(found - {None})
+    if None in found or not variants:
+        return None
+    if len(variants) > 1:
+        raise CheckpointError(
+            f"{folder} holds weights of the variants {' and '.join(variants)}, and no plain ones: "
+            "keep one of them"
+        )
+    return variants[0]
 
 
 def check_report(
@@ -104,6 +134,8 @@ def load_scheduler(folder: Path, *, clip: bool) -> Any:
         cls = FlowMatchEulerDiscreteScheduler
     known = inspect.signature(cls.__init__).parameters
     config = {key: value for key, value in config.items() if key in known}
+    if config.get("variance_type", "") is None:  # of DPM-Solver, which learns none
+        del config["variance_type"]
     for key, value in config.items():
         _check_setting(folder, key, value, known[key].default)
     if not flow and not clip:

@@ -124,7 +124,7 @@ class Denoiser(nn.Module, ABC):
         return self.schedule.alpha_sigma(t, dtype)
 
     def log_snr(self, t: Tensor) -> Tensor:
-        """Return log(alpha² / sigma²) at `t`: float64 of its shape, in nats."""
+        """Return log(alpha² / sigma²) at `t`: float64 on the CPU, in nats."""
         return self.schedule.log_snr(t)
 
     def noise(self, x_0: Tensor, t: Tensor, generator: torch.Generator) -> Tensor:

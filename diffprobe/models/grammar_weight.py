@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from diffprobe.datasets import SymbolImages
+from diffprobe.foundations.devices import in_double
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser
 
 
@@ -36,6 +37,6 @@ def grammar_weights(
         level = torch.full((len(x_0),), t, device=x_0.device)
         alpha, sigma = bayes.alpha_sigma(level[:1])
         x_t = alpha * x_0 + sigma * eps
-        square = (product(x_t, level) - bayes(x_t, level)).double().square()
+        square = in_double(product(x_t, level) - bayes(x_t, level)).square()
         found.append(square.sum((1, 2, 3)))
     return torch.stack(found).cpu() * bayes.log_snr(levels).exp().cpu()[:, None] / 2

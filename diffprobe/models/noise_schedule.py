@@ -34,7 +34,7 @@ SMALLEST_ALPHA = 2.0**-12
 class NoiseSchedule(nn.Module):
     """What a noise level is; the only place that knows diffusion from flow matching.
 
-    A module, so that its tables move with the denoiser whose schedule it is.
+    A module, so that it is where the denoiser is whose schedule it is.
 
     Args:
         scheduler: A diffusers scheduler of a diffusion (with `alphas_cumprod`) or of flow
@@ -60,39 +60,39 @@ class NoiseSchedule(nn.Module):
             if self.is_flow
             else _diffusion(scheduler.alphas_cumprod)
         )
-        for name, values, given in (
-            ("_alphas", exact[0].clamp(min=SMALLEST_ALPHA), 1),
-            ("_sigmas", exact[1], 0),
-        ):
-            # Level t is at index t + 1, and `GIVEN` at index 0.
-            table = torch.cat([values.new_tensor([given]), values])
-            self.register_buffer(name, table, persistent=False)
+        # Level t is at index t + 1, and `GIVEN` at index 0. They stay on the CPU, and others get
+        # them in the precision that is asked for: not every device has float64.
+        self._exact = torch.stack(
+            [
+                torch.cat([values.new_tensor([given]), values])
+                for values, given in ((exact[0].clamp(min=SMALLEST_ALPHA), 1), (exact[1], 0))
+            ]
+        )
+        self._tables: dict[tuple[torch.device, torch.dtype], Tensor] = {}
         self.register_buffer("_training_alphas", rounded[0], persistent=False)
         self.register_buffer("_training_sigmas", rounded[1], persistent=False)
-        self._alphas: Tensor
-        self._sigmas: Tensor
         self._training_alphas: Tensor
         self._training_sigmas: Tensor
 
     @property
     def alphas(self) -> Tensor:
-        """(T,) float64, the share of the clean image at each noise level."""
-        return self._alphas[1:]
+        """(T,) float64 on the CPU, the share of the clean image at each noise level."""
+        return self._exact[0, 1:]
 
     @property
     def sigmas(self) -> Tensor:
-        """(T,) float64, the standard deviation of the noise at each noise level."""
-        return self._sigmas[1:]
+        """(T,) float64 on the CPU, the standard deviation of the noise at each noise level."""
+        return self._exact[1, 1:]
 
     @property
     def timesteps(self) -> int:
         """T, the number of noise levels."""
-        return len(self._alphas) - 1
+        return self._exact.shape[1] - 1
 
     @property
     def device(self) -> torch.device:
-        """Where the tables are."""
-        return self._alphas.device
+        """Where the denoiser is whose schedule it is."""
+        return self._training_alphas.device
 
     @property
     def prediction_types(self) -> list[str]:
@@ -111,10 +111,11 @@ class NoiseSchedule(nn.Module):
             UsageError: If levels are given by cell and are not (B, cells) of this schedule.
         """
         self._check(t)
-        alpha, sigma = (
-            table.to(t.device)[t + 1].to(dtype) for table in (self._alphas, self._sigmas)
-        )
-        return alpha, sigma
+        key = t.device, dtype
+        if key not in self._tables:
+            self._tables[key] = self._exact.to(dtype).to(t.device)
+        alphas, sigmas = self._tables[key]
+        return alphas[t + 1], sigmas[t + 1]
 
     def alpha_sigma(self, t: Tensor, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
         """Return alpha_t and sigma_t of images: (B, 1, 1, 1), or (B, 1, H, W) of levels by cell.
@@ -130,9 +131,11 @@ class NoiseSchedule(nn.Module):
         return self._spread(alpha), self._spread(sigma)
 
     def log_snr(self, t: Tensor) -> Tensor:
-        """Return log(alpha² / sigma²) at `t`: float64 of its shape, in nats; inf where given."""
-        t = t.to(self.device)
-        return 2 * (self._alphas.double()[t + 1].log() - self._sigmas.double()[t + 1].log())
+        """Return log(alpha² / sigma²) at `t`: float64 on the CPU, in nats; inf where given."""
+        alphas, sigmas = self._exact.log()
+        t = t.cpu()
+        found: Tensor = 2 * (alphas[t + 1] - sigmas[t + 1])
+        return found
 
     def noise(self, x_0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """Return `x_t` of clean images `x_0` and noise `eps`, (B, C, H, W) both, at `t`."""
@@ -147,7 +150,7 @@ class NoiseSchedule(nn.Module):
         """
         self._check(t)
         t = t.clamp(min=0)
-        return self.sigmas.to(t.device)[t].to(dtype) * self.timesteps if self.is_flow else t
+        return self.values(t, dtype)[1] * self.timesteps if self.is_flow else t
 
     def x0_hat(self, prediction_type: str, x_t: Tensor, prediction: Tensor, t: Tensor) -> Tensor:
         """Return the clean image that a prediction means: (B, C, H, W).

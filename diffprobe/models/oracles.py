@@ -180,14 +180,14 @@ class WienerDenoiser(Denoiser):
 
     def __init__(self, images: Tensor, scheduler: Any) -> None:
         super().__init__(scheduler)
-        flat = _check_images(images).flatten(1).double()
+        flat = _check_images(images).flatten(1).cpu().double()
         if len(flat) < 2:
             raise UsageError("a covariance needs at least two images")
         variances, axes = torch.linalg.eigh(flat.T.cov().reshape(flat.shape[1], -1))
         self.shape = tuple(images.shape[1:])
         for name, value in (("mean", flat.mean(0)), ("variances", variances.clamp(min=0))):
-            self.register_buffer(name, value, persistent=False)
-        self.register_buffer("axes", axes, persistent=False)
+            self.register_buffer(name, value.to(images), persistent=False)
+        self.register_buffer("axes", axes.to(images), persistent=False)
         self.mean: Tensor
         self.variances: Tensor
         self.axes: Tensor

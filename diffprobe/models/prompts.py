@@ -1,23 +1,40 @@
 """What a prompt says to a network: embeddings, from a file or from the pipeline's text encoders.
 
 The names are those of diffusers: `prompt_embeds (1, tokens, width)`, where the network needs it
-`pooled_prompt_embeds (1, width)`, and with `negative_` before them those of no prompt.
+`pooled_prompt_embeds (1, width)`, where it takes one `prompt_attention_mask (1, tokens)` (1 is a
+token, 0 beyond the prompt), and with `negative_` before them those of no prompt.
 """
 
 from pathlib import Path
 from typing import Any
 
 import diffusers
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from diffprobe.foundations.errors import CheckpointError, UsageError, first_line
 from diffprobe.models.checkpoint_folder import read_config
-from diffprobe.models.components import LOADING_ERRORS, check_report
+from diffprobe.models.components import LOADING_ERRORS, check_report, weights_variant
+from diffprobe.models.families.family import FamilyDenoiser
 
-ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel")
-TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast")
+ENCODERS = (
+    "CLIPTextModel",
+    "CLIPTextModelWithProjection",
+    "T5EncoderModel",
+    "UMT5EncoderModel",
+    "Gemma2Model",
+)
+TOKENIZERS = (
+    "CLIPTokenizer",
+    "CLIPTokenizerFast",
+    "T5Tokenizer",
+    "T5TokenizerFast",
+    "LlamaTokenizerFast",
+    "GemmaTokenizer",
+    "GemmaTokenizerFast",
+)
 
 
 def read_embeddings(path: Path) -> dict[str, Tensor]:
@@ -34,21 +51,36 @@ def read_embeddings(path: Path) -> dict[str, Tensor]:
         raise UsageError(
             f"{path} cannot be read as a safetensors file of embeddings: {first_line(error)}"
         ) from error
-    axes = {name: 2 if "pooled" in name else 3 for name in tensors}
+    axes = {name: 2 if "pooled" in name or "mask" in name else 3 for name in tensors}
     return {
         name: tensor[None] if tensor.ndim == axes[name] - 1 else tensor
         for name, tensor in tensors.items()
     }
 
 
-def encode_prompt(folder: Path, network: Any, prompt: str, *, negative: bool) -> dict[str, Tensor]:
-    """Encode a prompt as the pipeline in `folder` would.
+def encode_prompt(
+    pipeline: Any, family: type[FamilyDenoiser], prompt: str, *, negative: bool
+) -> dict[str, Tensor]:
+    """Encode a prompt as a pipeline would.
+
+    Args:
+        pipeline: From `assemble`, with text encoders.
+        family: Its network's.
+        prompt: What to encode.
+        negative: Whether to encode the empty prompt as well.
+    """
+    encoded = family.encode_text(pipeline, prompt, negative)
+    return {name: tensor.detach() for name, tensor in encoded.items()}
+
+
+def assemble(folder: Path, family: type[FamilyDenoiser], network: Any, *, text: bool) -> Any:
+    """Return the pipeline of a folder with its network and nothing but what a prompt needs.
 
     Args:
         folder: A pipeline's, with tokenizers and text encoders.
-        network: Its network, which tells the kind of pipeline.
-        prompt: What to encode.
-        negative: Whether to encode the empty prompt as well.
+        family: The network's.
+        network: Loaded.
+        text: Whether to load the text encoders.
 
     Raises:
         UsageError: If transformers is not installed.
@@ -61,65 +93,32 @@ def encode_prompt(folder: Path, network: Any, prompt: str, *, negative: bool) ->
             "a prompt is encoded by transformers, which is not installed: "
             "pip install 'diffprobe[text]', or give precomputed embeddings (.safetensors)"
         ) from error
-    pipeline = _text_pipeline(folder, network, transformers)
-    embeddings = _ENCODE[type(network).__name__](pipeline, prompt)
-    if negative:
-        empty = _ENCODE[type(network).__name__](pipeline, "")
-        embeddings |= {f"negative_{name}": tensor for name, tensor in empty.items()}
-    return {name: tensor.detach() for name, tensor in embeddings.items()}
-
-
-def _encode_stable_diffusion(pipeline: Any, prompt: str) -> dict[str, Tensor]:
-    embeddings, _ = pipeline.encode_prompt(prompt, "cpu", 1, do_classifier_free_guidance=False)
-    return {"prompt_embeds": embeddings}
-
-
-def _encode_stable_diffusion_3(pipeline: Any, prompt: str) -> dict[str, Tensor]:
-    embeddings, _, pooled, _ = pipeline.encode_prompt(
-        prompt, None, None, "cpu", do_classifier_free_guidance=False
-    )
-    return {"prompt_embeds": embeddings, "pooled_prompt_embeds": pooled}
-
-
-def _encode_flux(pipeline: Any, prompt: str) -> dict[str, Tensor]:
-    embeddings, pooled, _ = pipeline.encode_prompt(prompt, device="cpu")
-    return {"prompt_embeds": embeddings, "pooled_prompt_embeds": pooled}
-
-
-_ENCODE = {
-    "UNet2DConditionModel": _encode_stable_diffusion,
-    "SD3Transformer2DModel": _encode_stable_diffusion_3,
-    "FluxTransformer2DModel": _encode_flux,
-}
-_PIPELINES = {
-    "UNet2DConditionModel": ("StableDiffusionPipeline", "unet"),
-    "SD3Transformer2DModel": ("StableDiffusion3Pipeline", "transformer"),
-    "FluxTransformer2DModel": ("FluxPipeline", "transformer"),
-}
-
-
-def _text_pipeline(folder: Path, network: Any, transformers: Any) -> Any:
-    """The pipeline with its text components and its network, and nothing else."""
-    class_name, network_name = _PIPELINES[type(network).__name__]
-    pipeline_class = getattr(diffusers, class_name)
-    index = read_config(folder, "model_index.json")
-    parts = dict.fromkeys(pipeline_class._get_signature_keys(pipeline_class)[0])
-    parts[network_name] = network
-    for name in parts:
-        if not name.startswith(("text_encoder", "tokenizer")):
-            continue
-        _, part_class = index.get(name) or (None, None)
-        if part_class is None:
-            continue
-        if part_class not in (*ENCODERS, *TOKENIZERS):
-            raise CheckpointError(
-                f"{folder / name} is a {part_class}; diffprobe encodes prompts by "
-                f"{', '.join(ENCODERS)}, or takes precomputed embeddings"
-            )
-        parts[name] = _load_text_part(folder / name, getattr(transformers, part_class))
-    if parts.get("text_encoder") is None:
+    has_index = (folder / "model_index.json").exists()
+    index = read_config(folder, "model_index.json") if has_index or text else {}
+    name = index.get("_class_name")
+    pipeline_class = getattr(diffusers, name if name in family.pipelines else family.pipelines[0])
+    required, optional = pipeline_class._get_signature_keys(pipeline_class)
+    parts = dict.fromkeys(required)
+    parts |= {key: index[key] for key in optional if isinstance(index.get(key), bool)}
+    parts[family.folder] = network
+    for part in required if text else ():
+        if part.startswith(("text_encoder", "tokenizer")):
+            parts[part] = _text_part(folder / part, index.get(part), transformers)
+    if text and parts.get("text_encoder") is None:
         raise CheckpointError(f"{folder} holds no text encoder: give precomputed embeddings")
     return pipeline_class(**parts)
+
+
+def _text_part(folder: Path, entry: Any, transformers: Any) -> Any:
+    _, name = entry or (None, None)
+    if name is None:
+        return None
+    if name not in (*ENCODERS, *TOKENIZERS):
+        raise CheckpointError(
+            f"{folder} is a {name}; diffprobe encodes prompts by {', '.join(ENCODERS)}, or takes "
+            "precomputed embeddings"
+        )
+    return _load_text_part(folder, getattr(transformers, name))
 
 
 def _load_text_part(folder: Path, cls: Any) -> Any:
@@ -127,7 +126,12 @@ def _load_text_part(folder: Path, cls: Any) -> Any:
         if cls.__name__ in TOKENIZERS:
             return cls.from_pretrained(folder, local_files_only=True)
         encoder, report = cls.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            variant=weights_variant(folder, "model"),
+            dtype=torch.float32,
         )
     except LOADING_ERRORS as error:
         raise CheckpointError(f"{folder} cannot be loaded: {first_line(error)}") from error

@@ -24,6 +24,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from diffprobe.foundations.devices import in_double
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.probing.noise_levels import check_level
@@ -126,9 +127,9 @@ def exact_energies(
     """
     line = Linearisation(denoiser, x_t, t)
     owner, parts = regions.masks.flatten(1), _membership(regions.parts, x_t)
-    total = x_t.new_zeros(len(x_t), len(owner), len(parts), dtype=torch.float64)
+    total = in_double(x_t.new_zeros(len(x_t), len(owner), len(parts)))
     for pixel, row in line.rows(owner.any(0).nonzero()[:, 0]):
-        total[:, int(owner[:, pixel].nonzero())] += (row.abs() ** power) @ parts.T
+        total[:, int(owner[:, pixel].nonzero())] += in_double((row.abs() ** power) @ parts.T)
     return total
 
 
@@ -155,9 +156,9 @@ def estimated_energies(
         raise UsageError(f"projections must be at least 1, not {projections}")
     line = Linearisation(denoiser, x_t, t)
     parts = _membership(regions.parts, x_t)
-    found = x_t.new_zeros(len(x_t), projections, len(regions), len(parts), dtype=torch.float64)
+    found = in_double(x_t.new_zeros(len(x_t), projections, len(regions), len(parts)))
     for draw, region, row in _projected_rows(line, regions.masks, projections, generator):
-        found[:, draw, region] = (row @ parts.T).double()
+        found[:, draw, region] = in_double(row @ parts.T)
     return found
 
 
@@ -185,13 +186,13 @@ def pixel_energies(
     if projections < 0:
         raise UsageError(f"projections must be at least 0, not {projections}")
     line = Linearisation(denoiser, x_t, t)
-    found = x_t.new_zeros(len(x_t), max(1, projections), region.numel(), dtype=torch.float64)
+    found = in_double(x_t.new_zeros(len(x_t), max(1, projections), region.numel()))
     if projections == 0:
         for _, row in line.rows(region.flatten().nonzero()[:, 0]):
-            found[:, 0] += row.square()
+            found[:, 0] += in_double(row.square())
     else:
         for draw, _, row in _projected_rows(line, region[None], projections, generator):
-            found[:, draw] = row.double()
+            found[:, draw] = in_double(row)
     return found.reshape(len(x_t), -1, *x_t.shape[1:])
 
 

@@ -1,6 +1,6 @@
 """Denoisers opened for probing: anybody's, beside every oracle that can be known."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from diffprobe.datasets.batches import as_batch
 from diffprobe.foundations import memory
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.progress import Progress, as_progress
+from diffprobe.models.adapters import Adapter
 from diffprobe.models.checkpoint import kind_of_network, load_denoiser
 from diffprobe.models.checkpoint_folder import find_checkpoint
 from diffprobe.models.denoiser import Denoiser
@@ -141,6 +142,8 @@ def open_subject(
     regions: str | None = None,
     condition: Condition | None = None,
     size: tuple[int, int] | None = None,
+    adapters: Sequence[Adapter] = (),
+    dtype: str = "float32",
     device: torch.device | str = "cpu",
     progress: Progress | bool = True,
     own: Config | None = None,
@@ -159,6 +162,8 @@ def open_subject(
         regions: As `parse_regions` reads it; by default the cells, or a grid of 4×4.
         condition: Prompt, class or embeddings that a conditional model is held at.
         size: Height and width in pixels of a foreign model's images, instead of its own.
+        adapters: LoRA adapters that are merged into a foreign model.
+        dtype: What a foreign network computes in: float32, float16 or bfloat16.
         device: Where to work.
         progress: Whether to show it, or what is called as tqdm is.
         own: Settings that results are called after where `config` differs from them; by default
@@ -175,7 +180,7 @@ def open_subject(
     if not is_named(checkpoint):
         found = find_checkpoint(Path(checkpoint))
         run, step, checkpoint = run_of_checkpoint(found.path), found.step, found.path
-    asked = _asked(regions, images, condition, size)
+    asked = _asked(regions, images, condition, size, adapters, dtype)
     if run is not None:
         own = own or run.config()
         config = config or own
@@ -192,6 +197,8 @@ def open_subject(
         device,
         condition=condition,
         size=size,
+        adapters=adapters,
+        dtype=getattr(torch, dtype),
     )
     source: SymbolImages | ImageSet
     if images is not None:
@@ -261,6 +268,8 @@ def _asked(
     images: Path | None,
     condition: Condition | None,
     size: tuple[int, int] | None,
+    adapters: Sequence[Adapter],
+    dtype: str,
 ) -> dict[str, Any]:
     """In which ways a denoiser is opened that are no settings: what is asked -> how."""
     condition = condition or Condition()
@@ -272,6 +281,8 @@ def _asked(
         "embeddings": condition.embeddings.name if condition.embeddings is not None else None,
         "guidance": condition.guidance if condition.guidance != 1 else None,
         "size": "x".join(map(str, size)) if size is not None else None,
+        "lora": "+".join(map(str, adapters)) or None,
+        "dtype": dtype if dtype != "float32" else None,
     }
     return {name: value for name, value in given.items() if value is not None}
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from diffprobe.datasets import SymbolImages
+from diffprobe.foundations.devices import in_double
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.sampling import Given
@@ -140,7 +141,7 @@ class SamplingPath:
                 (batch.to_bayes, x0_hat, bayes),
                 (batch.worth, bayes, product),
             ):
-                kept.add(half_snr * (one - other).double().square().sum((1, 2, 3)))
+                kept.add(half_snr * in_double(one - other).square().sum((1, 2, 3)))
 
     def check(self) -> None:
         """Raise UsageError where the path has too few steps for a score."""

@@ -36,6 +36,7 @@ import torch
 from torch import Tensor
 
 from diffprobe.config import ProbeConfig
+from diffprobe.foundations.devices import device_of_doubles, in_double
 from diffprobe.foundations.seeding import generator
 from diffprobe.probes.attribution import AttributionConfig
 
@@ -177,17 +178,20 @@ def _of_all_coalitions(q: Question, absent: Tensor, cells: int) -> tuple[Tensor,
     number = torch.arange(2**cells, device=q.x.device)
     present = (number[:, None] >> torch.arange(cells, device=q.x.device)) & 1
     worth = _worth(q, absent, present.bool())
+    device = device_of_doubles(q.x.device)
+    present = present.to(device)
     size = present.sum(1)
     share = torch.tensor(
         [1 / (cells * math.comb(cells - 1, s)) for s in range(cells)],
         dtype=torch.float64,
-        device=q.x.device,
+        device=device,
     )
     # A coalition counts for its members as what they join to, and against all others.
     joined = share[(size - 1).clamp(min=0)][:, None] * present
     without = share[size.clamp(max=cells - 1)][:, None] * (1 - present)
-    values = (worth @ (joined - without)).float()
-    return values, torch.zeros_like(values), (worth[:, -1] - worth[:, 0]).float()
+    values = (worth @ (joined - without)).float().to(q.x.device)
+    whole = (worth[:, -1] - worth[:, 0]).float().to(q.x.device)
+    return values, torch.zeros_like(values), whole
 
 
 def _of_random_orders(q: Question, absent: Tensor, cells: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -221,7 +225,7 @@ def _worth(q: Question, absent: Tensor, present: Tensor) -> Tensor:
             inside = kept[:, q.owner[0]]
             x = torch.where(inside, q.x[:, None], absent[:, None]).flatten(0, 1)
             weights = q.weights.repeat_interleave(len(kept), 0)
-            found.append(q.output(x, weights).reshape(len(q.x), -1).double())
+            found.append(in_double(q.output(x, weights).reshape(len(q.x), -1)))
     return torch.cat(found, 1)
 
 

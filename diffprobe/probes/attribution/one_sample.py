@@ -149,11 +149,11 @@ def beliefs(
         (N, L, V) shares of symbols, float64, and (N, L) how far the output is from the blend.
     """
     with torch.no_grad():
-        outputs = dataset.cells(denoiser(x_t, level)).flatten(2).double().cpu()
+        outputs = dataset.cells(denoiser(x_t, level)).flatten(2).cpu().double()
         evidence = dataset.glyph_evidence(x_t, *denoiser.schedule.values(level, x_t.dtype))
         glyphs = dataset.glyphs.images.to(x_t)
         means = torch.einsum("nlvk,vkchw->nlvchw", evidence.softmax(-1), glyphs)
-    blends = means.flatten(3).double().cpu()
+    blends = means.flatten(3).cpu().double()
     shares = torch.empty(blends.shape[:3], dtype=torch.float64)
     misfit = torch.empty(blends.shape[:2], dtype=torch.float64)
     for n, row in enumerate(blends.numpy()):
@@ -183,7 +183,7 @@ def _account(subject: "Subject", dataset: SymbolImages, sample: StoredSample) ->
     believed = {"network": found}
     for who, oracle in subject.oracles.items():
         if who in ("bayes", "product") and isinstance(oracle, BayesDenoiser | ProductDenoiser):
-            believed[who] = oracle.posterior(x_t, level).detach().double().cpu()
+            believed[who] = oracle.posterior(x_t, level).detach().cpu().double()
     return Account(
         file=sample.file.name,
         index=sample.index,

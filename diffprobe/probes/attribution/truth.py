@@ -213,8 +213,8 @@ def effects(
     Returns:
         (E, N, L) float64, in the order of `EFFECTS`.
     """
-    x_t, alpha, sigma = (v.double().cpu() for v in (x_t, alpha, sigma))
-    found = conditionals(dataset, x_t, alpha, sigma, weights.double().cpu(), region)
+    x_t, alpha, sigma = (v.cpu().double() for v in (x_t, alpha, sigma))
+    found = conditionals(dataset, x_t, alpha, sigma, weights.cpu().double(), region)
     prior = rearrange(found.log_prior.exp().sum(-1), "n l v -> v n l")
 
     def change(evidence: Tensor | float) -> Tensor:

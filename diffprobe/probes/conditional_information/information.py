@@ -30,6 +30,7 @@ from torch import Tensor
 from diffprobe.config import ProbeConfig
 from diffprobe.datasets import Grammar, SymbolImages
 from diffprobe.foundations import intervals
+from diffprobe.foundations.devices import in_double
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.intervals import Interval
 from diffprobe.foundations.measurements import Measurement
@@ -256,14 +257,15 @@ def one_level(
     for x_t in inputs.split(common.batch_size):
         level = torch.full((len(x_t),), t, device=x_t.device)
         d_net, d_bayes, *d_local = (
-            d(x_t, level).double().flatten(1) for d in (denoiser, bayes, *local)
+            in_double(d(x_t, level)).flatten(1) for d in (denoiser, bayes, *local)
         )
 
         def apart(one: Tensor, other: Tensor) -> Tensor:
             return half_snr * (one - other).square().sum(1)
 
-        alpha, sigma = denoiser.alpha_sigma(level, torch.float64)
-        scores = dataset.evidence(x_t.double(), alpha.flatten(), sigma.flatten())
+        x_t = in_double(x_t)
+        alpha, sigma = denoiser.alpha_sigma(level.to(x_t.device), torch.float64)
+        scores = dataset.evidence(x_t, alpha.flatten(), sigma.flatten())
         rows = [
             torch.stack(list(informations(dataset, scores, radii))),
             torch.stack([apart(d, d_bayes) for d in d_local]),

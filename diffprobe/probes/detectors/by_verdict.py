@@ -70,14 +70,14 @@ def each_sample(
     """
     ldr, bayes = (local_dependency_ratios(e) for e in (energies, bayes_energies))
     ldr = ldr.where(bayes.isfinite(), math.nan)
-    to_product, to_bayes, worth = (x.double().cpu() for x in (to_product, to_bayes, worth))
+    to_product, to_bayes, worth = (x.cpu().double() for x in (to_product, to_bayes, worth))
     return {
         "ldr": ldr,
         "bayes_ldr": bayes,
         "excess_ldr": ldr - bayes,
         "to_product_nats": to_product,
         "to_bayes_nats": to_bayes,
-        "symbol_entropy": entropy.double().cpu(),
+        "symbol_entropy": entropy.cpu().double(),
         # <r, a> from ‖r‖², ‖r − a‖² and ‖a‖².
         "along_axis": (to_product + worth - to_bayes) / 2,
         "axis": worth,

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from diffprobe.config import ProbeConfig
 from diffprobe.datasets import SymbolImages
+from diffprobe.foundations.devices import in_double
 from diffprobe.foundations.seeding import generator
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.probing.jacobian import batches, estimated_energies
@@ -66,11 +67,11 @@ def changed_by_renoising(
         level = torch.full((len(batch),), t, device=denoiser.device)
         levels = of_batch.next(batch)
         words, _ = dataset.read(batch)
-        changed = torch.zeros_like(words, dtype=torch.float64)
+        changed = in_double(torch.zeros_like(words))
         for _ in range(renoisings):
             noisy = of_batch.onto(denoiser.noise(batch, level, random))
             again, _ = dataset.read(denoiser(noisy, levels))
-            changed += again != words
+            changed += in_double(again != words)
         shares.append(changed.mean(1) / renoisings)
     return torch.cat(shares)
 
@@ -87,9 +88,10 @@ def log_odds_of_invalid(
         t: The noise level of the other cells.
         given: What is.
     """
+    x_t = in_double(x_t)
     levels = bayes.schedule.values(Levels(t, given).next(x_t), torch.float64)
     grammar = dataset.grammar
-    evidence = dataset.evidence(x_t.double(), *levels)
+    evidence = dataset.evidence(x_t, *levels)
     posterior = (evidence + grammar.symbol_marginals().to(evidence).log()).log_softmax(-1)
     log_valid = torch.cat([grammar.log_partition(rows) for rows in grammar.chunks(posterior)])
     # Rounding would order the samples that are valid for certain.
@@ -126,4 +128,4 @@ class Levels:
             return 1.0
         mask = self._part.mask[:, None]
         free = (regions.masks.to(mask.device) & ~mask).flatten(2).any(2)
-        return free.double()[:, None, :, None]
+        return in_double(free)[:, None, :, None]

@@ -220,7 +220,7 @@ def measure(
         "distance_to_bayes": to_bayes,
         "odds_under_grammar": log_odds_of_invalid(bayes, dataset, x_t, visited, clean),
     }
-    scores = {name: score.double().cpu() for name, score in found.items()}
+    scores = {name: score.cpu().double() for name, score in found.items()}
     verdicts = judge(dataset, made)
     legible, invalid = verdicts.legible, ~verdicts.grammatical
     return Detectors(

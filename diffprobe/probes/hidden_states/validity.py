@@ -18,6 +18,7 @@ from torch import Tensor
 
 from diffprobe.datasets import Grammar, SymbolImages
 from diffprobe.datasets.inference.semiring import LOG_ZERO, LogSemiring
+from diffprobe.foundations.devices import in_double
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models.denoiser import Denoiser
 
@@ -59,8 +60,9 @@ def log_odds(denoiser: Denoiser, dataset: SymbolImages, x_t: Tensor, t: int) -> 
         (N,) float64.
     """
     grammar = dataset.grammar
+    x_t = in_double(x_t)
     alpha, sigma = denoiser.alpha_sigma(torch.tensor([t], device=x_t.device), torch.float64)
-    scores = dataset.evidence(x_t.double(), alpha.flatten(), sigma.flatten())
+    scores = dataset.evidence(x_t, alpha.flatten(), sigma.flatten())
     marginals = grammar.symbol_marginals().to(scores)
     nothing = torch.zeros_like(scores[:1])
     share = grammar.product_rate()

@@ -23,6 +23,7 @@ from torch import Tensor
 from diffprobe.config import ProbeConfig
 from diffprobe.datasets import ImageSet, SymbolImages
 from diffprobe.foundations import intervals
+from diffprobe.foundations.devices import in_double
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.intervals import RESOLUTION, Interval
 from diffprobe.foundations.measurements import Measurement
@@ -156,14 +157,14 @@ def changes(
     x_t = alpha * x_0 + sigma * eps
     change = changed * (alpha if kind == "symbol" else sigma)
     energies = torch.empty(n, len(masks), len(masks), dtype=torch.float64)
-    flat = masks.flatten(1).double()
+    flat = in_double(masks.flatten(1))
     rows = list(torch.arange(n).split(common.batch_size))
     for row in progress(rows, desc=f"intervention, {kind}", unit="batch"):
         level = torch.full((len(row),), t, device=denoiser.device)
         before = denoiser(x_t[row], level)
         for j, mask in enumerate(masks):
             after = denoiser(x_t[row] + change[row] * mask, level)
-            squares = (after - before).double().square().flatten(1)
+            squares = in_double(after - before).square().flatten(1)
             energies[row, :, j] = (squares @ flat.T).cpu()
     return energies
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from diffprobe.config import ProbeConfig
 from diffprobe.datasets import Stream, SymbolImages
 from diffprobe.datasets.stream import FiniteWords
+from diffprobe.foundations.devices import in_double
 from diffprobe.foundations.intervals import effective_number
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.models.oracles import BayesDenoiser, ProductDenoiser, training_oracle
@@ -59,7 +60,7 @@ def inner_products(
     for x_t in inputs.split(common.batch_size):
         level = torch.full((len(x_t),), t, device=x_t.device)
         d_net, d_product, d_bayes, *d_sets = (
-            d(x_t, level).double() for d in (network, product, bayes, *sets)
+            in_double(d(x_t, level)) for d in (network, product, bayes, *sets)
         )
         vectors = [
             d_net - d_product,

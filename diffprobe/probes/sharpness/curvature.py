@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from diffprobe.foundations.devices import in_double
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models.denoiser import Denoiser, PredictionDenoiser
 from diffprobe.models.noise_schedule import training_target
@@ -46,7 +47,7 @@ class Weights:
 
     def by_layer(self, values: Tensor) -> Tensor:
         """Return the sums over each layer's weights: (…, L) float64 of `values (…, P)`."""
-        return torch.stack([part.double().sum(-1) for part in values.split(self.sizes, -1)], -1)
+        return torch.stack([in_double(part).sum(-1) for part in values.split(self.sizes, -1)], -1)
 
     @contextlib.contextmanager
     def differentiable(self) -> Iterator[None]:

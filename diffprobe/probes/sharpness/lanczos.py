@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
+from diffprobe.foundations.devices import in_double
+
 SMALL = 1e-6  # of the largest entry: nothing is left of a vector but rounding
 
 
@@ -33,7 +35,7 @@ def largest(
     beside: list[float] = []
     for _ in steps:
         left = product(basis[-1])
-        diagonal.append(float(left.double() @ basis[-1].double()))
+        diagonal.append(float(in_double(left) @ in_double(basis[-1])))
         for _ in range(2):  # once leaves rounding errors of the size of what they were
             for known in basis:
                 left = left - (left @ known) * known

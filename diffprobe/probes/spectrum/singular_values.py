@@ -24,6 +24,7 @@ from torch import Tensor
 from diffprobe.config import ProbeConfig
 from diffprobe.datasets import ImageSet, SymbolImages
 from diffprobe.foundations import intervals
+from diffprobe.foundations.devices import in_double
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.intervals import RESOLUTION, Interval
 from diffprobe.foundations.measurements import Measurement
@@ -125,9 +126,9 @@ def measure(
         block = _orthonormal(_on_columns(line.pull_back, left, x_t))
     # Within the subspace the decomposition is exact: J V = U S Wᵀ.
     image = _on_columns(line.push_forward, block, x_t)
-    left, values, turn = torch.linalg.svd(image.double(), full_matrices=False)
-    right = block.double() @ turn.mT
-    back = _on_columns(line.pull_back, left.to(x_t), x_t).double()
+    left, values, turn = torch.linalg.svd(in_double(image), full_matrices=False)
+    right = in_double(block) @ turn.mT
+    back = in_double(_on_columns(line.pull_back, left.to(x_t), x_t))
     residual = (back - values[:, None] * right).norm(dim=1)
     moments = _moments(line, settings.projections, random)
     return Spectrum(
@@ -158,7 +159,7 @@ def _on_columns(product: Callable[[Tensor], Tensor], block: Tensor, x_t: Tensor)
 
 
 def _orthonormal(block: Tensor) -> Tensor:
-    basis: Tensor = torch.linalg.qr(block.double()).Q
+    basis: Tensor = torch.linalg.qr(in_double(block)).Q
     return basis.to(block)
 
 
@@ -171,7 +172,10 @@ def _moments(line: Linearisation, projections: int, random: torch.Generator) -> 
         again = line.push_forward(back)
         sums.append(
             torch.stack(
-                [x.flatten(1).double().square().sum(1) for x in (back, (forth - back) / 2, again)],
+                [
+                    in_double(x.flatten(1)).square().sum(1)
+                    for x in (back, (forth - back) / 2, again)
+                ],
                 -1,
             )
         )
