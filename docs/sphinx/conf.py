@@ -11,7 +11,13 @@ project = "diffprobe"
 author = "the authors of diffprobe"
 version = release = diffprobe.__version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "pages"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "pages",
+]
 root_doc = "index"
 exclude_patterns = ["sphinx", "**/.ipynb_checkpoints"]
 

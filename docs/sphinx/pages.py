@@ -63,7 +63,9 @@ def moved(text: str, page: Path, to: Path) -> str:
         there = (page.parent / path).resolve()
         if there.is_dir():
             return f"{words} (`{there.relative_to(ROOT).as_posix()}/`)"
-        return f"[{words}]({Path(os.path.relpath(PLACES.get(there, there), to)).as_posix()}{anchor})"
+        return (
+            f"[{words}]({Path(os.path.relpath(PLACES.get(there, there), to)).as_posix()}{anchor})"
+        )
 
     parts = FENCED.split(text)
     return "".join(part if i % 2 else LINK.sub(link, part) for i, part in enumerate(parts))
@@ -116,7 +118,9 @@ def face() -> Iterator[str]:
     yield f"\n```{{eval-rst}}\n.. automodule:: diffprobe\n   :members: {', '.join(own)}\n```"
 
 
-def described(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+def described(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
     """Show as code what a docstring indents: formulas and examples."""
     told = "\n".join(lines)
     told = re.sub(r"^(\S.*):\n\n(?=    \S)", r"\1::\n\n", told, flags=re.M)
