@@ -14,8 +14,8 @@ explorer.js     who listens to whom, at any noise level and training step
 
 from diffprobe.report.page.explorer import explorer_data
 from diffprobe.report.page.figures import Figure, figures_in
-from diffprobe.report.page.gallery import Gallery
 from diffprobe.report.page.framed import Framed
+from diffprobe.report.page.gallery import Gallery
 from diffprobe.report.page.page import render, render_explorer
 
 __all__ = [
