@@ -35,7 +35,7 @@ def test_a_notebook_shows_what_a_checker_found(tmp_path: Path) -> None:
 
 
 def test_there_may_be_nothing_to_explore(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="nothing to explore in .*probes: measure a run"):
+    with pytest.raises(UsageError, match=r"nothing to explore in .*probes: measure a run"):
         diffprobe.explore(tmp_path)
 
 
