@@ -17,8 +17,10 @@ class Framed(ABC):
         The notebook holds all of the page, which lives in a frame and cannot reach out of it: its
         scripts do not see the notebook, and its styles do not change it.
         """
+        # Else a link to a place in the page leads the frame to the notebook, whose address it has.
+        page = self.framed().replace('href="#', 'href="about:srcdoc#')
         return (
-            f'<iframe srcdoc="{html.escape(self.framed())}" sandbox="allow-scripts" '
+            f'<iframe srcdoc="{html.escape(page)}" sandbox="allow-scripts" '
             f'title="{html.escape(repr(self))}" style="display: block; box-sizing: border-box; '
             'width: 100%; height: 44rem; max-height: 90vh; border: 1px solid #8888"></iframe>'
         )
