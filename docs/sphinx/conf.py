@@ -32,7 +32,7 @@ pygments_dark_style = "github-dark"
 nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_timeout = 180
-nb_execution_raise_on_error = True
+nb_execution_show_tb = True
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # would be fetched from elsewhere
 
 # Docstrings write `code` with one backtick, and shapes where they write types.
@@ -42,7 +42,6 @@ napoleon_use_ivar = True
 napoleon_custom_sections = [("Reference", "References")]
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
-autodoc_default_options = {"members": True, "exclude-members": "from_bytes"}
 autodoc_member_order = "bysource"
 
 html_theme = "furo"
