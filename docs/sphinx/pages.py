@@ -85,7 +85,7 @@ def rest(index: str) -> list[str]:
 def gallery() -> Iterator[str]:
     """Yield in Markdown, page by page, the figures that are shown, each leading to its page."""
     stands = {page: file for file, page in PLACES.items()}
-    for page in [DOCS / "index.md", *sorted(DOCS.glob("**/*.md"))[::-1]]:
+    for page in [DOCS / "index.md", *sorted(DOCS.rglob("*.md"))]:
         file = stands.get(page, page)
         text = FENCED.sub("", file.read_text("utf-8"))
         figures = dict.fromkeys(IMAGE.findall(text))
