@@ -33,6 +33,7 @@ nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_timeout = 180
 nb_execution_show_tb = True
+nb_output_stderr = "remove"  # libraries that would rather show their progress in widgets
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # would be fetched from elsewhere
 
 # Docstrings write `code` with one backtick, and shapes where they write types.
@@ -49,3 +50,4 @@ html_title = f"diffprobe {release}"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = False
+html_show_copyright = False
