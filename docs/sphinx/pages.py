@@ -8,6 +8,7 @@
 """
 
 import importlib
+import inspect
 import os
 import re
 from collections.abc import Iterator
@@ -110,8 +111,10 @@ def face() -> Iterator[str]:
     for name in diffprobe.__all__:
         found = getattr(diffprobe, name)
         home = [p.__name__ for p in packages if name in p.__all__ and getattr(p, name) is found]
-        if home:
-            told = (found.__doc__ or "").partition("\n")[0]
+        told = (found.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
+        if inspect.ismodule(found):
+            yield f"- `{name}`, a module: {told}"
+        elif home:
             yield f"- {{py:obj}}`{name} <{home[0]}.{name}>`: {told}"
         else:
             own.append(name)
