@@ -7,7 +7,7 @@ PYTEST := -m pytest --numprocesses 2 --dist worksteal
 TESTS ?=
 test test-oldest test-newest: export OMP_NUM_THREADS = 1
 
-.PHONY: setup browser demo test test-oldest test-newest test-slurm fuzz soak check zoo bench coverage peers clean
+.PHONY: setup browser demo docs docs-serve test test-oldest test-newest test-slurm fuzz soak check zoo bench coverage peers clean
 
 setup: $(VENV)/installed
 
@@ -22,6 +22,13 @@ browser:
 
 demo: setup
 	$(BIN)/diffprobe demo
+
+# The site, of docs/, in site/html: strictly, so that a dead link or a tutorial that fails ends it.
+docs: setup
+	$(BIN)/python -m sphinx -W --keep-going -q -c docs/sphinx -d site/doctrees docs site/html
+
+docs-serve: docs
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory site/html
 
 test: setup
 	$(BIN)/python $(PYTEST) $(TESTS)
@@ -74,4 +81,4 @@ peers: setup
 	$(BIN)/python benchmarks/peers.py
 
 clean:
-	rm -rf $(VENV) $(VENV)-test-* build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-test-* build dist site *.egg-info

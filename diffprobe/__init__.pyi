@@ -19,6 +19,7 @@ from .probing.opening import subject_of as subject_of
 from .probing.suite import run_probes as run_probes
 from .report.build import report_samples as report_samples
 from .report.checked import report_checked as report_checked
+from .report.explorer import explore as explore
 from .resolution import preset_names as preset_names
 from .resolution import resolve as resolve
 from .sampling.sampler import sample as sample

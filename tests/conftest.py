@@ -1,9 +1,12 @@
 """Fixtures shared by several test files."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from browser import Browser, find_browser
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -82,3 +85,16 @@ def tiny_run(tiny_config: Config, tmp_path_factory: pytest.TempPathFactory) -> P
     """A finished run of `tiny_config`; tests must not change it."""
     out = tmp_path_factory.mktemp("runs") / "tiny"
     return train(tiny_config, out, "cpu").path
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A tab of Chromium, where there is one."""
+    program = find_browser()
+    if program is None:
+        message = "there is no Chromium; install Debian's: make browser"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    with Browser(program, tmp_path_factory.mktemp("profile")) as opened:
+        yield opened

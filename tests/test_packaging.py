@@ -50,7 +50,7 @@ def run(installed: Path, cwd: Path, *arguments: str) -> str:
 def test_the_wheel_holds_everything(installed: Path) -> None:
     files = {str(p.relative_to(installed / "diffprobe")) for p in installed.rglob("diffprobe/**/*")}
     assert "py.typed" in files
-    names = ("template.html", "style.css", "page.js", "gallery.js", "explorer.js")
+    names = ("template.html", "style.css", "page.js", "gallery.js", "explorer.js", "explorer.html")
     assert {f"report/page/{name}" for name in names} <= files
     assert {f"presets/{name}.toml" for name in preset_names()} <= files
     shipped = [

@@ -6,7 +6,6 @@ import hashlib
 import io
 import itertools
 import json
-import os
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from browser import Browser, find_browser
+from browser import Browser
 from PIL import Image
 
 from diffprobe.datasets import Glyphs, SymbolImages
@@ -343,18 +342,6 @@ def test_what_does_not_fit_is_left_out(
 
 
 # ---- in a browser -------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    program = find_browser()
-    if program is None:
-        message = "there is no Chromium; install Debian's: make browser"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    with Browser(program, tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from diffprobe.probing.summaries import other_settings
 from diffprobe.report import distribution_figures, sheet
 from diffprobe.report.export import markdown, write_verdicts
 from diffprobe.report.findings import findings
-from diffprobe.report.page import Figure, Gallery, explorer_data, figures_in, render
+from diffprobe.report.page import Figure, Framed, Gallery, explorer_data, figures_in, render
 from diffprobe.report.story import read_story
 from diffprobe.sampling.samples import Images, Samples, as_pictures
 
@@ -36,7 +36,7 @@ SCHEMA = "diffprobe-report/2"
 
 
 @dataclass(frozen=True, repr=False)
-class Report(Table):
+class Report(Framed, Table):
     """An assessment and the files it is written to.
 
     Attributes:
@@ -63,6 +63,10 @@ class Report(Table):
     def page(self) -> Path:
         """The self-contained HTML page."""
         return self.folder / "report.html"
+
+    def framed(self) -> str:
+        """Return the page for a notebook."""
+        return self.page.read_text("utf-8")
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each rate of the samples."""

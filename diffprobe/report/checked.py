@@ -29,6 +29,7 @@ from diffprobe.foundations.atomic import write_text
 from diffprobe.foundations.records import plain, write_record
 from diffprobe.foundations.tables import Table
 from diffprobe.report.export import checked_markdown
+from diffprobe.report.page import Framed
 from diffprobe.report.page.checked import Example, render_checked
 from diffprobe.sampling.samples import Images, as_samples
 
@@ -39,7 +40,7 @@ LEAST_WIDTH = 120  # pixels of a sample on the page
 
 
 @dataclass(frozen=True, repr=False)
-class CheckedReport(Table):
+class CheckedReport(Framed, Table):
     """What a validator found, and the files it is written to.
 
     Attributes:
@@ -56,6 +57,10 @@ class CheckedReport(Table):
     def page(self) -> Path:
         """The self-contained HTML page."""
         return self.folder / "report.html"
+
+    def framed(self) -> str:
+        """Return the page for a notebook."""
+        return self.page.read_text("utf-8")
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for any violation, and one for each kind."""

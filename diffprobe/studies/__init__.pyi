@@ -1,4 +1,6 @@
 from .claims import Claim as Claim
+from .findings import Findings as Findings
+from .findings import report_study as report_study
 from .grid import Grid as Grid
 from .grid import read_grid as read_grid
 from .study import Study as Study

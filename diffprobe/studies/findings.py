@@ -11,6 +11,7 @@ from diffprobe.foundations.atomic import write_text
 from diffprobe.foundations.records import plain, write_record
 from diffprobe.foundations.tables import need_pyarrow
 from diffprobe.report.page.figures import Figure
+from diffprobe.report.page.framed import Framed
 from diffprobe.report.page.study import render_study
 from diffprobe.studies import figures
 from diffprobe.studies.claims import Claim
@@ -45,8 +46,8 @@ class Answer:
     runs: list[dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Findings:
+@dataclass(frozen=True, repr=False)
+class Findings(Framed):
     """What a study found, and where it is written.
 
     Attributes:
@@ -63,6 +64,13 @@ class Findings:
     def page(self) -> Path:
         """The self-contained page."""
         return self.folder / "report.html"
+
+    def framed(self) -> str:
+        """Return the page for a notebook."""
+        return self.page.read_text("utf-8")
+
+    def __repr__(self) -> str:
+        return f"<Findings of {self.study.name} in {self.folder}>"
 
     def summary(self) -> dict[str, Any]:
         """Return all of it in terms of JSON."""

@@ -52,7 +52,7 @@
 
   function example() {
     const gallery = DATA.gallery;
-    if (gallery.image[0] !== height || gallery.image[1] !== width) return null;
+    if (!gallery || gallery.image[0] !== height || gallery.image[1] !== width) return null;
     const canvas = make("canvas", { width, height, class: "pixels", role: "img", "aria-label": "A sample with noise of this level" });
     const context = canvas.getContext("2d", { willReadFrequently: true });
     const i = Math.max(0, gallery.verdict.findIndex((v) => v < 2));

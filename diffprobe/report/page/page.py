@@ -42,14 +42,13 @@ def render(
     environment.filters |= {"number": number, "estimate": interval}
     environment.globals |= {
         "percent": percent,
-        "glossary": GLOSSARY,
         "lines_of": _chance_lines,
         "numbered": lambda rates: list(enumerate(rates)),
         "paired": lambda rates, what: [(" and ".join(map(str, r[what])), r) for r in rates[:TOLD]],
         "named": lambda rates, a, b, by: [(f"{r[a]}{by}{r[b]}", r) for r in rates[:TOLD]],
     }
     style = _colors() + _own("style.css") + _widths(figures)
-    script = '"use strict";\n' + "\n".join(map(_own, SCRIPTS))
+    script = _script(*SCRIPTS)
     data = {"gallery": {"columns": gallery.columns, **gallery.content}, "explorer": explorer}
     return environment.get_template("template.html").render(
         report=plain(content),
@@ -62,8 +61,28 @@ def render(
         data=_embedded(data),
         style=Markup(style),
         script=Markup(script),
-        policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
-        f"script-src {_hash(script)}; base-uri 'none'; form-action 'none'",
+        policy=_policy(style, script),
+    )
+
+
+def render_explorer(explorer: dict[str, Any]) -> str:
+    """Return a page of the explorer alone.
+
+    Args:
+        explorer: What `explorer_data` returns.
+    """
+    style, script = _colors() + _own("style.css"), _script("page.js", "explorer.js")
+    return (
+        templates()
+        .get_template("explorer.html")
+        .render(
+            explorer=explorer,
+            told=("jacobian", "ldr", "excess", "bayes", "product", "log-snr"),
+            data=_embedded({"gallery": None, "explorer": explorer}),
+            style=Markup(style),
+            script=Markup(script),
+            policy=_policy(style, script),
+        )
     )
 
 
@@ -77,6 +96,7 @@ def templates() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "count": "{:,}".format}
+    environment.globals |= {"glossary": GLOSSARY}
     return environment
 
 
@@ -113,6 +133,17 @@ def _chance_lines(chance: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _own(name: str) -> str:
     return (files("diffprobe.report.page") / name).read_text("utf-8")
+
+
+def _script(*names: str) -> str:
+    return '"use strict";\n' + "\n".join(map(_own, names))
+
+
+def _policy(style: str, script: str) -> str:
+    return (
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
+        f"script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
+    )
 
 
 def _colors() -> str:
