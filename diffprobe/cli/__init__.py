@@ -130,7 +130,7 @@ def cli(context: click.Context) -> None:
     not there, 3 more violations than report --fail-above allows, 130 stopped by Ctrl-C, 143 by
     SIGTERM, 138 by SIGUSR1.
     """
-    if as_json:
+    if context.meta[JSON]:
         raise UsageError(
             "--json before a command goes with --version; after one it is the command's"
         )
