@@ -42,6 +42,8 @@ OUT_OF_MEMORY = (
     "--memory 4GiB, or do less at once with --set training.batch_size=… (train)"
 )
 
+JSON = "diffprobe.json"  # whether --json stands before a command
+
 PATIENCE = 10.0  # seconds in which the first process of a host tells what fails
 
 
@@ -81,11 +83,15 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
+def _remember_json(context: click.Context, parameter: click.Parameter, asked: bool) -> None:
+    context.meta[JSON] = asked
+
+
 def _tell_version(context: click.Context, parameter: click.Parameter, asked: bool) -> None:
     """Print the version, and with --json all that a bug report should tell, and leave."""
     if not asked:
         return
-    if context.params["as_json"]:
+    if context.meta[JSON]:
         import json
 
         from diffprobe.cli.about import about
@@ -106,12 +112,14 @@ def _tell_version(context: click.Context, parameter: click.Parameter, asked: boo
 )
 @click.option(
     "--json",
-    "as_json",
     is_flag=True,
     is_eager=True,
+    expose_value=False,
+    callback=_remember_json,
     help="With --version: libraries, devices and plugins too, for a bug report.",
 )
-def cli(as_json: bool) -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Probe diffusion models for hallucination, beside the exact optimum.
 
     \b
@@ -124,7 +132,7 @@ def cli(as_json: bool) -> None:
     not there, 3 more violations than report --fail-above allows, 130 stopped by Ctrl-C, 143 by
     SIGTERM, 138 by SIGUSR1.
     """
-    if as_json:
+    if context.meta[JSON]:
         raise UsageError(
             "--json before a command goes with --version; after one it is the command's"
         )
