@@ -555,7 +555,9 @@ def test_only_what_is_asked_for_is_downloaded(
 
     asked: list[tuple[str, list[str], list[str]]] = []
 
-    def download(repository: str, *, allow_patterns: list[str], ignore_patterns: list[str]) -> str:
+    def download(
+        repository: str, *, allow_patterns: list[str], ignore_patterns: list[str], revision: None
+    ) -> str:
         asked.append((repository, allow_patterns, ignore_patterns))
         if repository == "owner/absent":
             raise OSError("404 Client Error.\nRepository not found")

@@ -13,6 +13,7 @@ ROOT = Path(diffprobe.__file__).parent
 ORDER = (
     "cli",
     "studies",
+    "sharing",
     "experiment",
     "report",
     "laws",
@@ -24,6 +25,7 @@ ORDER = (
     "training",
     "models",
     "datasets",
+    "zoo",
     "foundations",
 )
 

@@ -27,6 +27,8 @@ COMMANDS = {
     "law": "Fit the law of loss curves, foretell schedules by it.",
     "runs": "List run folders: how far, how good; draw their losses.",
     "demo": "See the whole phenomenon in three minutes.",
+    "zoo": "List the small checkpoints that are shipped.",
+    "push": "Put a run on the Hub, with a card made from its records.",
     "presets": "List the shipped configurations.",
     "kinds": "List what a configuration can choose by name.",
 }

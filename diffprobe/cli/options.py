@@ -116,6 +116,19 @@ def one_run(argument: str | None, option: str | None) -> str | None:
     return option if argument is None else argument
 
 
+def own_run(run: str) -> str:
+    """Return the path of one's own copy of a run of the zoo or the Hub; anything else as it is."""
+    from diffprobe.models.named import is_named
+
+    if not is_named(run):
+        return run
+    from diffprobe.training.own_copy import own_copy
+
+    if (place := str(own_copy(run))) != run:
+        click.echo(f"{run} is in {place}", err=True)
+    return place
+
+
 def one_of(**values: Any) -> None:
     """Raise UsageError where more than one of these options is given, by the names it has."""
     given = [f"--{name.replace('_', '-')}" for name, value in values.items() if value is not None]

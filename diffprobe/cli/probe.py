@@ -85,9 +85,9 @@ def command(
     output folder and measured again only when a setting changes; after Ctrl-C the same
     command goes on.
 
-    RUN is a run folder (its latest checkpoint), a checkpoint folder, any diffusers folder, or
-    hub:owner/name. A word that is a probe's name is the probe; a folder of such a name is
-    ./NAME.
+    RUN is a run folder (its latest checkpoint), a checkpoint folder, any diffusers folder,
+    zoo:NAME or hub:owner/name. A word that is a probe's name is the probe; a folder of such a
+    name is ./NAME.
 
     \b
     diffprobe probe RUN                             the usual probes
@@ -108,7 +108,7 @@ def command(
 
 def _check_run(text: str, probes: list[str]) -> None:
     """Raise the error that helps where a word is neither a probe nor a run."""
-    if exists(text) or text.startswith("hub:") or "/" in text:
+    if exists(text) or text.startswith(("zoo:", "hub:")) or "/" in text:
         return
     if difflib.get_close_matches(text, probes):
         raise unknown_name("probe", text, probes)
@@ -254,6 +254,7 @@ def _probe(
 ) -> None:
     """Measure probes as the command line asks for; `settings` and `short` are typed options."""
     from diffprobe.models.checkpoint_folder import find_checkpoint
+    from diffprobe.models.named import HUB
     from diffprobe.training.run_folder import run_of_checkpoint
 
     if checkpoint is None:
@@ -261,9 +262,11 @@ def _probe(
         raise UsageError(f"say what to probe: diffprobe probe RUN{''.join(taken)}")
     opt.one_of(level=short.get("level"), log_snr=log_snr)
     opt.one_of(sample=short.get("sample"), images=images)
+    if not dry_run:
+        checkpoint = opt.own_run(checkpoint)
     run = None
-    if not checkpoint.startswith("hub:"):
-        run = run_of_checkpoint(find_checkpoint(Path(checkpoint)).path)
+    if not checkpoint.startswith(HUB):  # which a dry run does not download
+        run = run_of_checkpoint(find_checkpoint(checkpoint).path)
     counts = {name: short[name] for name in COUNTS if short.get(name) is not None}
     flags = {
         **_counts_of(probes, counts),

@@ -99,14 +99,16 @@ def command(
 ) -> int:
     """Judge samples: legible? grammatical? how sure?
 
-    RUN_OR_SAMPLES is a run folder (the newest samples of its latest step), a folder of pictures,
-    or an .npy or .npz of images, (N, C, H, W), in [-1, 1], [0, 1] or bytes. Beside the page, the
-    report is written as report.json, as samples.csv with one line per sample, and as summary.md.
+    RUN_OR_SAMPLES is a run folder (the newest samples of its latest step; zoo:NAME and
+    hub:owner/name are runs, too), a folder of pictures, or an .npy or .npz of images,
+    (N, C, H, W), in [-1, 1], [0, 1] or bytes. Beside the page, the report is written as
+    report.json, as samples.csv with one line per sample, and as summary.md.
 
     Several sources are compared, each with each. With --samplers one run is sampled in every
     way asked for, and so is the optimum. With --frontier the same makes a pool, which is printed:
     its envelope is the best valid rate within each budget of function evaluations.
     """
+    sources = tuple(Path(opt.own_run(str(source))) for source in sources)
     say = "json" if as_json else "markdown" if markdown else "lines"
     if (checkpoints is not None or weights is not None) and not frontier:
         raise UsageError("--checkpoints and --weights say what is in the pool of --frontier")

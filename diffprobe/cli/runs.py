@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from diffprobe.cli.options import json_option, options, print_json, show_warnings
+from diffprobe.cli.options import json_option, options, own_run, print_json, show_warnings
 from diffprobe.foundations.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def command(folder: Path, as_json: bool) -> None:
     from diffprobe.report.runs import is_run, list_runs
 
     show_warnings()
+    folder = Path(own_run(str(folder)))
     found = list_runs(folder)
     figure = None
     if is_run(folder):

@@ -75,16 +75,19 @@ def command(
 ) -> None:
     """Draw images from a checkpoint and store them with the resolved sampler.
 
-    RUN is a run folder (its latest checkpoint) or a checkpoint folder.
+    RUN is a run folder (its latest checkpoint), a checkpoint folder, zoo:NAME or hub:owner/name.
     """
     source = opt.one_run(run, checkpoint)
     if source is None:
         raise UsageError("say what to sample: diffprobe sample RUN")
 
     from diffprobe.models.checkpoint_folder import find_checkpoint
+    from diffprobe.models.named import own_place
     from diffprobe.training.run_folder import run_of_checkpoint
 
-    found = find_checkpoint(Path(source))
+    if not dry_run:
+        source = opt.own_run(source)
+    found = find_checkpoint(source)
     folder = run_of_checkpoint(found.path)
     if folder is None:
         raise NotFoundError(f"{source} is not part of a run folder of diffprobe train")
@@ -117,7 +120,7 @@ def command(
     from diffprobe.sampling import sample_checkpoint, samples_name
 
     name = samples_name(found.step, config.sampler, config.sampling, config.weights)
-    target = out or folder.path / "samples" / name
+    target = out or own_place(source, folder.path) / "samples" / name
     if dry_run:
         settings = to_settings(config)
         opt.print_json({"file": str(target), **{k: settings[k] for k in ("sampler", "sampling")}})

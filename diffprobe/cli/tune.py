@@ -93,8 +93,11 @@ def sampler_command(
     samples of a seed that it was not tuned on.
     """
     from diffprobe.models.checkpoint_folder import find_checkpoint
+    from diffprobe.models.named import own_place
     from diffprobe.training.run_folder import run_of_checkpoint
 
+    if not dry_run:
+        run = Path(opt.own_run(str(run)))
     found = find_checkpoint(run)
     folder = run_of_checkpoint(found.path)
     if folder is None:
@@ -104,7 +107,7 @@ def sampler_command(
         assignments=assignments,
         flags={"sampling.weights": weights, "sampling.seed": seed},
     )
-    target = out or folder.path / "tuned.toml"
+    target = out or own_place(run, folder.path) / "tuned.toml"
     if target.suffix != ".toml":
         raise UsageError(f"--out names a file that ends in .toml, not {target}")
     opt.begin(f"tuning a sampler of {found.path}")

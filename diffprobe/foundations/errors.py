@@ -33,6 +33,10 @@ class NotFoundError(UsageError, CheckpointError):
     """What was named is not there, or is no run and no checkpoint: a mistake of who named it."""
 
 
+class HubError(DiffprobeError):
+    """The Hub refused what was sent, or cannot be reached; the message says which."""
+
+
 class NonFiniteLossError(DiffprobeError):
     """Training met a loss or weights that are not finite; `step` says where."""
 

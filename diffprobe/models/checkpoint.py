@@ -97,7 +97,7 @@ def load_denoiser(
     Args:
         checkpoint: A run folder (its latest checkpoint), a checkpoint folder, a folder of a
             diffusers pipeline (`PIPELINES`), one of a single network with its scheduler inside it
-            or beside it, or `hub:owner/name`.
+            or beside it, `zoo:NAME`, `hub:owner/name` or `hub:owner/name@revision`.
         weights: The set of weights by name; by default the main one of the folder.
         device: Where to put it.
         condition: What a conditional network is told.

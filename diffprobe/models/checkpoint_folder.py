@@ -12,16 +12,12 @@ from typing import Any
 from diffprobe.foundations.errors import (
     CheckpointError,
     NotFoundError,
-    UsageError,
-    first_line,
     offer_nearest,
 )
 from diffprobe.foundations.records import read_json
+from diffprobe.models.named import is_named, named_folder
 
 NETWORK_FOLDERS = ("unet", "transformer")
-# Of a repository on the Hub: what can be read without unpickling, in full precision.
-DOWNLOADED = ["*.json", "*.txt", "diffusion_pytorch_model*.safetensors", "*/*.safetensors"]
-LEFT_OUT = ["*.fp16.*", "*.bf16.*", "*non_ema*", "safety_checker/*", "*onnx*", "*openvino*"]
 
 
 @dataclass(frozen=True)
@@ -53,18 +49,21 @@ def list_checkpoints(run: Path) -> list[Checkpoint]:
 
 
 def find_checkpoint(checkpoint: str | Path) -> Checkpoint:
-    """Return the checkpoint at a path, or the Hub's pipeline `hub:owner/name`, downloaded.
+    """Return the checkpoint at a path, or of a name: of the zoo, or downloaded from the Hub.
 
     Args:
         checkpoint: A run folder (its latest checkpoint), a checkpoint folder, a folder of a
-            diffusers pipeline, or one of a single network.
+            diffusers pipeline, one of a single network, `zoo:NAME` or `hub:owner/name`.
 
     Raises:
         NotFoundError: If there is none.
         CheckpointError: If it cannot be downloaded.
     """
-    if str(checkpoint).startswith("hub:"):
-        return Checkpoint(_download(str(checkpoint)), None)
+    if is_named(checkpoint):
+        folder = named_folder(checkpoint)
+        if (folder / "checkpoints").is_dir():
+            return list_checkpoints(folder)[-1]
+        return Checkpoint(folder, None)
     path = Path(checkpoint)
     if not path.exists():
         raise NotFoundError(f"no checkpoint or run folder at {path}{offer_nearest(path)}")
@@ -92,19 +91,3 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
         return read_json(folder / name)
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder} is not a diffusers folder: there is no {name}") from error
-
-
-def _download(name: str) -> Path:
-    if not re.fullmatch(r"hub:[\w.-]+/[\w.-]+", name):
-        raise UsageError(f"{name!r} names no repository; write hub:owner/name")
-    import huggingface_hub
-
-    repository = name.removeprefix("hub:")
-    try:
-        folder = huggingface_hub.snapshot_download(
-            repository, allow_patterns=DOWNLOADED, ignore_patterns=LEFT_OUT
-        )
-    # Every failure on the way, from the name to the connection, has a class of its own.
-    except Exception as error:
-        raise CheckpointError(f"{name} cannot be downloaded: {first_line(error)}") from error
-    return Path(folder)

@@ -19,6 +19,7 @@ from diffprobe.models.checkpoint_folder import find_checkpoint
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.models.footprint import inputs_at_once
 from diffprobe.models.foreign import Condition
+from diffprobe.models.named import is_named
 from diffprobe.probing.cache import Keep, fingerprint
 from diffprobe.probing.grammar_weight import GrammarWeight
 from diffprobe.probing.identity import hash_of_images
@@ -28,6 +29,7 @@ from diffprobe.probing.optima import known_oracles
 from diffprobe.probing.regions import Regions, default_regions, parse_regions
 from diffprobe.probing.subject import Subject
 from diffprobe.sampling.stored import stored_sample
+from diffprobe.training.own_copy import own_copy
 from diffprobe.training.run_folder import RunFolder, run_of_checkpoint
 
 # How often a reverse pass holds the activations: once kept, and what becomes of them.
@@ -147,7 +149,8 @@ def open_subject(
     """Load anybody's denoiser and put it beside every oracle that can be known.
 
     Args:
-        checkpoint: A run folder, a checkpoint in one, a diffusers folder, or `hub:owner/name`.
+        checkpoint: A run folder, a checkpoint in one, a diffusers folder, `zoo:NAME` or
+            `hub:owner/name`; of the last two a copy in runs/ is opened where it is a run.
         config: Settings of the probes and the sampler; by default the run's own.
         dataset: What the denoiser was trained on, where it is not part of a run.
         images: A folder of pictures to take the inputs from instead. Without either, they are the
@@ -168,7 +171,8 @@ def open_subject(
         UsageError: If images, regions and denoiser do not fit each other.
     """
     run, step = None, None
-    if not str(checkpoint).startswith("hub:"):
+    checkpoint = own_copy(checkpoint)
+    if not is_named(checkpoint):
         found = find_checkpoint(Path(checkpoint))
         run, step, checkpoint = run_of_checkpoint(found.path), found.step, found.path
     asked = _asked(regions, images, condition, size)

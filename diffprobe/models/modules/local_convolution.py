@@ -70,7 +70,5 @@ class LocalConvolution(ModelMixin, ConfigMixin):
         for block in self.blocks:
             x = block(x, time)
         h, w = self.patch
-        result = rearrange(
-            self.output(self.norm(x)), "b r k (c h w) -> b c (r h) (k w)", h=h, w=w
-        )
+        result = rearrange(self.output(self.norm(x)), "b r k (c h w) -> b c (r h) (k w)", h=h, w=w)
         return Transformer2DModelOutput(sample=result) if return_dict else (result,)
