@@ -49,7 +49,7 @@ def lay_out(run: RunFolder, checkpoint: Checkpoint, card: Card, address: str, fo
     Raises:
         UsageError: If there is something else.
     """
-    if folder.exists() and not (folder / CARD).exists() and any(folder.iterdir()):
+    if folder.exists() and not _is_ours(folder, run):
         raise UsageError(f"{folder} holds something else: choose another --out")
     with scratch_folder(folder.parent) as scratch:
         made = scratch / folder.name
@@ -63,6 +63,14 @@ def lay_out(run: RunFolder, checkpoint: Checkpoint, card: Card, address: str, fo
         if folder.exists():
             remove(folder)
         made.rename(folder)
+
+
+def _is_ours(folder: Path, run: RunFolder) -> bool:
+    """Whether a folder is empty, or nothing but what an earlier call wrote."""
+    if not folder.is_dir() or folder.resolve() == run.path.resolve():
+        return False
+    inside = {path.name for path in folder.iterdir()}
+    return not inside or CARD in inside <= {CARD, SETTINGS, *DESCRIBING, *RECORDS, "checkpoints"}
 
 
 def _take_records(

@@ -23,7 +23,7 @@ def check_repository(name: str) -> str:
         UsageError: If it is not of the form owner/name, or the Hub takes no such name.
     """
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     plain = name.removeprefix("hub:")
     if not re.fullmatch(REPOSITORY, plain):
@@ -70,7 +70,7 @@ def push(
             repo_id=repository,
             folder_path=folder,
             revision=revision,
-            commit_message=f"{folder.resolve().parent.name} by diffprobe",
+            commit_message="A run of diffprobe",
             delete_patterns=REPLACED,
         )
     # Which errors there are differs between versions of huggingface_hub, by its HTTP library.

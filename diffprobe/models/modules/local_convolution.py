@@ -42,17 +42,17 @@ class LocalConvolution(ModelMixin, ConfigMixin):
         super().__init__()
         channels, height, image_width = image_shape
         check_patch(patch, height, image_width)
-        self.patch = tuple(patch)
+        self.patch = (patch[0], patch[1])
         self.width = width
         rows, columns = height // patch[0], image_width // patch[1]
         # Beyond the other side of the image there is nothing to see.
-        reach = [min(radius, patches - 1) for patches in (rows, columns)]
+        up, aside = min(radius, rows - 1), min(radius, columns - 1)
         self.input = nn.Conv2d(
             channels,
             width,
-            kernel_size=[(2 * r + 1) * side for r, side in zip(reach, patch, strict=True)],
-            stride=patch,
-            padding=[r * side for r, side in zip(reach, patch, strict=True)],
+            kernel_size=((2 * up + 1) * patch[0], (2 * aside + 1) * patch[1]),
+            stride=self.patch,
+            padding=(up * patch[0], aside * patch[1]),
         )
         self.positions = nn.Parameter(torch.randn(1, width, rows, columns) * 0.02)
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU())
