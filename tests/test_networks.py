@@ -10,6 +10,8 @@ from diffprobe.datasets.cell_grid import CellGrid
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models import NetworkDenoiser, load_denoiser, noise_scheduler
 from diffprobe.models.checkpoint import save_checkpoint
+from diffprobe.models.local_oracle import neighbourhoods
+from diffprobe.models.networks.local_convolution import LocalConvolutionConfig
 from diffprobe.models.networks.mlp import MLPConfig
 from diffprobe.models.networks.residual_mlp import ResidualMLPConfig
 from diffprobe.models.networks.transformer import TransformerConfig
@@ -24,9 +26,10 @@ CONFIGS = [
     TransformerConfig(patch=(4, 4), width=16, depth=1, heads=2),
     UNetConfig(channels=(8, 16), layers_per_block=1, attention=(False, True), norm_groups=4),
 ]
+LOCAL = LocalConvolutionConfig(patch=(8, 8), width=16)
 
 
-@pytest.fixture(params=CONFIGS, ids=lambda c: f"{c.name}")
+@pytest.fixture(params=[LOCAL, *CONFIGS], ids=lambda c: f"{c.name}")
 def network(request: pytest.FixtureRequest) -> ModelMixin:
     return request.param.build(SHAPE, seed=0)
 
@@ -128,6 +131,8 @@ def test_the_mlp_is_the_formula_of_the_paper() -> None:
         (lambda: TransformerConfig(patch=(8, 5)).build(SHAPE), "patch of 8×5 pixels does not"),
         (lambda: TransformerConfig(width=30), "4 heads do not divide a width of 30"),
         (lambda: MLPConfig(width=-1), "width must be a positive integer, not -1"),
+        (lambda: LocalConvolutionConfig(radius=-1), "network.radius must not be negative"),
+        (lambda: LocalConvolutionConfig(patch=(8, 5)).build(SHAPE), "patch of 8×5 pixels does not"),
     ],
 )
 def test_architectures_that_do_not_fit_are_refused(
@@ -135,6 +140,24 @@ def test_architectures_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         make()
+
+
+@pytest.mark.parametrize("radius", [0, 1, 2])
+def test_beyond_its_radius_a_local_convolution_sees_nothing(radius: int) -> None:
+    """The Jacobian is exactly zero there, and not within, on a grid of 3×4 cells."""
+    cells = CellGrid(3, 4, 2, 2)
+    config = LocalConvolutionConfig(patch=(2, 2), radius=radius, width=8, depth=2)
+    network = awaken(config.build((1, 6, 8), seed=0)).double().eval()
+    x = torch.randn(1, 1, 6, 8, generator=torch.Generator().manual_seed(0)).double()
+
+    def by_cell(x: torch.Tensor) -> torch.Tensor:
+        return cells.cut(network(x, torch.tensor([300])).sample)[0].flatten(1)
+
+    jacobian = torch.autograd.functional.jacobian(by_cell, x)  # (L, pixels of a cell, 1, C, H, W)
+    energy = cells.cut(jacobian.reshape(-1, 1, 6, 8)).reshape(12, 4, 12, 4).square().sum((1, 3))
+    near = neighbourhoods(cells, radius)
+    assert (energy[~near] == 0).all()
+    assert (energy[near] > 0).all()
 
 
 def test_the_unet_is_diffusers_own() -> None:

@@ -52,6 +52,11 @@ def test_the_wheel_holds_everything(installed: Path) -> None:
     names = ("template.html", "style.css", "page.js", "gallery.js", "explorer.js")
     assert {f"report/page/{name}" for name in names} <= files
     assert {f"presets/{name}.toml" for name in preset_names()} <= files
+    shipped = [
+        p for p in (ROOT / "diffprobe" / "zoo").rglob("*") if p.suffix not in (".py", ".pyc")
+    ]
+    zoo = {str(p.relative_to(ROOT / "diffprobe")) for p in shipped if p.is_file()}
+    assert {"sharing/card.md", *zoo} <= files
     sources = {str(p.relative_to(ROOT / "diffprobe")) for p in (ROOT / "diffprobe").rglob("*.py")}
     assert sources <= files
     (metadata,) = installed.glob("diffprobe-*.dist-info/METADATA")

@@ -1,0 +1,195 @@
+"""A run goes to the Hub and comes back as a run, through a stand-in of the Hub's interface."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hub import Hub, serve
+from huggingface_hub import ModelCard, constants
+
+from diffprobe.cli import run
+from diffprobe.models import find_checkpoint, list_checkpoints, load_denoiser
+from diffprobe.probing import open_subject, run_probes
+from diffprobe.training.run_folder import RunFolder
+
+
+@pytest.fixture(scope="module")
+def measured(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was sampled, judged and probed; tests must not change it."""
+    place = Path(shutil.copytree(tiny_run, tmp_path_factory.mktemp("measured") / "tiny"))
+    assert run(["sample", str(place), "--n", "60"]) == 0
+    assert run(["probe", str(place), "--probe", "locality"]) == 0
+    assert run(["report", str(place)]) == 0
+    return place
+
+
+@pytest.fixture
+def ours(measured: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(measured, tmp_path / "tiny"))
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    monkeypatch.setenv("HF_TOKEN", "hf_ours")
+    with serve() as (hub, address):
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        yield hub
+
+
+def push(path: Path, *options: str) -> int:
+    return run(["push", str(path), "owner/tiny", *options])
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_a_run_comes_back_as_a_run(ours: Path, hub: Hub) -> None:
+    assert push(ours, "--licence", "mit") == 0
+    back, here = load_denoiser("hub:owner/tiny"), load_denoiser(ours)
+    x_t = torch.randn(2, *here.image_shape, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor([100, 500])
+    assert torch.equal(back(x_t, t), here(x_t, t))
+    cached = find_checkpoint("hub:owner/tiny").path.parents[1]
+    before = sorted(cached.rglob("*"))
+    subject = open_subject("hub:owner/tiny", progress=False)
+    assert {"bayes", "product"} <= subject.oracles.keys()
+    assert subject.run is not None
+    place = Path("runs/hub/owner") / f"tiny@{cached.name[:8]}"
+    assert subject.run.path == place
+    assert subject.run.config() == RunFolder(ours).config()
+    found = run_probes(subject, ["sensitivity"], figures=False)
+    assert found.folder.is_relative_to(place)
+    assert sorted(cached.rglob("*")) == before
+    for words in (["sample", "hub:owner/tiny", "--n", "8"], ["report", "hub:owner/tiny"]):
+        assert run(words) == 0
+    assert (place / "samples").is_dir()
+
+
+def test_the_card_says_what_the_records_say(ours: Path, hub: Hub) -> None:
+    assert push(ours, "--licence", "apache-2.0", "--out", "laid", "--dry-run") == 0
+    assert not hub.repositories
+    card = ModelCard.load(Path("laid/README.md"))
+    assert card.data.license == "apache-2.0"
+    assert card.data.library_name == "diffprobe"
+    (report,) = (json.loads(path.read_text()) for path in ours.glob("report/*/report.json"))
+    results = {each.metric_type: each.metric_value for each in card.data.eval_results}
+    assert results["legible"] == report["legible"]["value"]
+    legible = report["legible"]
+    row = f"{legible['low']:.1%} to {legible['high']:.1%} | {legible['count']} of {legible['n']} |"
+    assert row in card.text
+    summary = json.loads(next(ours.glob("probes/*/summary.json")).read_text())
+    at = summary["level"]["t"]
+    level = next(each for each in summary["probes"]["locality"]["levels"] if each["t"] == at)
+    assert results["LDR"] == pytest.approx(level["ldr"]["network"]["value"], abs=5e-4)
+    assert f"{level['excess_ldr']['low']:.3f} to {level['excess_ldr']['high']:.3f}" in card.text
+    for path in re.findall(r"!\[.*?\]\((.*?)\)", card.text):
+        assert Path("laid", path).is_file()
+    assert "samples.png" in card.text
+    # What is laid out is a run, and says nothing of where it was.
+    assert RunFolder(Path("laid")).config() == RunFolder(ours).config()
+    for record in Path("laid").rglob("*.json"):
+        assert str(ours) not in record.read_text()
+    assert push(ours, "--out", "laid", "--dry-run") == 0
+    assert ModelCard.load(Path("laid/README.md")).data.license is None
+
+
+def test_an_interrupted_push_is_repeated(
+    ours: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.refuse_uploads = 1
+    assert push(ours) == 1
+    assert "owner/tiny was refused: try later" in told(capsys)
+    sent, known = hub.requests["PUT"], len(hub.objects)
+    assert push(ours) == 0
+    assert hub.requests["PUT"] - sent == len(hub.objects) - known
+    pushed = hub.repositories["owner/tiny"][hub.heads["owner/tiny", "main"]]
+    assert "checkpoints/step-000030/SHA256SUMS" in pushed
+
+
+def test_an_interrupted_download_goes_on(ours: Path, hub: Hub) -> None:
+    assert push(ours) == 0
+    hub.cut = 1000
+    load_denoiser("hub:owner/tiny")
+    assert "bytes=1000-" in hub.ranges
+
+
+def test_revisions_and_later_pushes(
+    ours: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, *_, last = list_checkpoints(ours)
+    assert push(first.path, "--private") == 0
+    assert hub.private == {"owner/tiny"}
+    assert push(last.path, "--revision", "longer") == 0
+    assert find_checkpoint("hub:owner/tiny").step == first.step
+    assert find_checkpoint("hub:owner/tiny@longer").step == last.step
+    assert find_checkpoint(f"hub:owner/tiny@{hub.heads['owner/tiny', 'main']}").step == first.step
+    assert push(last.path) == 0
+    found = find_checkpoint("hub:owner/tiny")
+    assert [each.step for each in list_checkpoints(found.path.parents[1])] == [last.step]
+    assert run(["probe", "hub:owner/tiny@shorter"]) == 1
+    assert told(capsys) == "diffprobe: error: hub:owner/tiny has no revision 'shorter'"
+
+
+@pytest.mark.parametrize(
+    ("words", "token", "code", "message"),
+    [
+        (["tiny", "tiny"], "hf_ours", 2, "'tiny' is no name of a repository; write owner/name"),
+        (["tiny", "a/b/c"], "hf_ours", 2, "'a/b/c' is no name of a repository"),
+        (["tiny", "owner/-x-"], "hf_ours", 2, "the Hub takes no such name"),
+        (["tiny", "owner/tiny"], "", 2, "there is no token for the Hub: hf auth login"),
+        (["tiny", "owner/tiny"], "hf_old", 1, "owner/tiny was refused: the Hub does not know this"),
+        (["tiny", "owner/tiny"], "hf_theirs", 1, "this token may not write there"),
+        (["tinny", "owner/tiny"], "hf_ours", 2, "at tinny: did you mean 'tiny'?"),
+        (["empty", "owner/tiny"], "hf_ours", 2, "empty is neither a run folder"),
+        (["tiny", "owner/tiny", "--out", "full"], "hf_ours", 2, "full holds something else"),
+    ],
+)
+def test_what_cannot_be_pushed(
+    words: list[str],
+    token: str,
+    code: int,
+    message: str,
+    ours: Path,
+    hub: Hub,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", token)
+    Path("empty").mkdir()
+    Path("full").mkdir()
+    Path("full/README.md").write_text("mine")
+    Path("full/thesis.txt").write_text("mine")
+    assert run(["push", *words]) == code
+    assert message in told(capsys)
+    assert Path("full/thesis.txt").exists()
+    assert not hub.repositories
+
+
+def test_without_a_network(
+    ours: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert push(ours) == 0
+    step = find_checkpoint("hub:owner/tiny").step
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    assert push(ours) == 1
+    assert "the Hub cannot be reached" in told(capsys)
+    assert find_checkpoint("hub:owner/tiny").step == step
+    assert run(["probe", "hub:owner/other"]) == 1
+    assert "the Hub cannot be reached, and hub:owner/other was not downloaded" in told(capsys)
+
+
+def test_what_nobody_may_read(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["sample", "hub:owner/absent"]) == 1
+    assert "there is no hub:owner/absent that you may read" in told(capsys)
+    assert run(["sample", "hub:owner"]) == 2
+    assert "write hub:owner/name or hub:owner/name@revision" in told(capsys)
