@@ -36,8 +36,16 @@ def make(recipe: Path, work: Path, target: Path, progress: Progress | bool = Tru
         progress: Whether to show it, or what is called as tqdm is.
     """
     text, config = recipe.read_text("utf-8"), from_settings(read_toml(recipe))
+    # The card tells of one level of locality; the others would not change what is found there.
+    probing = replace(config, probe=replace(config.probe, levels=min(3, config.probe.levels)))
     done = run_experiment(
-        config, MEASURES, out=work, device="cpu", progress=progress, figures=False
+        config,
+        MEASURES,
+        out=work,
+        probing=probing,
+        device="cpu",
+        progress=progress,
+        figures=False,
     )
     run, samples = done.run, done.samples
     step = config.training.steps

@@ -15,6 +15,8 @@ from diffprobe.models.networks.transformer import check_patch
 class LocalConvolution(ModelMixin, ConfigMixin):
     """One convolution over patches, learned positions, and residual blocks on each patch alone.
 
+    The noisy image is added, times a number that depends on the noise level.
+
     The receptive field of a patch is the square of patches within `radius` of it, along rows or
     columns, whichever is more: beyond it the Jacobian is exactly zero. A patch knows where it is,
     so that with patches of a cell the best such network is `LocalDenoiser` of the same radius.
@@ -59,16 +61,19 @@ class LocalConvolution(ModelMixin, ConfigMixin):
         self.blocks = nn.ModuleList(ResidualBlock(width) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.output = nn.Linear(width, channels * patch[0] * patch[1])
+        self.skip = nn.Linear(width, 1)
 
     def forward(
         self, sample: Tensor, timestep: Tensor, return_dict: bool = True
     ) -> Transformer2DModelOutput | tuple[Tensor]:
         """Map `sample (B, C, H, W)` and `timestep (B,)` to `.sample (B, C, H, W)`."""
         embedding = embed(timesteps_of(timestep, len(sample), None), self.width)
-        time = self.time(embedding.to(sample))[:, None, None]
+        time = self.time(embedding.to(sample))[:, None, None]  # the same for all patches
         x = rearrange(self.input(sample) + self.positions, "b d r k -> b r k d")
         for block in self.blocks:
             x = block(x, time)
         h, w = self.patch
-        result = rearrange(self.output(self.norm(x)), "b r k (c h w) -> b c (r h) (k w)", h=h, w=w)
+        x = rearrange(self.output(self.norm(x)), "b r k (c h w) -> b c (r h) (k w)", h=h, w=w)
+        # Most of what is to be predicted is noise, and most noise the input as it is.
+        result = torch.addcmul(x, self.skip(time), sample)
         return Transformer2DModelOutput(sample=result) if return_dict else (result,)
