@@ -7,7 +7,7 @@ PYTEST := -m pytest --numprocesses 2 --dist worksteal
 TESTS ?=
 test test-oldest test-newest: export OMP_NUM_THREADS = 1
 
-.PHONY: setup browser demo test test-oldest test-newest test-slurm fuzz soak check bench coverage clean
+.PHONY: setup browser demo test test-oldest test-newest test-slurm fuzz soak check zoo bench coverage clean
 
 setup: $(VENV)/installed
 
@@ -52,6 +52,10 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy examples
+
+# Trains the shipped checkpoints again; what is done already in runs/zoo-making is not done again.
+zoo: setup
+	$(BIN)/python -m diffprobe.sharing.zoo_making
 
 # One table of ratios; every file in benchmarks/ prints more of itself when run alone.
 bench: setup
