@@ -73,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self.sent()
         hub, path = self.hub, urlsplit(self.path).path
         who = TOKENS.get((self.headers.get("Authorization") or "").removeprefix("Bearer "))
         if path == "/api/validate-yaml":
@@ -138,13 +138,24 @@ class Handler(BaseHTTPRequestHandler):
         return hub.commit(name, revision, files)
 
     def do_PUT(self) -> None:
-        content = self.rfile.read(int(self.headers["Content-Length"]))
+        content = self.sent()
         self.hub.requests["PUT"] += 1
         if self.hub.refuse_uploads:
             self.hub.refuse_uploads -= 1
             return self.answer({"error": "try later"}, 400)
         self.hub.objects[self.path.rpartition("/")[2]] = content
         return self.answer({})
+
+    def sent(self) -> bytes:
+        """What was sent, in one piece or in chunks."""
+        if (length := self.headers.get("Content-Length")) is not None:
+            return self.rfile.read(int(length))
+        pieces = []
+        while size := int(self.rfile.readline(), 16):
+            pieces.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(pieces)
 
     def do_HEAD(self) -> None:
         self.do_GET()

@@ -10,7 +10,9 @@ import pytest
 import torch
 from hub import Hub, serve
 from huggingface_hub import ModelCard, constants
+from huggingface_hub.utils import disable_progress_bars
 
+from diffprobe import zoo
 from diffprobe.cli import run
 from diffprobe.models import find_checkpoint, list_checkpoints, load_denoiser
 from diffprobe.probing import open_subject, run_probes
@@ -18,11 +20,14 @@ from diffprobe.training.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")
-def measured(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was sampled, judged and probed; tests must not change it."""
-    place = Path(shutil.copytree(tiny_run, tmp_path_factory.mktemp("measured") / "tiny"))
-    assert run(["sample", str(place), "--n", "60"]) == 0
-    assert run(["probe", str(place), "--probe", "locality"]) == 0
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained run that was sampled, judged and probed; tests must not change it."""
+    source = zoo.folder_of("parity-transformer")
+    place = Path(shutil.copytree(source, tmp_path_factory.mktemp("measured") / "tiny"))
+    few = ["images=4", "levels=2", "grammar_images=8", "grammar_levels=5"]
+    settings = [part for each in few for part in ("--set", f"probe.{each}")]
+    assert run(["sample", str(place), "--n", "60", "--sampler-steps", "10"]) == 0
+    assert run(["probe", str(place), "--probe", "locality", *settings]) == 0
     assert run(["report", str(place)]) == 0
     return place
 
@@ -38,7 +43,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    disable_progress_bars()
     monkeypatch.setenv("HF_TOKEN", "hf_ours")
     with serve() as (hub, address):
         monkeypatch.setattr(constants, "ENDPOINT", address)
@@ -113,7 +118,7 @@ def test_an_interrupted_push_is_repeated(
     assert push(ours) == 0
     assert hub.requests["PUT"] - sent == len(hub.objects) - known
     pushed = hub.repositories["owner/tiny"][hub.heads["owner/tiny", "main"]]
-    assert "checkpoints/step-000030/SHA256SUMS" in pushed
+    assert "checkpoints/step-004000/SHA256SUMS" in pushed
 
 
 def test_an_interrupted_download_goes_on(ours: Path, hub: Hub) -> None:
@@ -124,9 +129,9 @@ def test_an_interrupted_download_goes_on(ours: Path, hub: Hub) -> None:
 
 
 def test_revisions_and_later_pushes(
-    ours: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
+    tiny_run: Path, hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first, *_, last = list_checkpoints(ours)
+    first, *_, last = list_checkpoints(Path(shutil.copytree(tiny_run, tmp_path / "tiny")))
     assert push(first.path, "--private") == 0
     assert hub.private == {"owner/tiny"}
     assert push(last.path, "--revision", "longer") == 0

@@ -102,7 +102,7 @@ def offer_nearest(path: Path) -> str:
     return f": did you mean {str(path.with_name(close[0]))!r}?" if close else ""
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of what an error says."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else repr(error)

@@ -19,6 +19,7 @@ from diffprobe.training.run_folder import RunFolder
 
 TEMPLATE = Path(__file__).with_name("card.md")
 PAPER = "arxiv:2503.03595"
+UNDEFINED = "undefined"
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,8 @@ class Card:
                 if (value := self.report[key]["value"]) is not None:
                     yield _rate(key, self.report[key]), value
         for row in self.locality:
-            yield row, float(row.share)
+            if row.share != UNDEFINED:
+                yield row, float(row.share)
 
 
 def _training(run: RunFolder, config: Config, step: int) -> str:
@@ -234,13 +236,13 @@ def _report(run: RunFolder, step: int, weights: str) -> dict[str, Any] | None:
 
 
 def _rate(name: str, rate: Mapping[str, Any]) -> Row:
-    share = "undefined" if rate["value"] is None else f"{rate['value']:.1%}"
+    share = UNDEFINED if rate["value"] is None else f"{rate['value']:.1%}"
     interval = f"{rate['low']:.1%} to {rate['high']:.1%}"
     return Row(name, share, interval, f"{rate['count']:,} of {rate['n']:,}")
 
 
 def _number(name: str, found: Mapping[str, Any]) -> Row:
     if found["value"] is None:
-        return Row(name, "nan", "", f"{found['n']:,}")
+        return Row(name, UNDEFINED, "", f"{found['n']:,}")
     interval = "" if found["low"] is None else f"{found['low']:.3f} to {found['high']:.3f}"
     return Row(name, f"{found['value']:.3f}", interval, f"{found['n']:,}")

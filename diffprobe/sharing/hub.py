@@ -75,12 +75,19 @@ def push(
         )
     # Which errors there are differs between versions of huggingface_hub, by its HTTP library.
     except Exception as error:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        if status is None:
-            raise HubError(
-                f"the Hub cannot be reached, or the way to it broke ({first_line(error)}); the "
-                "same command goes on"
-            ) from error
-        why = REFUSALS.get(status) or getattr(error, "server_message", None) or first_line(error)
-        raise HubError(f"{repository} was refused: {why}") from error
+        raise HubError(_why(repository, error)) from error
     return str(commit.commit_url)
+
+
+def _why(repository: str, error: BaseException) -> str:
+    first: BaseException = error
+    while error.__cause__ is not None and not hasattr(error, "response"):
+        error = error.__cause__
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status is None:
+        return (
+            f"the Hub cannot be reached, or the way to it broke ({first_line(first)}); the same "
+            "command goes on"
+        )
+    why = REFUSALS.get(status) or getattr(error, "server_message", None) or first_line(error)
+    return f"{repository} was refused: {why}"
