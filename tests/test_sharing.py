@@ -18,16 +18,23 @@ from diffprobe.models import find_checkpoint, list_checkpoints, load_denoiser
 from diffprobe.probing import open_subject, run_probes
 from diffprobe.training.run_folder import RunFolder
 
+# huggingface_hub says so to its own HTTP library.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning"
+)
+
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained run that was sampled, judged and probed; tests must not change it."""
     source = zoo.folder_of("parity-transformer")
     place = Path(shutil.copytree(source, tmp_path_factory.mktemp("measured") / "tiny"))
-    few = ["images=4", "levels=2", "grammar_images=8", "grammar_levels=5"]
-    settings = [part for each in few for part in ("--set", f"probe.{each}")]
+    described = json.loads((place / "config.json").read_text())
+    few = {"images": 8, "levels": 1, "grammar_images": 64, "level": 351}
+    described["config"]["probe"] |= few
+    (place / "config.json").write_text(json.dumps(described))
     assert run(["sample", str(place), "--n", "60", "--sampler-steps", "10"]) == 0
-    assert run(["probe", str(place), "--probe", "locality", *settings]) == 0
+    assert run(["probe", str(place), "--probe", "locality"]) == 0
     assert run(["report", str(place)]) == 0
     return place
 
@@ -121,8 +128,11 @@ def test_an_interrupted_push_is_repeated(
     assert "checkpoints/step-004000/SHA256SUMS" in pushed
 
 
-def test_an_interrupted_download_goes_on(ours: Path, hub: Hub) -> None:
+def test_an_interrupted_download_goes_on(
+    ours: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert push(ours) == 0
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 250)
     hub.cut = 1000
     load_denoiser("hub:owner/tiny")
     assert "bytes=1000-" in hub.ranges
