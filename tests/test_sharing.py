@@ -53,8 +53,15 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     disable_progress_bars()
     monkeypatch.setenv("HF_TOKEN", "hf_ours")
     with serve() as (hub, address):
-        monkeypatch.setattr(constants, "ENDPOINT", address)
+        point_to(monkeypatch, address)
         yield hub
+
+
+def point_to(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """Do what HF_ENDPOINT does where huggingface_hub is not imported yet."""
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    file = "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + file)
 
 
 def push(path: Path, *options: str) -> int:
@@ -103,7 +110,7 @@ def test_the_card_says_what_the_records_say(ours: Path, hub: Hub) -> None:
     at = summary["level"]["t"]
     level = next(each for each in summary["probes"]["locality"]["levels"] if each["t"] == at)
     assert results["LDR"] == pytest.approx(level["ldr"]["network"]["value"], abs=5e-4)
-    assert f"{level['excess_ldr']['low']:.3f} to {level['excess_ldr']['high']:.3f}" in card.text
+    assert f"| excess LDR | {level['excess_ldr']['value']:.3f} |" in card.text
     for path in re.findall(r"!\[.*?\]\((.*?)\)", card.text):
         assert Path("laid", path).is_file()
     assert "samples.png" in card.text
@@ -195,7 +202,7 @@ def test_without_a_network(
 ) -> None:
     assert push(ours) == 0
     step = find_checkpoint("hub:owner/tiny").step
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    point_to(monkeypatch, "http://127.0.0.1:9")
     assert push(ours) == 1
     assert "the Hub cannot be reached" in told(capsys)
     assert find_checkpoint("hub:owner/tiny").step == step
