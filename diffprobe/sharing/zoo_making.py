@@ -15,6 +15,7 @@ from diffprobe.config import from_settings
 from diffprobe.experiment import run_experiment
 from diffprobe.foundations.atomic import remove, scratch_folder
 from diffprobe.foundations.checksums import MANIFEST, write_checksums
+from diffprobe.foundations.errors import unknown_name
 from diffprobe.foundations.progress import Progress
 from diffprobe.models.checkpoint import WEIGHTS
 from diffprobe.models.checkpoint_folder import Checkpoint
@@ -86,9 +87,11 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="of checkpoints; all by default")
     parser.add_argument("--work", type=Path, default=Path("runs/zoo-making"))
     given = parser.parse_args()
-    for name in given.names or zoo.names():
-        folder = zoo.folder_of(name)
-        make(folder / zoo.RECIPE, given.work / name, folder)
+    recipes = {path.parent.name: path for path in sorted(zoo.FOLDER.glob(f"*/{zoo.RECIPE}"))}
+    for name in given.names or recipes:
+        if name not in recipes:
+            parser.error(str(unknown_name("recipe", name, recipes)))
+        make(recipes[name], given.work / name, recipes[name].parent)
 
 
 if __name__ == "__main__":

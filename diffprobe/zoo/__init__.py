@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parent
 
 def names() -> list[str]:
     """Return the names of the checkpoints."""
-    return sorted(path.parent.name for path in FOLDER.glob(f"*/{RECIPE}"))
+    return sorted(path.parent.name for path in FOLDER.glob(f"*/{CARD}"))
 
 
 def folder_of(name: str) -> Path:
