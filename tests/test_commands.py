@@ -38,6 +38,7 @@ SHORT = {
         "probes.hidden-states.samples=24",
         "probes.hidden-states.features=16",
         "probes.intervention.images=4",
+        "probes.patching.samples=0",
         "probes.spectrum.images=2",
         "probes.spectrum.iterations=2",
     ],

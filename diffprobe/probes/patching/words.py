@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from diffprobe.foundations.records import estimate, interval
-from diffprobe.probes.patching import CORRUPTED
+from diffprobe.probes.patching import CORRUPTED, MEAN, ZERO
 from diffprobe.probes.patching.attention import Attention
 from diffprobe.probes.patching.components import OTHERS, OWN, WHOLE
 from diffprobe.probes.patching.effects import PLACES, Effects
@@ -15,6 +15,8 @@ from diffprobe.probes.patching.samples import SamplesWithout, Without
 
 # Parts that a summary in words names of each kind.
 NAMED = 5
+# What a part is held at, in words.
+AT = {CORRUPTED: "that of the other word", MEAN: "its mean", ZERO: "zero"}
 
 
 def summary(results: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,7 +62,7 @@ def lines(content: Mapping[str, Any]) -> list[str]:
     for replacement, parts in content["network"].items():
         what = {
             CORRUPTED: "told of the change alone, a part takes other cells so far of the way",
-        }.get(replacement, f"a part held at its {replacement}, other cells lose so much of the way")
+        }.get(replacement, f"a part held at {AT[replacement]}, other cells lose so much of the way")
         told.append(f"  {what}, most first")
         most = _most(parts)
         told += [f"    {name:24} {_effect(places)}" for name, places in most]
@@ -221,7 +223,7 @@ def _attention_in_words(content: Mapping[str, Any]) -> list[str]:
 def _samples_in_words(content: Mapping[str, Any]) -> list[str]:
     whole = content["whole"]
     told = [
-        f"  samples without a part, held at its {content['held']}; chance "
+        f"  samples without a part, held at {AT[content['held']]}; chance "
         f"{content['chance']:.1%}, p after Holm",
         f"    {'the whole network':24} {_rates(whole)}",
     ]
