@@ -26,6 +26,7 @@ from diffprobe.foundations.settings import (
 from diffprobe.models.noise_settings import NoiseConfig
 
 if TYPE_CHECKING:
+    from diffprobe.datasets.conditions import ConditionKind
     from diffprobe.datasets.grammars import GrammarKind
     from diffprobe.datasets.images import ImagesKind
     from diffprobe.datasets.streams import StreamKind
@@ -93,10 +94,12 @@ class SamplingConfig:
     """How many samples, in how many steps of the `sampler`.
 
     `weights` names an average of the run, or is "raw"; by default the first average, if any.
-    `guidance` is the weight of the exact posterior: x0_hat + guidance (Bayes - product). What is
-    illegible or ungrammatical is drawn again, `rejection` times at most. `given` says which cells
-    stay as they are: words with `_` for each cell that is sampled, or names of sets of such that
-    the grammar has, separated by spaces and taken in turn.
+    `guidance` is the weight of the exact posterior: x0_hat + guidance (Bayes - product); on a
+    condition it is classifier-free, x0_hat + guidance (x0_hat - x0_hat without a condition). What
+    is illegible or ungrammatical is drawn again, `rejection` times at most. `given` says which
+    cells stay as they are: words with `_` for each cell that is sampled, or names of sets of such
+    that the grammar has, separated by spaces and taken in turn. `condition` is what the network is
+    told, conditions separated by spaces and taken in turn; "all" is that of a word of the world.
     """
 
     steps: int = 50
@@ -106,6 +109,7 @@ class SamplingConfig:
     guidance: float = 0.0
     rejection: int = 0
     given: str = ""
+    condition: str = ""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -116,8 +120,8 @@ class SamplingConfig:
 
     @property
     def plain(self) -> "SamplingConfig":
-        """The same without what mends samples, or is given: a denoiser's own."""
-        return dataclasses.replace(self, guidance=0.0, rejection=0, given="")
+        """The same without what mends samples, is given or told: a denoiser's own."""
+        return dataclasses.replace(self, guidance=0.0, rejection=0, given="", condition="")
 
 
 @dataclass(frozen=True)
@@ -177,6 +181,7 @@ class Config:
     grammar: "GrammarKind" = chosen("grammar", "parity")
     images: "ImagesKind" = chosen("images", "font")
     stream: "StreamKind" = chosen("stream", "fresh")
+    condition: "ConditionKind" = chosen("condition", "none")
     network: "NetworkKind" = chosen("network", "transformer")
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     objective: "ObjectiveKind" = chosen("objective", "denoising")
@@ -215,6 +220,12 @@ class Config:
                 "image: set network.levels_by_cell = true"
             )
 
+        if self.condition.told and not self.network.conditional:
+            raise UsageError(
+                f"network {self.network.name!r} takes no condition; leave condition.name at 'none', "
+                "or take the network 'transformer'"
+            )
+
     def check_own(self) -> None:
         """Check what is asked of a network that this configuration trains, and of no other.
 
@@ -222,6 +233,7 @@ class Config:
             UsageError: If it has no such weights, noise level or number of levels.
         """
         self.weights  # noqa: B018
+        self._check_condition()
         levels = self.noise.timesteps
         if self.sampling.steps > levels:
             raise UsageError(
@@ -230,6 +242,20 @@ class Config:
             )
         if self.probe.level >= levels:
             raise UsageError(f"noise level t={self.probe.level} is outside 0 … {levels - 1}")
+
+    def _check_condition(self) -> None:
+        asked, condition = self.sampling.condition, self.condition
+        if asked and not condition.told:
+            raise UsageError(
+                f"sampling.condition={asked!r}, and this network was trained without conditions "
+                "(condition.name = 'none')"
+            )
+        if asked and self.sampling.guidance and not condition.drop:
+            raise UsageError(
+                f"sampling.guidance={self.sampling.guidance:g} goes by what the network makes of no "
+                "condition, and none was left out in training (condition.drop = 0): train with "
+                "condition.drop=0.1"
+            )
 
     def dataset(self) -> "SymbolImages":
         """Return the world: the images of the grammar's words.
@@ -293,6 +319,7 @@ TRAINED = (
     "grammar",
     "images",
     "stream",
+    "condition",
     "network",
     "noise",
     "objective",

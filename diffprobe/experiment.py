@@ -133,7 +133,12 @@ def run_experiment(
             checkpoint = run.checkpoint_path(steps_done)
             samples = sample_checkpoint(checkpoint, config, dataset, place, progress)
             samples.save(path)
-        assessment = assess(samples, dataset, config.stream.build(dataset.grammar))
+        assessment = assess(
+            samples,
+            dataset,
+            config.stream.build(dataset.grammar),
+            conditions=config.condition.build(dataset.grammar),
+        )
         told = plain(assessment.summary(dataset.glyphs.names))
         records[SAMPLES] = {**told, **samples.price}
     found = None

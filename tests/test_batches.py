@@ -34,7 +34,7 @@ def test_a_block_holds_what_each_step_draws(name: str, monkeypatch: pytest.Monke
     )
     drawn = made(config)
     for step in range(10):
-        x_0, random = drawn.draw(step)
+        x_0, _, random = drawn.draw(step)
         alone = generator(config.training.seed, "training/0", step)
         n = config.training.batch_size
         (wanted,) = drawn.stream.draw_steps(drawn.dataset, [step], n, [alone])

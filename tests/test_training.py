@@ -283,7 +283,7 @@ def test_steps_are_those_of_a_plain_loop(name: str, most: float, tiny_config: Co
     start = [w.detach().clone() for w in trainer.weights]
     for step in range(3):
         trainer._step(step)
-        x_0, random = other.batches.draw(step)
+        x_0, _, random = other.batches.draw(step)
         t = other.objective.draw_levels(len(x_0), random)
         eps = torch.randn(x_0.shape, generator=random)
         other.objective.loss(other.model, x_0, t, eps, random).backward()

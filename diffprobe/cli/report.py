@@ -173,6 +173,7 @@ def _judge(
         notes=beside.notes,
         stream=config.stream.build(world.grammar),
         validator=validator,
+        conditions=config.condition.build(world.grammar),
     )
     if say == "json":
         opt.print_result({**report.content, "page": report.page})
@@ -245,14 +246,16 @@ def _sweep(
     from diffprobe.models import load_denoiser
 
     denoiser = load_denoiser(source, config.weights, resolve_device(device))
+    dataset = config.dataset()
     return sweep.run(
         denoiser,
-        config.dataset(),
+        dataset,
         names,
         steps,
         etas,
         config.sampling,
         progress.shown,
+        conditions=config.condition.build(dataset.grammar),
     )
 
 

@@ -19,7 +19,10 @@ sampling_options = opt.options(
     click.option("--sampler-steps", type=int, metavar="N", help="Steps of the sampler."),
     click.option("--eta", type=float, metavar="X", help="DDIM's noise, from 0 to 1."),
     click.option(
-        "--guidance", type=float, metavar="X", help="Weight of the exact posterior's guidance."
+        "--guidance",
+        type=float,
+        metavar="X",
+        help="Weight of guidance: by the exact posterior or, on a condition, classifier-free.",
     ),
     click.option(
         "--rejection",
@@ -31,6 +34,11 @@ sampling_options = opt.options(
         "--given",
         metavar="WORDS",
         help="Cells that stay as they are: words with _ for each cell to sample, or sets by name.",
+    ),
+    click.option(
+        "--condition",
+        metavar="TEXT",
+        help="What the network is told: classes or words, by turns; all draws them.",
     ),
     click.option("--batch-size", type=int, metavar="N", help="Images at once."),
     click.option("--weights", metavar="NAME", help="Which weights: raw, or an average's name."),
@@ -64,6 +72,7 @@ def command(
     guidance: float | None,
     rejection: int | None,
     given: str | None,
+    condition: str | None,
     batch_size: int | None,
     weights: str | None,
     out: Path | None,
@@ -102,6 +111,7 @@ def command(
             "sampling.guidance": guidance,
             "sampling.rejection": rejection,
             "sampling.given": given,
+            "sampling.condition": condition,
             "sampling.batch_size": batch_size,
             "sampling.weights": weights,
             "sampling.seed": seed,

@@ -208,8 +208,9 @@ def _check_memory(config: Config) -> None:
     from diffprobe.models import NetworkDenoiser, noise_scheduler
     from diffprobe.models.footprint import training_bytes
 
-    shape, batch = config.dataset().image_shape, config.training.batch_size
-    network = config.network.build(shape, config.training.seed, config.images.grid)
+    dataset, batch = config.dataset(), config.training.batch_size
+    shape, conditions = dataset.image_shape, config.condition.build(dataset.grammar)
+    network = config.network.build(shape, config.training.seed, dataset.grid, conditions)
     needed = training_bytes(
         NetworkDenoiser(network, noise_scheduler(config.noise)),
         shape,
@@ -226,7 +227,10 @@ def _summary(config: Config) -> dict[str, str]:
 
     dataset = config.dataset()
     stream = config.stream.build(dataset.grammar)
-    network = config.network.build(dataset.image_shape, config.training.seed, dataset.grid)
+    conditions = config.condition.build(dataset.grammar)
+    network = config.network.build(
+        dataset.image_shape, config.training.seed, dataset.grid, conditions
+    )
     channels, height, width = dataset.image_shape
     words = dataset.grammar.count()
     stream.check(config.training.steps, config.training.batch_size)

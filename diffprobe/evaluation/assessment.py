@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from diffprobe.datasets import Stream, SymbolImages
+from diffprobe.datasets.condition import Conditions
 from diffprobe.datasets.stored_images import Pictures
 from diffprobe.datasets.symbol_images import LEGIBLE
 from diffprobe.evaluation import memorisation, reading, violations
@@ -44,7 +45,10 @@ class Assessment(Table):
         notes: How the images were read, where they are not our own.
         mended: What given cells, guidance and rejection have to do with them, in sentences.
         checked: What a validator of the user's own found, where there is one.
-        conditional: Whether cells were given, so that chance does not stand beside them.
+        conditional: Whether cells were given or a condition told, so that chance does not stand
+            beside them.
+        kept: Share of the legible samples that show a valid word of the condition that was told;
+            None where none was.
     """
 
     verdicts: Verdicts
@@ -59,6 +63,7 @@ class Assessment(Table):
     mended: tuple[str, ...] = ()
     checked: Checked | None = None
     conditional: bool = False
+    kept: Rate | None = None
 
     @property
     def least_violations(self) -> float:
@@ -76,6 +81,8 @@ class Assessment(Table):
             *((name, share, None) for name, share in verdicts.shares().items()),
             *((kind, rate, chance[kind].value) for kind, rate in kinds.items()),
         ]
+        if self.kept is not None:
+            rates.append(("condition kept", self.kept, None))
         if self.checked is not None:
             told = {"any": self.checked.wrong_rate, **self.checked.rates()}
             rates += [(f"{self.checked.name}: {kind}", rate, None) for kind, rate in told.items()]
@@ -142,6 +149,7 @@ class Assessment(Table):
             "distribution": self.distribution.summary() if self.distribution else None,
             "memorisation": recall.summary() if recall else None,
             "reading": {**self.calibration.summary(), "symbols": names},
+            "condition_kept": self.kept,
             "validator": self.checked.summary() if self.checked else None,
         }
 
@@ -156,6 +164,7 @@ def assess(
     seed: int = 0,
     *,
     validator: Validator | Callable[[Any], Any] | str | None = None,
+    conditions: Conditions | None = None,
 ) -> Assessment:
     """Judge samples and say how sure the judgement is.
 
@@ -165,6 +174,7 @@ def assess(
         stream: A finite training set to compare the samples with.
         seed: Of the calibration's noise and of chance.
         validator: A checker of your own, to stand beside the grammar; see `validator`.
+        conditions: What can be told of the dataset's words, where samples were told something.
 
     Raises:
         UsageError: If there are no images, or they or the validator do not fit the dataset.
@@ -174,7 +184,8 @@ def assess(
     grammar = dataset.grammar
     verdicts = judge(dataset, samples, stream)
     checked = None if validator is None else check(samples, validator, dataset, verdicts)
-    pictures, conditional = samples.images, bool(samples.sampler.get("given"))
+    pictures, how = samples.images, samples.sampler
+    conditional = bool(how.get("given") or how.get("condition"))
     calibration = reading.calibrate(
         dataset, reading.residual_noise(dataset, pictures, verdicts), seed
     )
@@ -203,7 +214,22 @@ def assess(
         mended=tuple(samples.mended()),
         checked=checked,
         conditional=conditional,
+        kept=_kept(verdicts, how, dataset, conditions),
     )
+
+
+def _kept(
+    verdicts: Verdicts,
+    how: Mapping[str, Any],
+    dataset: SymbolImages,
+    conditions: Conditions | None,
+) -> Rate | None:
+    """How many of the legible samples are what their condition asks for."""
+    if conditions is None or not (condition := how.get("condition")):
+        return None
+    told = conditions.read(condition, dataset.glyphs.names, len(verdicts.words), how["seed"])
+    kept = conditions.holds(verdicts.words[verdicts.legible], told[verdicts.legible])
+    return wilson(int(kept.sum()), len(kept))
 
 
 def _negatives(dataset: SymbolImages, images: Pictures, verdicts: Verdicts) -> list[str]:

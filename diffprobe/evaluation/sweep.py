@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from diffprobe.config import SamplingConfig
 from diffprobe.datasets import SymbolImages
+from diffprobe.datasets.condition import Conditions
 from diffprobe.evaluation.verdicts import judge
 from diffprobe.foundations import kinds
 from diffprobe.foundations.errors import UsageError
@@ -115,6 +116,7 @@ def run(
     progress: Progress = silent,
     *,
     bayes: bool = True,
+    conditions: Conditions | None = None,
 ) -> Sweep:
     """Sample in every way asked for, and judge.
 
@@ -128,6 +130,7 @@ def run(
         config: How many samples, seed and batch size; its steps are not used.
         progress: Called as tqdm is.
         bayes: Whether to sample from the Bayes optimum too.
+        conditions: What can be told of the dataset's words, where something is.
 
     Raises:
         UsageError: If nothing is asked for, a sampler is unknown, or a number is out of range.
@@ -147,13 +150,16 @@ def run(
     for sampler, steps in progress(asked_for, desc="sweep", unit="setting"):
         settings = replace(config, steps=steps)
         shape = dataset.image_shape
-        drawn = sample(denoiser, shape, sampler, settings, silent, dataset=dataset)
+        world: dict[str, Any] = {"dataset": dataset, "conditions": conditions}
+        drawn = sample(denoiser, shape, sampler, settings, silent, **world)
         verdicts = judge(dataset, drawn)
         chance = verdicts.product_rate
         best = None
         if optimum is not None:
-            alike = replace(settings.plain, given=settings.given)
-            best = judge(dataset, sample(optimum, shape, sampler, alike, silent, dataset=dataset))
+            alike = replace(
+                settings.plain, given=settings.given, condition=settings.condition
+            )
+            best = judge(dataset, sample(optimum, shape, sampler, alike, silent, **world))
         ways.append(
             Way(
                 sampler=sampler.name,

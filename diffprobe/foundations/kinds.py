@@ -38,6 +38,7 @@ ROOMS = {
     "grammar": "diffprobe.datasets.grammars",
     "images": "diffprobe.datasets.images",
     "stream": "diffprobe.datasets.streams",
+    "condition": "diffprobe.datasets.conditions",
     "network": "diffprobe.models.networks",
     "objective": "diffprobe.training.objectives",
     "optimizer": "diffprobe.training.optimizers",

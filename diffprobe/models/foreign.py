@@ -309,7 +309,7 @@ def _check_kind(network: Any) -> None:
 
 def _learns_variance(network: Any) -> bool:
     config = network.config
-    return bool(config.get("out_channels") == 2 * config.in_channels)
+    return bool(config.get("out_channels", 0) == 2 * config.get("in_channels", 1))
 
 
 def _shift_for_size(scheduler: Any, image_shape: tuple[int, int, int], network: Any) -> Any:

@@ -1,4 +1,6 @@
-"""Guidance by the exact posterior: the upper bound of what guidance can do.
+"""Guidance: by the exact posterior, and classifier-free.
+
+By the exact posterior, it is the upper bound of what guidance can do.
 
 The Bayes and product oracles are the posterior means of the grammar and of independent cells. By
 Tweedie's formula their difference is the gradient of the log odds between the two,
@@ -12,9 +14,17 @@ arXiv:2105.05233) would follow if its classifier were exact. Hence
 
 With weight 1 a perfectly local denoiser becomes the optimum; one that uses a share gamma of the
 grammar does so with weight 1 - gamma.
+
+Classifier-free guidance (Ho & Salimans, arXiv:2207.12598, eq. 6) goes by what the same denoiser
+makes of an image with a condition c and without,
+
+    x0_hat = D_c + weight (D_c - D),
+
+and is exact where both are. The scale that diffusers' pipelines take is 1 + weight.
 """
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from torch import Tensor
 
@@ -49,3 +59,33 @@ class GuidedDenoiser(Denoiser):
         along: Tensor = self.bayes(x_t, t) - self.product(x_t, t)
         guided: Tensor = self.denoiser(x_t, t) + self.weight * along
         return guided
+
+
+class ClassifierFreeDenoiser(Denoiser):
+    """A denoiser with a condition, moved away from what it makes of an image without one.
+
+    Args:
+        told: With the condition.
+        plain: Without.
+        weight: How far; 0 leaves `told` as it is.
+    """
+
+    def __init__(self, told: Denoiser, plain: Denoiser, weight: float) -> None:
+        super().__init__(told.scheduler, image_shape=told.image_shape, cells=told.cells)
+        self.told, self.plain, self.weight = told, plain, weight
+        self.to(told.device)
+
+    @contextmanager
+    def _both_checked(self) -> Iterator[None]:
+        with self.told.checked_together(), self.plain.checked_together():
+            yield
+
+    def checked_together(self) -> AbstractContextManager[None]:
+        """Return the context of both denoisers within."""
+        return self._both_checked()
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """Return the guided estimate of x_0; see `Denoiser.forward`."""
+        told: Tensor = self.told(x_t, t)
+        away: Tensor = told - self.plain(x_t, t)
+        return told + self.weight * away

@@ -35,7 +35,7 @@ class LocalDenoiser(SymbolDenoiser):
         self.radius = radius
         self.near = neighbourhoods(dataset.cell_grid, radius)
 
-    def _marginals(self, scores: Tensor) -> Tensor:
+    def _marginals(self, scores: Tensor, rows: slice) -> Tensor:
         found = torch.empty_like(scores)
         # Cells with the same neighbourhood are asked at once.
         sets, members = self.near.unique(dim=0, return_inverse=True)

@@ -60,7 +60,7 @@ class SymbolDenoiser(Denoiser):
             (B, L, V).
         """
         evidence = self.dataset.evidence(x_t, *self.schedule.values(t, x_t.dtype))
-        return self._marginals(evidence)
+        return self._marginals(evidence, slice(None))
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Return E[x_0 | x_t]; see `Denoiser.forward`."""
@@ -71,7 +71,7 @@ class SymbolDenoiser(Denoiser):
             levels = self.schedule.values(t[rows], x_t.dtype)
             evidence = self.dataset.glyph_evidence(x_t[rows], *levels)
             scores = self.dataset.symbol_scores(evidence)
-            symbols = self._marginals(scores)
+            symbols = self._marginals(scores, rows)
             # p(symbol, glyph) = p(symbol | whole image) p(glyph | symbol, cell)
             weights = symbols[..., None] * evidence.softmax(-1)
             glyphs = self.dataset.glyphs.images.to(x_t)
@@ -79,8 +79,8 @@ class SymbolDenoiser(Denoiser):
         return self.dataset.image(torch.cat(parts))
 
     @abstractmethod
-    def _marginals(self, scores: Tensor) -> Tensor:
-        """Posterior symbol probabilities from `scores (B, L, V)`: (B, L, V)."""
+    def _marginals(self, scores: Tensor, rows: slice) -> Tensor:
+        """Posterior symbol probabilities from `scores (B, L, V)` of these images: (B, L, V)."""
 
 
 class BayesDenoiser(SymbolDenoiser):
@@ -91,7 +91,7 @@ class BayesDenoiser(SymbolDenoiser):
         scheduler: A diffusers scheduler; what `t` means.
     """
 
-    def _marginals(self, scores: Tensor) -> Tensor:
+    def _marginals(self, scores: Tensor, rows: slice) -> Tensor:
         return self.dataset.grammar.marginals(scores)
 
 
@@ -111,7 +111,7 @@ class ProductDenoiser(SymbolDenoiser):
         self.register_buffer("log_prior", prior, persistent=False)
         self.log_prior: Tensor
 
-    def _marginals(self, scores: Tensor) -> Tensor:
+    def _marginals(self, scores: Tensor, rows: slice) -> Tensor:
         return (scores + self.log_prior.to(scores)).softmax(-1)
 
 

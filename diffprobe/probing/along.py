@@ -204,6 +204,7 @@ def _rates(subject: Subject, cache: Path) -> Rates | None:
             sampling,
             silent,
             dataset=dataset,
+            conditions=subject.config.condition.build(dataset.grammar),
         )
         stream = subject.config.stream.build(dataset.grammar)
         verdicts = judge(dataset, samples, stream)

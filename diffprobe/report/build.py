@@ -15,6 +15,7 @@ from typing import Any
 
 from diffprobe import __version__
 from diffprobe.datasets import Stream, SymbolImages
+from diffprobe.datasets.condition import Conditions
 from diffprobe.datasets.stored_images import Pictures
 from diffprobe.evaluation.assessment import Assessment, assess
 from diffprobe.evaluation.memorisation import Memorisation
@@ -84,6 +85,7 @@ def report_samples(
     stream: Stream | None = None,
     seed: int = 0,
     validator: Validator | Callable[[Any], Any] | str | None = None,
+    conditions: Conditions | None = None,
 ) -> Report:
     """Judge samples and write the report.
 
@@ -95,6 +97,7 @@ def report_samples(
         stream: A finite training set to compare the samples with.
         seed: Of everything that is drawn to compare with.
         validator: A checker of your own, to stand beside the grammar; see `evaluation.validator`.
+        conditions: What can be told of the dataset's words, where samples were told something.
 
     Raises:
         UsageError: If there are no images, or they or the validator do not fit the dataset.
@@ -104,7 +107,7 @@ def report_samples(
     if samples.files:
         details = {**(details or {}), "files": samples.files}
     return write_report(
-        assess(samples, dataset, stream, seed, validator=validator),
+        assess(samples, dataset, stream, seed, validator=validator, conditions=conditions),
         samples.images,
         dataset,
         out,

@@ -55,6 +55,8 @@ def findings(assessment: Assessment, names: Sequence[str]) -> list[str]:
         lines.append("The grammatical rate is above chance: something of the rule was learned.")
     else:
         lines.append("The grammatical rate is below chance.")
+    if assessment.kept is not None:
+        lines.append(f"Of the legible samples {assessment.kept} are what their condition asks for.")
     if assessment.broken.invalid.count:
         lines += _about_violations(assessment, names)
     if recall is not None and recall.recalled.value is not None:

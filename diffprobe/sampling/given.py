@@ -7,6 +7,7 @@ from torch import Tensor
 
 from diffprobe.datasets import SymbolImages
 from diffprobe.datasets.cell_grid import CellGrid
+from diffprobe.datasets.spelling import spell, typed_names
 from diffprobe.foundations.errors import UsageError, unknown_name
 from diffprobe.foundations.seeding import generator as seeded
 from diffprobe.models.noise_schedule import GIVEN, NoiseSchedule
@@ -142,25 +143,21 @@ class Given:
 
 def _typed(item: str, dataset: SymbolImages, sets: list[str]) -> Tensor:
     """The word that was typed, `FREE` where it has a blank: (1, L) long."""
-    names = {_plain(name): symbol for symbol, name in enumerate(dataset.glyphs.names)}
+    names = typed_names(dataset.glyphs.names)
     if BLANK in names:
         raise UsageError(
             f"{BLANK!r} is a symbol here, and stands for a cell that is sampled: give cells from "
             "Python, by sample(given=Given.words(…))"
         )
     names[BLANK] = FREE
-    word, rest = [], item
-    while rest:
-        name = max((name for name in names if rest.startswith(name)), key=len, default=None)
-        if name is None:
-            if sets and BLANK not in item:
-                raise unknown_name("set of given cells", item, sets)
-            raise UsageError(
-                f"{rest[0]!r} in {item!r} is not among the symbols {' '.join(dataset.glyphs.names)}"
-                f"; {BLANK} stands for a cell that is sampled"
-            )
-        word.append(names[name])
-        rest = rest[len(name) :]
+    word, rest = spell(item, names)
+    if rest:
+        if sets and BLANK not in item:
+            raise unknown_name("set of given cells", item, sets)
+        raise UsageError(
+            f"{rest[0]!r} in {item!r} is not among the symbols {' '.join(dataset.glyphs.names)}"
+            f"; {BLANK} stands for a cell that is sampled"
+        )
     if len(word) != (length := dataset.grammar.length):
         raise UsageError(
             f"{item!r} has {len(word)} cells, words have {length}: a symbol for each that is "
@@ -181,11 +178,7 @@ def _check_possible(dataset: SymbolImages, words: Tensor) -> None:
     every = [dataset.grammar.log_partition(chunk) for chunk in dataset.grammar.chunks(scores)]
     impossible = distinct[torch.cat(every) == -torch.inf]
     if len(impossible):
-        names = [*map(_plain, dataset.glyphs.names), BLANK]
+        names = [*typed_names(dataset.glyphs.names), BLANK]
         shown = "".join(names[symbol] for symbol in impossible[0].tolist())
         raise UsageError(f"no valid word has the symbols given: {shown}")
 
-
-def _plain(name: str) -> str:
-    """A symbol's name as it is typed: words are separated by spaces."""
-    return name.replace(" ", "")

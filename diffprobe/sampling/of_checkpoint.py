@@ -7,6 +7,7 @@ import torch
 
 from diffprobe.config import Config, SamplingConfig
 from diffprobe.datasets import SymbolImages
+from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.progress import Progress
 from diffprobe.models.checkpoint import load_denoiser
 from diffprobe.models.checkpoint_folder import find_checkpoint
@@ -32,7 +33,15 @@ def sample_checkpoint(
 
     Returns:
         The images; the `sampler` names the `training_step`, too.
+
+    Raises:
+        UsageError: If the network knows conditions alone, and none is asked for.
     """
+    if config.condition.told and not (config.sampling.condition or config.condition.drop):
+        raise UsageError(
+            "this network was never trained without a condition (condition.drop = 0): say which by "
+            "sampling.condition, such as 'all'"
+        )
     denoiser = load_denoiser(folder, config.weights, device)
     made = sample(
         denoiser,
@@ -41,6 +50,7 @@ def sample_checkpoint(
         _resolved(config),
         progress,
         dataset=dataset,
+        conditions=config.condition.build(dataset.grammar),
     )
     return replace(made, sampler={**made.sampler, "training_step": find_checkpoint(folder).step})
 

@@ -1,6 +1,7 @@
 """Sampling from any denoiser with any sampler."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from diffprobe.config import SamplingConfig
 from diffprobe.datasets import SymbolImages
+from diffprobe.datasets.condition import Conditions
 from diffprobe.datasets.stored_images import room
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.progress import Progress, as_progress
@@ -17,6 +19,7 @@ from diffprobe.foundations.settings import to_settings
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.models.footprint import inputs_at_once
 from diffprobe.models.guided import GuidedDenoiser
+from diffprobe.models.told import tell
 from diffprobe.sampling.given import Given
 from diffprobe.sampling.paths import NoisePath
 from diffprobe.sampling.samplers import SamplerKind
@@ -34,6 +37,7 @@ def sample(
     *,
     dataset: SymbolImages | None = None,
     given: Given | None = None,
+    conditions: Conditions | None = None,
 ) -> Samples:
     """Draw images.
 
@@ -49,6 +53,7 @@ def sample(
             needed for these alone.
         given: Cells that stay as they are, in place of those that `sampling.given` says; the others
             are sampled on this condition.
+        conditions: What can be told of the dataset's words; needed for `sampling.condition`.
 
     Returns:
         `sampling.n` images on the CPU, or in a temporary file where memory does not hold them, and
@@ -57,8 +62,8 @@ def sample(
     Raises:
         MemoryLimitError: If a budget does not hold a single image's activations.
         UsageError: If the sampler is not for this denoiser or cannot be watched, a number is out of
-            range, given cells do not fit the images, or guidance and rejection have no dataset of
-            such images.
+            range, given cells do not fit the images, guidance and rejection have no dataset of
+            such images, or the denoiser takes no condition and one is asked for.
     """
     _check(sampling, denoiser.timesteps, watch is not None)
     if given is None and sampling.given:
@@ -66,7 +71,8 @@ def sample(
         given = Given.read(sampling.given, world, sampling.n, sampling.seed)
     if given is not None:
         given.check(sampling.n, image_shape)
-    if sampling.guidance:
+    told = _told(sampling, dataset, image_shape, conditions)
+    if sampling.guidance and told is None:
         denoiser = GuidedDenoiser(
             denoiser, _known(dataset, image_shape, "guidance"), sampling.guidance
         )
@@ -77,9 +83,14 @@ def sample(
             f"sampler {sampler.name} visits many noise levels at once, and what looks along the "
             "path needs one: choose another sampler"
         )
-    walk = _Walk(
-        denoiser, path, inputs_at_once(denoiser, image_shape, sampling.batch_size), watch, given
-    )
+    at_once = inputs_at_once(denoiser, image_shape, sampling.batch_size)
+
+    def at(places: Tensor) -> Denoiser:
+        if told is None:
+            return denoiser
+        return tell(denoiser, told[places], conditions, sampling.guidance)
+
+    walk = _Walk(at, denoiser, path, at_once, watch, given)
     images = room((sampling.n, *image_shape))
     # The batches, and in each the places that are still to be drawn.
     left = {
@@ -112,21 +123,24 @@ def sample(
         bar.close()
         if not (left := refused):
             break
+    evaluations = draws * len(path.levels) / sampling.n
+    twice = bool(sampling.guidance)
     description = {
         "sampler": to_settings(sampler),
         **to_settings(sampling),
         **path.description(),
         "draws": draws,
-        "evaluations": draws * len(path.levels) / sampling.n,
-        "oracle_evaluations": 2 * bool(sampling.guidance) * draws * len(path.levels) / sampling.n,
+        "evaluations": evaluations * (2 if twice and told is not None else 1),
+        "oracle_evaluations": evaluations * (2 if twice and told is None else 0),
     }
     return Samples(images, description)
 
 
 @dataclass(frozen=True)
 class _Walk:
-    """Walks the path with one batch."""
+    """Walks the path with one batch, whose samples' own denoiser is that `at` their places."""
 
+    at: Callable[[Tensor], Denoiser]
     denoiser: Denoiser
     path: NoisePath
     at_once: int
@@ -146,7 +160,10 @@ class _Walk:
         denoiser, path = self.denoiser, self.path
         known = None if self.given is None else self.given.part(places, denoiser.device)
         x = path.start(noise)
-        with denoiser.checked_together():
+        parts = [self.at(part) for part in places.split(self.at_once)]
+        with ExitStack() as checked:
+            for part in dict.fromkeys(parts):
+                checked.enter_context(part.checked_together())
             for step, level in enumerate(path.levels):
                 x_t = path.model_input(x, step)
                 t = level.expand(len(x), *level.shape)
@@ -154,7 +171,7 @@ class _Walk:
                     x_t, t = known.onto(x_t), known.levels(t)
                 elif known is not None:
                     x_t = known.noisy_onto(x_t, t, denoiser.schedule, noise_of_given)
-                x0_hat = _in_parts(denoiser, x_t, t, self.at_once)
+                x0_hat = _in_parts(parts, x_t, t, self.at_once)
                 if self.watch is not None:
                     self.watch(index, level, x_t, x0_hat)
                 x = path.advance(x, x_t, x0_hat, step, random)
@@ -168,12 +185,30 @@ def _valid(dataset: SymbolImages, images: Tensor) -> Tensor:
     return legible.all(1) & dataset.grammar.contains(words)
 
 
-def _in_parts(denoiser: Denoiser, x_t: Tensor, t: Tensor, at_once: int) -> Tensor:
-    if len(x_t) <= at_once:
-        whole: Tensor = denoiser(x_t, t)
+def _in_parts(denoisers: Sequence[Denoiser], x_t: Tensor, t: Tensor, at_once: int) -> Tensor:
+    if len(denoisers) == 1:
+        whole: Tensor = denoisers[0](x_t, t)
         return whole
-    parts = zip(x_t.split(at_once), t.split(at_once), strict=True)
-    return torch.cat([denoiser(*part) for part in parts])
+    parts = zip(denoisers, x_t.split(at_once), t.split(at_once), strict=True)
+    return torch.cat([denoiser(*part) for denoiser, *part in parts])
+
+
+def _told(
+    sampling: SamplingConfig,
+    dataset: SymbolImages | None,
+    image_shape: tuple[int, int, int],
+    conditions: Conditions | None,
+) -> Tensor | None:
+    """What is told of each sample, (n, M) long; None where nothing is."""
+    if not sampling.condition:
+        return None
+    world = _known(dataset, image_shape, "condition")
+    if conditions is None:
+        raise UsageError(
+            f"sampling.condition={sampling.condition!r}, and no conditions are known: give sample() "
+            "them"
+        )
+    return conditions.read(sampling.condition, world.glyphs.names, sampling.n, sampling.seed)
 
 
 def _known(

@@ -65,14 +65,21 @@ class Samples:
         return {name: self.sampler[name] for name in names if name in self.sampler}
 
     def mended(self) -> list[str]:
-        """Say in sentences what was given, and what guidance and rejection did to the images."""
+        """Say in sentences what was given or told, and what guidance and rejection did."""
         how, lines = self.sampler, []
         if given := how.get("given"):
             lines.append(
                 f"Cells were given ({given}), and the others sampled on this condition: rates by "
                 "chance, which are of whole words, do not stand beside them."
             )
-        if guidance := how.get("guidance"):
+        guidance = how.get("guidance")
+        if condition := how.get("condition"):
+            by = f", with classifier-free guidance of weight {guidance:g}" if guidance else ""
+            lines.append(
+                f"The network was told a condition ({condition}){by}: rates by chance, which are "
+                "of words without one, do not stand beside its samples."
+            )
+        elif guidance:
             lines.append(
                 f"The samples were guided by the exact posterior with weight {guidance:g}, which "
                 f"took {how['oracle_evaluations']:,.1f} evaluations of the oracles for each: what "
@@ -240,6 +247,8 @@ def samples_name(
         how += f"_guidance-{sampling.guidance:g}"
     if sampling.rejection:
         how += f"_rejection-{sampling.rejection}"
+    if sampling.condition:
+        how += f"_condition-{_as_name(sampling.condition)}"
     if sampling.given:
         how += f"_given-{_as_name(sampling.given)}"
     return f"{samples_prefix(step, weights)}{how}_n-{sampling.n}_seed-{sampling.seed}.npz"

@@ -69,7 +69,9 @@ class Cell:
         """What tells its run from others: how it is trained, and how far."""
         if self.is_computed:
             return _hash(self.settings)
-        return _hash({key: self.settings[key] for key in TRAINED})
+        trained = {key: self.settings[key] for key in TRAINED}
+        # What is not there is no part of how a network is trained.
+        return _hash({key: value for key, value in trained.items() if value != {"name": "none"}})
 
     @property
     def key(self) -> str:

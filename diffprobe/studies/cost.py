@@ -81,10 +81,13 @@ def _training(cell: Cell, found: Outcome | None, counted: dict[str, int]) -> dic
 
 
 def _parameters(cell: Cell, config: Config, counted: dict[str, int]) -> int:
-    world: Mapping[str, Any] = {key: cell.settings[key] for key in ("network", "images", "grammar")}
+    named = ("network", "images", "grammar", "condition")
+    world: Mapping[str, Any] = {key: cell.settings[key] for key in named}
     if (key := _hash(world)) not in counted:
         dataset = config.dataset()
-        counted[key] = parameter_count(config.network.build(dataset.image_shape, 0, dataset.grid))
+        conditions = config.condition.build(dataset.grammar)
+        network = config.network.build(dataset.image_shape, 0, dataset.grid, conditions)
+        counted[key] = parameter_count(network)
     return counted[key]
 
 

@@ -51,7 +51,10 @@ def measure(
         figures=False,
     )
     network = config.network.build(
-        done.dataset.image_shape, config.training.seed, done.dataset.grid
+        done.dataset.image_shape,
+        config.training.seed,
+        done.dataset.grid,
+        config.condition.build(done.dataset.grammar),
     )
     measured = _Measured(config, done, cell.along, parameter_count(network))
     return [row for each in asked for row in measured.rows(each)], measured.parameters

@@ -1,16 +1,18 @@
-"""The images of a training, drawn for a block of steps at once.
+"""The images of a training, and what is told of them, drawn for a block of steps at once.
 
 What a step sees is a function of (seed, step) all the same: each step of a block has a generator of
 its own, and blocks begin at the same steps however often a training is resumed.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from diffprobe.config import TrainingConfig
 from diffprobe.datasets import SymbolImages
+from diffprobe.datasets.condition import EMPTY, Conditions
 from diffprobe.datasets.stream import Stream
 from diffprobe.foundations.seeding import generator
 
@@ -28,6 +30,8 @@ class Batches:
         dataset: Draws them.
         settings: Batch size, seed, and how many steps there are.
         device: Where images are made.
+        conditions: What is told of their words, if anything.
+        drop: Of a share of the images nothing is.
     """
 
     def __init__(
@@ -36,6 +40,8 @@ class Batches:
         dataset: SymbolImages,
         settings: TrainingConfig,
         device: torch.device,
+        conditions: Conditions | None = None,
+        drop: float = 0.0,
     ) -> None:
         self.stream = stream
         self.dataset = dataset
@@ -43,14 +49,38 @@ class Batches:
         self.device = device
         elements = settings.batch_size * math.prod(dataset.image_shape)
         self.block = max(1, min(BLOCK_STEPS, BLOCK_ELEMENTS // elements))
-        self._drawn: dict[int, tuple[Tensor, torch.Generator]] = {}
+        self.conditions, self.drop = conditions, drop
+        self._drawn: dict[int, tuple[Tensor, Tensor | None, torch.Generator]] = {}
 
-    def draw(self, step: int) -> tuple[Tensor, torch.Generator]:
-        """Return the images of a step, (B, C, H, W), and its generator after they were drawn."""
+    def draw(self, step: int) -> tuple[Tensor, Tensor | None, torch.Generator]:
+        """Return what a step sees.
+
+        Returns:
+            Images (B, C, H, W), what is told of them, (B, M) long or None, and the step's generator
+            after they were drawn.
+        """
         if step not in self._drawn:
             first = step - step % self.block
             steps = range(first, min(first + self.block, self.settings.steps))
             randoms = [generator(self.settings.seed, "training/0", s, self.device) for s in steps]
-            images = self.stream.draw_steps(self.dataset, steps, self.settings.batch_size, randoms)
-            self._drawn = dict(zip(steps, zip(images, randoms, strict=True), strict=True))
+            drawn = self._draw_steps(steps, randoms)
+            self._drawn = {
+                s: (*pair, random) for s, pair, random in zip(steps, drawn, randoms, strict=True)
+            }
         return self._drawn.pop(step)
+
+    def _draw_steps(
+        self, steps: range, randoms: Sequence[torch.Generator]
+    ) -> list[tuple[Tensor, Tensor | None]]:
+        n = self.settings.batch_size
+        if self.conditions is None:
+            images = self.stream.draw_steps(self.dataset, steps, n, randoms)
+            return [(each, None) for each in images]
+        found: list[tuple[Tensor, Tensor | None]] = []
+        for step, random in zip(steps, randoms, strict=True):
+            words = self.stream.draw(step, n, random)
+            drawn = self.stream.render(self.dataset, words, step, random)
+            told = self.conditions.of(words, random)
+            dropped = torch.rand(n, 1, generator=random, device=self.device) < self.drop
+            found.append((drawn, told.masked_fill(dropped, EMPTY)))
+        return found

@@ -28,6 +28,7 @@ from diffprobe.foundations.signals import exit_code, stop_signals
 from diffprobe.models.denoiser import noise_scheduler
 from diffprobe.training.batches import Batches
 from diffprobe.training.horizon import check_extension
+from diffprobe.training.objective import telling
 from diffprobe.training.processes import Processes, make_accelerator
 from diffprobe.training.recording import Recorder
 from diffprobe.training.run_folder import Branch, RunFolder
@@ -149,8 +150,13 @@ class Trainer:
         self.stream.check(settings.steps, settings.batch_size)
         self.learning_rates = config.learning_rate.array(settings.steps).tolist()
         self.replicas = 1  # with how many others, this one included, it is computed at once
-        self.batches = Batches(self.stream, self.dataset, settings, self.device)
-        network = config.network.build(self.dataset.image_shape, settings.seed, self.dataset.grid)
+        conditions = config.condition.build(self.dataset.grammar)
+        self.batches = Batches(
+            self.stream, self.dataset, settings, self.device, conditions, config.condition.drop
+        )
+        network = config.network.build(
+            self.dataset.image_shape, settings.seed, self.dataset.grid, conditions
+        )
         if self.objective.schedule.cells is not None and not config.network.levels_by_cell:
             raise UsageError(
                 "the objective draws a noise level for each cell; the network takes one an image: "
@@ -169,7 +175,7 @@ class Trainer:
         self.optimizer = optimizer
         self.precision = nullcontext if settings.mixed_precision == "no" else self._bf16
         validation = ValidationBatch(
-            self.dataset, self.stream, settings, self.objective, self.device
+            self.dataset, self.stream, settings, self.objective, self.device, conditions
         )
         self.recorder = Recorder(settings, self.state, self.scheduler, validation, self.processes)
 
@@ -229,19 +235,22 @@ class Trainer:
             self._go_on(earlier)
 
     def _step(self, step: int) -> Tensor:
-        x_0, t, eps, random = self.draw(step)
+        (x_0, t, eps, *told), random = self.draw(step)
         with self.precision():
-            loss = self.objective.loss(self.model, x_0, t, eps, random)
+            loss = self.objective.loss(telling(self.model, *told or [None]), x_0, t, eps, random)
         loss.backward()
         self.update(step)
         return loss.detach()
 
-    def draw(self, step: int) -> tuple[Tensor, Tensor, Tensor, torch.Generator]:
-        """Return the images, noise levels and noise of a step, and its generator after them."""
-        x_0, random = self.batches.draw(step)
-        t, eps = self.objective.draw(x_0, random)
-        x_0, t, eps = (self.processes.part(drawn) for drawn in (x_0, t, eps))
-        return x_0, t, eps, random
+    def draw(self, step: int) -> tuple[list[Tensor], torch.Generator]:
+        """Return what a step is computed from, and its generator after it was drawn.
+
+        Returns:
+            Images, noise levels, noise and, of a network that is told conditions, these.
+        """
+        x_0, told, random = self.batches.draw(step)
+        drawn = [x_0, *self.objective.draw(x_0, random), *([] if told is None else [told])]
+        return [self.processes.part(each) for each in drawn], random
 
     def update(self, step: int) -> None:
         """Move the weights by their gradients, which are gone then, and the averages by them."""

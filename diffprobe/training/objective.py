@@ -1,5 +1,6 @@
 """The objective of a step: which noise levels are drawn, and the loss at them."""
 
+import functools
 import hashlib
 import math
 from collections.abc import Mapping
@@ -168,6 +169,11 @@ class GivenObjective(Objective):
         is_given = torch.rand(n, generator=generator, device=device) < self.share
         t[is_given, : self.given] = 0
         return t
+
+
+def telling(network: Any, told: Tensor | None) -> Any:
+    """Return the network as an objective calls it, with a condition told, (B, M) long."""
+    return network if told is None else functools.partial(network, encoder_hidden_states=told)
 
 
 def _digest(image: Tensor) -> str:

@@ -135,18 +135,19 @@ class Stack:
         for weight in self.weights.values():
             weight.requires_grad_()
 
-    def losses(self, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+    def losses(self, x_0: Tensor, t: Tensor, eps: Tensor, told: Tensor | None = None) -> Tensor:
         """Return the loss of each: (K,).
 
         Args:
             x_0, t, eps: As `Objective.loss` takes them, (K, B, …).
+            told: (K, B, M) long, the conditions of networks that are told any.
         """
         objective = self.trainers[0].objective
         random = torch.Generator()  # for penalties, of which there are none
 
-        def loss(tensors: dict[str, Tensor], x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        def loss(tensors: dict[str, Tensor], x_0: Tensor, t: Tensor, eps: Tensor, *told: Tensor) -> Tensor:
             def network(x_t: Tensor, timestep: Tensor) -> Any:
-                return functional_call(self.network, tensors, (x_t, timestep))
+                return functional_call(self.network, tensors, (x_t, timestep, *told))
 
             return objective.loss(network, x_0, t, eps, random)
 
@@ -154,12 +155,13 @@ class Stack:
         cpu = x_0.device.type == "cpu"
         plain = sdpa_kernel(SDPBackend.MATH) if cpu else nullcontext()
         with self.trainers[0].precision(), plain:
-            every: Tensor = vmap(loss)({**self.weights, **self.buffers}, x_0, t, eps)
+            stacks = [x_0, t, eps, *([] if told is None else [told])]
+            every: Tensor = vmap(loss)({**self.weights, **self.buffers}, *stacks)
         return every
 
     def step(self, going: Sequence[int]) -> list[Tensor]:
         """Do the next step of some of the trainings, all at the same one; return their losses."""
-        drawn = {k: self.trainers[k].draw(self.trainers[k].state.step)[:3] for k in going}
+        drawn = {k: self.trainers[k].draw(self.trainers[k].state.step)[0] for k in going}
         # A place in the stack that rests takes part, so that bits do not depend on how many go on.
         rows = [drawn.get(k, drawn[going[0]]) for k in range(len(self.trainers))]
         losses = self.losses(*(torch.stack(column) for column in zip(*rows, strict=True)))

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from diffprobe.config import TrainingConfig
+from diffprobe.datasets.condition import Conditions
 from diffprobe.datasets.stream import Stream
 from diffprobe.datasets.symbol_images import SymbolImages
 from diffprobe.foundations.seeding import generator
-from diffprobe.training.objective import Objective
+from diffprobe.training.objective import Objective, telling
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,10 @@ class Validation:
 
 
 class ValidationBatch:
-    """Valid words that are not trained on, spread evenly over the noise levels."""
+    """Valid words that are not trained on, spread evenly over the noise levels.
+
+    Of each the condition is told, where there are `conditions`.
+    """
 
     def __init__(
         self,
@@ -37,6 +41,7 @@ class ValidationBatch:
         settings: TrainingConfig,
         objective: Objective,
         device: torch.device,
+        conditions: Conditions | None = None,
     ) -> None:
         n = settings.validation_size
         random = generator(settings.seed, "validation")
@@ -45,6 +50,7 @@ class ValidationBatch:
         # Stratified: the noise levels are spread evenly, not drawn.
         self.t = ((torch.arange(n) + 0.5) * objective.levels / n).long().to(device)
         self.eps = torch.randn(self.x_0.shape, generator=random).to(device)
+        self.told = None if conditions is None else conditions.of(words, random).to(device)
         self.objective = objective
         self.batch_size = settings.batch_size
         self.parts = min(settings.validation_levels, n)
@@ -56,7 +62,10 @@ class ValidationBatch:
         errors: list[Tensor] = []
         for rows in torch.arange(len(self.t), device=self.t.device).split(self.batch_size):
             found, wanted = self.objective.predicted(
-                network, self.x_0[rows], self.t[rows], self.eps[rows]
+                telling(network, None if self.told is None else self.told[rows]),
+                self.x_0[rows],
+                self.t[rows],
+                self.eps[rows],
             )
             total += torch.nn.functional.mse_loss(found, wanted).item() * len(rows)
             errors.append((found - wanted).square().flatten(1).mean(1))

@@ -93,6 +93,16 @@ class Mixture(Overlapping):
                 words[mine] = grammar.sample(int(mine.sum()), generator)
         return words, component
 
+    def components_of(self, words: Tensor) -> Tensor:
+        """Return the probability that each word is of each component, p(k | w): (N, K) float64.
+
+        Args:
+            words: (N, L) long; the row of a word that no component has is NaN.
+        """
+        each = torch.stack([grammar.probability(words) for grammar in self.components], -1)
+        weights = each * self.shares.to(each)
+        return weights / weights.sum(-1, keepdim=True)
+
     def sample(self, n: int, generator: torch.Generator, *, scores: Tensor | None = None) -> Tensor:
         """Draw words of the mixture, or of its posterior; see `Grammar.sample`."""
         if scores is None:

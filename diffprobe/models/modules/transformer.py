@@ -12,6 +12,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from diffprobe.datasets.cell_grid import CellGrid
+from diffprobe.datasets.condition import EMPTY
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models.modules.levels import embed, timesteps_of
 from diffprobe.models.networks.transformer import check_heads, check_patch
@@ -28,6 +29,8 @@ class StripTransformer(ModelMixin, ConfigMixin):
         heads: Attention heads; must divide `width`.
         grid: Rows and columns of cells, where each has a noise level of its own to be told: to the
             tokens in it.
+        condition: Tokens of a condition and how many symbols a token may be, where there is one:
+            each block attends to it.
 
     Raises:
         UsageError: If the patch does not divide the image, or a cell of the grid, or the heads do
@@ -46,6 +49,7 @@ class StripTransformer(ModelMixin, ConfigMixin):
         depth: int = 4,
         heads: int = 4,
         grid: tuple[int, int] | None = None,
+        condition: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         channels, height, image_width = image_shape
@@ -61,7 +65,9 @@ class StripTransformer(ModelMixin, ConfigMixin):
         self.input = nn.Linear(features, width)
         self.positions = nn.Parameter(torch.randn(1, self.rows * self.columns, width) * 0.02)
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-        self.blocks = nn.ModuleList(TransformerBlock(width, heads) for _ in range(depth))
+        self.condition = None if condition is None else ConditionEmbedding(*condition, width)
+        told = condition is not None
+        self.blocks = nn.ModuleList(TransformerBlock(width, heads, told) for _ in range(depth))
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.modulation = nn.Linear(width, 2 * width)
         self.output = nn.Linear(width, features)
@@ -70,9 +76,28 @@ class StripTransformer(ModelMixin, ConfigMixin):
             nn.init.zeros_(layer.bias)
 
     def forward(
-        self, sample: Tensor, timestep: Tensor, return_dict: bool = True
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        return_dict: bool = True,
     ) -> Transformer2DModelOutput | tuple[Tensor]:
-        """Map `sample (B, C, H, W)` and `timestep`, (B,) or (B, cells), to `.sample`."""
+        """Predict from noisy images.
+
+        Args:
+            sample: (B, C, H, W).
+            timestep: (B,) or (B, cells).
+            encoder_hidden_states: The condition: (B, M) long, or its embeddings (B, M, width) as
+                `condition` makes them; by default nothing is told.
+            return_dict: As of every diffusers model.
+
+        Returns:
+            `.sample (B, C, H, W)`.
+
+        Raises:
+            UsageError: If there is a condition, and the network takes none or another.
+        """
+        told = self._told(encoder_hidden_states, len(sample))
         h, w = self.patch
         tokens = rearrange(sample, "b c (r h) (k w) -> b (r k) (c h w)", h=h, w=w)
         embedding = embed(timesteps_of(timestep, len(sample), self.grid), self.width)
@@ -81,13 +106,26 @@ class StripTransformer(ModelMixin, ConfigMixin):
             time = self._by_token(time, self.grid)
         x = self.input(tokens) + self.positions
         for block in self.blocks:
-            x = block(x, time)
+            x = block(x, time, told)
         scale, shift = _by_image_or_token(self.modulation(time)).chunk(2, dim=-1)
         x = self.output(torch.addcmul(shift, self.norm(x), 1 + scale))
         result = rearrange(
             x, "b (r k) (c h w) -> b c (r h) (k w)", r=self.rows, k=self.columns, h=h, w=w
         )
         return Transformer2DModelOutput(sample=result) if return_dict else (result,)
+
+    def _told(self, condition: Tensor | None, batch: int) -> Tensor | None:
+        """What the blocks attend to, (B, M, width); None of a network without conditions."""
+        if self.condition is None:
+            if condition is not None:
+                raise UsageError("this network was made without conditions, and one is told")
+            return None
+        if condition is not None and condition.is_floating_point():
+            return condition
+        told: Tensor = self.condition(
+            self.condition.nothing(batch) if condition is None else condition
+        )
+        return told
 
     def _by_token(self, by_cell: Tensor, grid: tuple[int, int]) -> Tensor:
         """Give each token what its cell has: (B, cells, width) -> (B, N, width)."""
@@ -102,36 +140,105 @@ class StripTransformer(ModelMixin, ConfigMixin):
         )
 
 
+class ConditionEmbedding(nn.Module):
+    """Tokens of a condition as vectors: one of their symbol, and one of their place.
+
+    Args:
+        tokens: M.
+        symbols: K; one more stands for what is not told.
+        width: Of a vector.
+    """
+
+    def __init__(self, tokens: int, symbols: int, width: int) -> None:
+        super().__init__()
+        self.symbols = nn.Embedding(symbols + 1, width)
+        self.positions = nn.Parameter(torch.randn(1, tokens, width) * 0.02)
+
+    def forward(self, told: Tensor) -> Tensor:
+        """Map `told (B, M)` long, `EMPTY` for nothing, to (B, M, width).
+
+        Raises:
+            UsageError: If there are more tokens, or fewer.
+        """
+        if told.ndim != 2 or told.shape[1] != self.positions.shape[1]:
+            raise UsageError(
+                f"a condition of this network is (B, {self.positions.shape[1]}) tokens, not "
+                f"{tuple(told.shape)}"
+            )
+        # The last vector is that of `EMPTY`, -1.
+        embedded: Tensor = self.symbols(told.remainder(self.symbols.num_embeddings))
+        return embedded + self.positions
+
+    def nothing(self, batch: int) -> Tensor:
+        """Return the tokens that tell nothing: (B, M) long."""
+        shape = batch, self.positions.shape[1]
+        return torch.full(shape, EMPTY, device=self.positions.device)
+
+
 class TransformerBlock(nn.Module):
     """Self-attention and an MLP, each scaled, shifted and gated by the time embedding.
 
-    The gates start at zero, so that a block starts as the identity.
+    The gates start at zero, so that a block starts as the identity. Where there is a condition, the
+    tokens attend to it in between.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, told: bool = False) -> None:
         super().__init__()
         self.heads = heads
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.modulation = nn.Linear(width, 6 * width)
         self.qkv = nn.Linear(width, 3 * width)
         self.project = nn.Linear(width, width)
+        self.listen = Listening(width, heads) if told else None
         self.mlp = nn.Sequential(
             nn.Linear(width, 4 * width), nn.GELU("tanh"), nn.Linear(4 * width, width)
         )
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """Map tokens `x (B, N, width)` and `time`, (B, width) or of tokens, to (B, N, width)."""
+    def forward(self, x: Tensor, time: Tensor, told: Tensor | None = None) -> Tensor:
+        """Map tokens to (B, N, width).
+
+        Args:
+            x: (B, N, width).
+            time: (B, width), or of tokens (B, N, width).
+            told: (B, M, width), the condition, of a block that listens to one.
+        """
         modulation = _by_image_or_token(self.modulation(time))
         scale_a, shift_a, gate_a, scale_m, shift_m, gate_m = modulation.chunk(6, dim=-1)
         heard = self.attend(torch.addcmul(shift_a, self.norm(x), 1 + scale_a))
         x = torch.addcmul(x, gate_a, heard)
+        if self.listen is not None and told is not None:
+            x = x + self.listen(x, told)
         return torch.addcmul(x, gate_m, self.mlp(torch.addcmul(shift_m, self.norm(x), 1 + scale_m)))
 
     def attend(self, x: Tensor) -> Tensor:
         """Let every token listen to every other: (B, N, width) -> (B, N, width)."""
         q, k, v = rearrange(self.qkv(x), "b n (three h d) -> three b h n d", three=3, h=self.heads)
+        heard = nn.functional.scaled_dot_product_attention(q, k, v)
+        result: Tensor = self.project(rearrange(heard, "b h n d -> b n (h d)"))
+        return result
+
+
+class Listening(nn.Module):
+    """Cross-attention of an image's tokens to those of a condition; it starts as zero."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(width)
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.project = nn.Linear(width, width)
+        nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
+
+    def forward(self, x: Tensor, told: Tensor) -> Tensor:
+        """Map `x (B, N, width)` and `told (B, M, width)` to what is heard, (B, N, width)."""
+        q = rearrange(self.query(self.norm(x)), "b n (h d) -> b h n d", h=self.heads)
+        k, v = rearrange(
+            self.key_value(told), "b m (two h d) -> two b h m d", two=2, h=self.heads
+        )
         heard = nn.functional.scaled_dot_product_attention(q, k, v)
         result: Tensor = self.project(rearrange(heard, "b h n d -> b n (h d)"))
         return result

@@ -16,6 +16,7 @@ class TransformerConfig(NetworkKind):
     """adaLN-zero transformer over patches of `patch` pixels (height, width)."""
 
     name: ClassVar[str] = "transformer"
+    conditional: ClassVar[bool] = True
     quicker_together: ClassVar[int | None] = 4
     patch: tuple[int, int] = (8, 8)
     width: int = 128
@@ -43,6 +44,16 @@ class TransformerConfig(NetworkKind):
         """Return the network; see `NetworkKind.network`."""
         (model,) = self.models()
         return model(image_shape, self.patch, self.width, self.depth, self.heads, grid)
+
+    def told_network(
+        self,
+        image_shape: tuple[int, int, int],
+        grid: tuple[int, int] | None,
+        condition: tuple[int, int],
+    ) -> "ModelMixin":
+        """Return one whose blocks attend to a condition; see `NetworkKind.told_network`."""
+        (model,) = self.models()
+        return model(image_shape, self.patch, self.width, self.depth, self.heads, grid, condition)
 
     @classmethod
     def models(cls) -> "tuple[type[ModelMixin], ...]":
