@@ -222,8 +222,8 @@ class Config:
 
         if self.condition.told and not self.network.conditional:
             raise UsageError(
-                f"network {self.network.name!r} takes no condition; leave condition.name at 'none', "
-                "or take the network 'transformer'"
+                f"network {self.network.name!r} takes no condition: set condition.name='none', or "
+                "network.name='transformer'"
             )
 
     def check_own(self) -> None:
@@ -252,9 +252,9 @@ class Config:
             )
         if asked and self.sampling.guidance and not condition.drop:
             raise UsageError(
-                f"sampling.guidance={self.sampling.guidance:g} goes by what the network makes of no "
-                "condition, and none was left out in training (condition.drop = 0): train with "
-                "condition.drop=0.1"
+                f"sampling.guidance={self.sampling.guidance:g} goes by what the network makes of "
+                "images without a condition, and in training none was left out "
+                "(condition.drop = 0): train with condition.drop=0.1"
             )
 
     def dataset(self) -> "SymbolImages":

@@ -96,9 +96,11 @@ class Conditions(ABC):
         items = text.split()
         if not items:
             raise UsageError(f"sampling.condition names no condition: {text!r}")
-        random = seeded(seed, "conditions")
-        drawn = self.of(self.grammar.sample(n, random), random)
         every = [None if item == ALL else self.typed(item, names) for item in items]
+        drawn = torch.empty(n, self.tokens)
+        if ALL in items:
+            random = seeded(seed, "conditions")
+            drawn = self.of(self.grammar.sample(n, random), random)
         rows = (every[i % len(every)] for i in range(n))
         return torch.stack([drawn[i] if row is None else row for i, row in enumerate(rows)])
 
@@ -221,8 +223,8 @@ class WordConditions(Conditions):
         word, rest = spell(text, symbols)
         if rest:
             raise UsageError(
-                f"{rest[0]!r} in {text!r} is not among the symbols {' '.join(symbols)}; a condition "
-                f"is a word, or {ALL!r}"
+                f"{rest[0]!r} in {text!r} is not among the symbols {' '.join(symbols)}; a "
+                f"condition is a word, or {ALL!r}"
             )
         if len(word) != self.tokens:
             raise UsageError(

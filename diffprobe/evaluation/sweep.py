@@ -156,9 +156,7 @@ def run(
         chance = verdicts.product_rate
         best = None
         if optimum is not None:
-            alike = replace(
-                settings.plain, given=settings.given, condition=settings.condition
-            )
+            alike = replace(settings.plain, given=settings.given, condition=settings.condition)
             best = judge(dataset, sample(optimum, shape, sampler, alike, silent, **world))
         ways.append(
             Way(

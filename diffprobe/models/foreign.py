@@ -106,6 +106,18 @@ class ConditionedDenoiser(NetworkDenoiser):
         """The same without a condition, where there is guidance."""
         return self._held("empty")
 
+    def with_condition(self, **arguments: Tensor) -> "ConditionedDenoiser":
+        """Return the same network with other arguments than its own, (B, ...) of each image."""
+        return type(self)(
+            self.network,
+            self.scheduler,
+            {**self.condition, **arguments},
+            self.empty,
+            float(self.guidance),
+            image_shape=self._image_shape,
+            latents=self.latents,
+        )
+
     def _held(self, kind: str) -> Arguments | None:
         names = self.names[kind]
         return None if names is None else {n: getattr(self, f"{kind}_{n}") for n in names}

@@ -12,6 +12,8 @@ from diffprobe.models.foreign import ConditionedDenoiser
 from diffprobe.models.guided import ClassifierFreeDenoiser
 from diffprobe.models.oracles import BayesDenoiser, SymbolDenoiser
 
+PROMPT = "encoder_hidden_states"  # what diffusers calls the tokens that a network attends to
+
 
 class ToldBayesDenoiser(SymbolDenoiser):
     """The exact optimum `E[x_0 | x_t, c]` with a condition c for each image.
@@ -42,7 +44,8 @@ def tell(
     """Return a denoiser with a condition for each image of a batch.
 
     Args:
-        denoiser: The Bayes oracle, or a network that was made to be told conditions.
+        denoiser: The Bayes oracle, a network that was made to be told conditions, or one that is
+            told a prompt.
         told: (B, M) long, or (1, M) of all; of a network also embeddings (B, M, width).
         conditions: What can be told; needed by an oracle.
         guidance: Weight of classifier-free guidance.
@@ -52,13 +55,15 @@ def tell(
     """
     told = told.to(denoiser.device)
     found: Denoiser
-    if isinstance(denoiser, BayesDenoiser) and conditions is not None:
+    if isinstance(denoiser, ConditionedDenoiser) and prompt_embeddings(denoiser) is not None:
+        found = denoiser.with_condition(**{PROMPT: told})
+    elif isinstance(denoiser, BayesDenoiser) and conditions is not None:
         found = ToldBayesDenoiser(denoiser.dataset, denoiser.scheduler, conditions, told)
     elif isinstance(denoiser, NetworkDenoiser) and takes_conditions(denoiser):
         found = ConditionedDenoiser(
             denoiser.network,
             denoiser.scheduler,
-            {"encoder_hidden_states": told},
+            {PROMPT: told},
             image_shape=denoiser.image_shape,
             latents=denoiser.latents,
         )
@@ -73,5 +78,10 @@ def tell(
 
 def takes_conditions(denoiser: Denoiser) -> bool:
     """Return whether a denoiser's network was made to be told conditions."""
-    network = getattr(denoiser, "network", None)
-    return getattr(network, "condition", None) is not None
+    settings = getattr(getattr(denoiser, "network", None), "config", {})
+    return settings.get("condition") is not None
+
+
+def prompt_embeddings(denoiser: Denoiser) -> Tensor | None:
+    """Return the embeddings (1, M, width) of the prompt that a denoiser is told, if it is one."""
+    return denoiser.condition.get(PROMPT) if isinstance(denoiser, ConditionedDenoiser) else None

@@ -181,4 +181,3 @@ def _check_possible(dataset: SymbolImages, words: Tensor) -> None:
         names = [*typed_names(dataset.glyphs.names), BLANK]
         shown = "".join(names[symbol] for symbol in impossible[0].tolist())
         raise UsageError(f"no valid word has the symbols given: {shown}")
-

@@ -205,8 +205,8 @@ def _told(
     world = _known(dataset, image_shape, "condition")
     if conditions is None:
         raise UsageError(
-            f"sampling.condition={sampling.condition!r}, and no conditions are known: give sample() "
-            "them"
+            f"sampling.condition={sampling.condition!r}, and no conditions are known: set "
+            "condition.name, or give sample() the conditions"
         )
     return conditions.read(sampling.condition, world.glyphs.names, sampling.n, sampling.seed)
 

@@ -145,7 +145,9 @@ class Stack:
         objective = self.trainers[0].objective
         random = torch.Generator()  # for penalties, of which there are none
 
-        def loss(tensors: dict[str, Tensor], x_0: Tensor, t: Tensor, eps: Tensor, *told: Tensor) -> Tensor:
+        def loss(
+            tensors: dict[str, Tensor], x_0: Tensor, t: Tensor, eps: Tensor, *told: Tensor
+        ) -> Tensor:
             def network(x_t: Tensor, timestep: Tensor) -> Any:
                 return functional_call(self.network, tensors, (x_t, timestep, *told))
 

@@ -65,7 +65,8 @@ class StripTransformer(ModelMixin, ConfigMixin):
         self.input = nn.Linear(features, width)
         self.positions = nn.Parameter(torch.randn(1, self.rows * self.columns, width) * 0.02)
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-        self.condition = None if condition is None else ConditionEmbedding(*condition, width)
+        # Not called as the setting is, whose value diffusers would return for it.
+        self.embedding = None if condition is None else ConditionEmbedding(*condition, width)
         told = condition is not None
         self.blocks = nn.ModuleList(TransformerBlock(width, heads, told) for _ in range(depth))
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
@@ -88,7 +89,7 @@ class StripTransformer(ModelMixin, ConfigMixin):
             sample: (B, C, H, W).
             timestep: (B,) or (B, cells).
             encoder_hidden_states: The condition: (B, M) long, or its embeddings (B, M, width) as
-                `condition` makes them; by default nothing is told.
+                `embedding` makes them; by default nothing is told.
             return_dict: As of every diffusers model.
 
         Returns:
@@ -116,14 +117,14 @@ class StripTransformer(ModelMixin, ConfigMixin):
 
     def _told(self, condition: Tensor | None, batch: int) -> Tensor | None:
         """What the blocks attend to, (B, M, width); None of a network without conditions."""
-        if self.condition is None:
+        if self.embedding is None:
             if condition is not None:
                 raise UsageError("this network was made without conditions, and one is told")
             return None
         if condition is not None and condition.is_floating_point():
             return condition
-        told: Tensor = self.condition(
-            self.condition.nothing(batch) if condition is None else condition
+        told: Tensor = self.embedding(
+            self.embedding.nothing(batch) if condition is None else condition
         )
         return told
 
@@ -236,9 +237,7 @@ class Listening(nn.Module):
     def forward(self, x: Tensor, told: Tensor) -> Tensor:
         """Map `x (B, N, width)` and `told (B, M, width)` to what is heard, (B, N, width)."""
         q = rearrange(self.query(self.norm(x)), "b n (h d) -> b h n d", h=self.heads)
-        k, v = rearrange(
-            self.key_value(told), "b m (two h d) -> two b h m d", two=2, h=self.heads
-        )
+        k, v = rearrange(self.key_value(told), "b m (two h d) -> two b h m d", two=2, h=self.heads)
         heard = nn.functional.scaled_dot_product_attention(q, k, v)
         result: Tensor = self.project(rearrange(heard, "b h n d -> b n (h d)"))
         return result
