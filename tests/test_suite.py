@@ -199,7 +199,7 @@ def test_all_probes_that_apply(tiny_run: Path, tmp_path: Path) -> None:
     config = quick(open_subject(tiny_run).config)
     subject = open_subject(tiny_run, config, own=config)
     results = run_probes(subject, ["all"], out=tmp_path)
-    assert set(results.skipped) == {"recall", "two-layer"}
+    assert set(results.skipped) == {"conditioner", "recall", "two-layer"}
     assert "two-layer network" in results.skipped["two-layer"]
     for name in results.results:
         assert (tmp_path / f"{name}.json").exists()
