@@ -1,7 +1,7 @@
 """Guide a network by its class, and the exact optimum beside it: does it obey, and say how much?
 
-    diffprobe train --preset conditional-transformer --out runs/classes
-    python examples/guidance_figure.py runs/classes
+diffprobe train --preset conditional-transformer --out runs/classes
+python examples/guidance_figure.py runs/classes
 """
 
 import argparse
@@ -57,11 +57,13 @@ with figure(asked.out, 7.0, 3.2) as canvas:
                     conditions=classes,
                 )
                 found = judge(own, made)
-                words = distribution.measure(own, found.words[found.legible]).effective_words
+                read = found.words[found.legible]
+                enough = len(read) >= distribution.FEWEST
+                words = distribution.measure(own, read).effective_words if enough else None
                 rates.append(found.grammatical_rate)
-                counts.append(words.value)
+                counts.append(None if words is None else words.value)
                 print(
-                    f"{name:12} {who:8} guidance {weight:g}: legible {found.legible_rate.value:.1%}; "
+                    f"{name:12} {who:8} guidance {weight:g}: legible {found.legible_rate.value:.1%}, "
                     f"of these in the class {found.grammatical_rate}; {words} words in effect, of "
                     f"{language.count()}"
                 )

@@ -208,6 +208,13 @@ EXAMPLES = {
         "images=2000": "images=8",
         "docs/figures": "figures",
     },
+    "guidance_figure": {
+        "parser.parse_args()": 'parser.parse_args(["runs/classes"])',
+        "default=512": "default=4",
+        "default=50": "default=2",
+        "[0, 0.5, 1, 2, 3, 4]": "[0, 2]",
+        "docs/figures": "figures",
+    },
     "foreign_pipeline": {"range(600)": "range(2)"},
 }
 
@@ -218,6 +225,8 @@ def test_every_example_is_tried() -> None:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if name == "guidance_figure":
+        _train("runs/classes", "--preset", "conditional-transformer")
     code = (ROOT / "examples" / f"{name}.py").read_text("utf-8")
     for whole, less in EXAMPLES[name].items():
         assert whole in code
@@ -227,6 +236,7 @@ def test_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     made = {
         "train_probe_report": told.rpartition("page: ")[2].strip(),
         "oracle_figure": "figures/oracles.png",
+        "guidance_figure": "figures/conditions-guidance.png",
         "foreign_pipeline": "theirs/model_index.json",
     }
     assert Path(made[name]).is_file()

@@ -13,6 +13,7 @@ from torch import Tensor
 from diffprobe.config import Config, ProbeConfig
 from diffprobe.datasets import SymbolImages, hypercube
 from diffprobe.datasets.condition import Conditions, WordConditions
+from diffprobe.datasets.conditions.word import WordConditionConfig
 from diffprobe.datasets.grammars.copy import CopyConfig
 from diffprobe.datasets.grammars.dyck import DyckConfig
 from diffprobe.datasets.grammars.parity import ParityConfig
@@ -36,6 +37,7 @@ from diffprobe.probing.regions import Regions
 from diffprobe.probing.untrained import untrained
 from diffprobe.resolution import resolve
 from diffprobe.training import train
+from diffprobe.training.learning_rates.constant import ConstantConfig
 
 SCHEDULER = noise_scheduler(NoiseConfig())
 MATRIX = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0], [0.0, 1.0, -1.0], [0.0, 0.0, 0.0]])
@@ -164,8 +166,12 @@ def test_a_token_is_replaced_by_one_that_can_be() -> None:
 
 @pytest.fixture(scope="module")
 def told_run(tiny_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = replace(tiny_config, condition=resolve(assignments=["condition.name='word'"]).condition)
-    config = replace(config, training=replace(config.training, steps=10, checkpoints=1))
+    config = replace(
+        tiny_config,
+        condition=WordConditionConfig(),
+        learning_rate=ConstantConfig(peak=0.01),  # in few steps it listens to what it is told
+        training=replace(tiny_config.training, checkpoints=1),
+    )
     return train(config, tmp_path_factory.mktemp("conditioner") / "run", "cpu", False).path
 
 
@@ -201,7 +207,7 @@ def test_the_tokens_of_a_prompt_are_regions(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     pipeline.build(tmp_path / "theirs")
     config = Config(probe=ProbeConfig(images=4, batch_size=4))
-    size = (24, 16) if name == "flux" else None
+    size = (12, 8) if name == "flux" else None
     subject = subject_of(
         _loaded(tmp_path, name, size),
         torch.rand(4, *pipeline.image_shape, generator=seeded()),

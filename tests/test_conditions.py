@@ -267,9 +267,7 @@ def test_replicas_are_told_as_one_alone_is(told_config: Config, tmp_path: Path) 
     settings = replace(
         told_config.training, steps=3, checkpoints=1, replicas=1, validation_size=8, log_every=3
     )
-    configs = [
-        replace(told_config, training=replace(settings, seed=seed)) for seed in range(2)
-    ]
+    configs = [replace(told_config, training=replace(settings, seed=seed)) for seed in range(2)]
     together = train_replicas(configs, [tmp_path / "a", tmp_path / "b"], "cpu", False)
     alone = train(configs[1], tmp_path / "alone", "cpu", False)
     assert together[1].metrics()[-1]["loss"] == pytest.approx(alone.metrics()[-1]["loss"], rel=1e-4)

@@ -58,6 +58,6 @@ def _first(results: Mapping[str, Listening], kind: str) -> str:
 
 def _told(result: Listening) -> str:
     """The headline of a matrix."""
-    if result.ratios[0].isnan().all():
-        return f"{result.tokens_in_effect.value.item():.1f} tokens"
-    return f"{result.local_share.value.item():.2f} own"
+    if result.of_cells:
+        return f"{result.local_share.value.item():.2f} own"
+    return f"{result.tokens_in_effect.value.item():.1f} tokens"

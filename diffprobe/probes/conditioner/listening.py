@@ -62,6 +62,7 @@ class Listening(Measurement):
         sources: (N,) long, the picture that each input was made from.
         local_share: () mean of the first, the conditioner's LDR.
         tokens_in_effect: () mean of the second.
+        of_cells: Whether token i is told of region i; where not there is no share of its own.
         kind: "replaced" or "jacobian".
         tokens: M names.
         t: Noise level.
@@ -74,6 +75,7 @@ class Listening(Measurement):
     sources: Tensor
     local_share: Interval
     tokens_in_effect: Interval
+    of_cells: bool
     kind: str
     tokens: tuple[str, ...]
     t: int
@@ -87,7 +89,7 @@ class Listening(Measurement):
         Args:
             energies: (N, P, R, M) of N inputs from P projections; P = 1 is exact.
             sources: (N,) long.
-            of_cells: Whether token i is told of region i.
+            of_cells: As the field.
             more: The other fields.
         """
         own = local_dependency_ratios(energies)
@@ -99,6 +101,7 @@ class Listening(Measurement):
             ratios=ratios,
             sources=sources,
             **_means(ratios, sources),
+            of_cells=of_cells,
             **more,
         )
 

@@ -26,7 +26,7 @@ def summary(results: Mapping[str, Listening]) -> dict[str, Any]:
     for part, result in results.items():
         who = part.partition("-")[0]
         counts.setdefault(result.kind, {})[who] = estimate(result.tokens_in_effect)
-        if not result.ratios[0].isnan().all():
+        if result.of_cells:
             shares.setdefault(result.kind, {})[who] = estimate(result.local_share)
     network, optimum = results["network-replaced"], results.get("bayes-replaced")
     excess = None
