@@ -62,11 +62,9 @@ with figure(asked.out, 7.0, 3.2) as canvas:
                 words = distribution.measure(own, read).effective_words if enough else None
                 rates.append(found.grammatical_rate)
                 counts.append(None if words is None else words.value)
-                print(
-                    f"{name:12} {who:8} guidance {weight:g}: legible {found.legible_rate.value:.1%}, "
-                    f"of these in the class {found.grammatical_rate}; {words} words in effect, of "
-                    f"{language.count()}"
-                )
+                print(f"{name}, {who}, guidance {weight:g}: legible {found.legible_rate}")
+                print(f"  of these words of the class {found.grammatical_rate}")
+                print(f"  words in effect, of {language.count()}: {words}")
             style = {"color": COLORS[who], "linestyle": line, "label": f"{who}, {name}"}
             obeys.plot(asked.weights, [rate.value for rate in rates], marker="o", ms=3, **style)
             low, high = [rate.low for rate in rates], [rate.high for rate in rates]

@@ -1,4 +1,4 @@
-"""Which token of its condition each region listens to: known maps, exact optima, foreign prompts."""
+"""Which token of its condition each region listens to: known maps, exact optima, prompts."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -66,7 +66,7 @@ def world_of(kind: Any) -> SymbolImages:
     return hypercube(kind.build())
 
 
-# ---- the two matrices -----------------------------------------------------------------------------
+# ---- the two matrices ---------------------------------------------------------------------------
 
 
 def test_a_linear_map_listens_as_its_matrix_says() -> None:
@@ -103,7 +103,7 @@ def test_tokens_in_effect_go_from_one_to_all() -> None:
     assert found[2].isnan()
 
 
-# ---- exact optima ---------------------------------------------------------------------------------
+# ---- exact optima -------------------------------------------------------------------------------
 
 
 def of_the_optimum(world: SymbolImages, conditions: Conditions, t: int = 500) -> Listening:
@@ -161,7 +161,7 @@ def test_a_token_is_replaced_by_one_that_can_be() -> None:
     assert other_tokens(brackets, told, seeded()).tolist() == [[0, 1], [0, 0]]
 
 
-# ---- networks -------------------------------------------------------------------------------------
+# ---- networks -----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

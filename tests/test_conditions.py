@@ -53,7 +53,7 @@ def _settings(config: Config) -> dict[str, object]:
     return to_settings(config)
 
 
-# ---- what is told ---------------------------------------------------------------------------------
+# ---- what is told -------------------------------------------------------------------------------
 
 
 def test_a_word_is_of_a_class_as_often_as_it_is_drawn_from_it() -> None:
@@ -106,11 +106,11 @@ def test_a_condition_that_cannot_be_is_refused(
 def test_a_grammar_without_classes_has_none() -> None:
     with pytest.raises(UsageError, match="the grammar is parity: take the grammar 'mixture'"):
         ClassConditions(PARITY)
-    with pytest.raises(UsageError, match="condition.cells = 5, and words have 4"):
+    with pytest.raises(UsageError, match=r"condition\.cells = 5, and words have 4"):
         WordConditions(PARITY, 5)
 
 
-# ---- the exact optimum ----------------------------------------------------------------------------
+# ---- the exact optimum --------------------------------------------------------------------------
 
 
 def by_listing(grammar: Grammar, x_t: Tensor, t: Tensor) -> Tensor:
@@ -201,7 +201,7 @@ def test_samples_of_the_optimum_keep_their_condition() -> None:
     assert assess(made, WORLD).kept is None
 
 
-# ---- networks -------------------------------------------------------------------------------------
+# ---- networks -----------------------------------------------------------------------------------
 
 
 def network(condition: tuple[int, int] | None = (4, 2)) -> StripTransformer:
@@ -234,7 +234,7 @@ def test_a_network_is_told_what_it_was_made_for() -> None:
         tell(plain, torch.zeros(2, 4, dtype=torch.long))
 
 
-# ---- training -------------------------------------------------------------------------------------
+# ---- training -----------------------------------------------------------------------------------
 
 
 def test_a_step_is_told_of_the_images_it_sees(told_config: Config) -> None:
@@ -306,7 +306,7 @@ def test_sampling_asks_for_what_the_network_knows(assignments: list[str], messag
         resolve(assignments=assignments).check_own()
 
 
-# ---- by command -----------------------------------------------------------------------------------
+# ---- by command ---------------------------------------------------------------------------------
 
 
 def test_a_run_is_sampled_on_a_condition(
