@@ -237,7 +237,8 @@ class Trainer:
     def _step(self, step: int) -> Tensor:
         (x_0, t, eps, *told), random = self.draw(step)
         with self.precision():
-            loss = self.objective.loss(telling(self.model, *told or [None]), x_0, t, eps, random)
+            network = telling(self.model, told[0] if told else None)
+            loss = self.objective.loss(network, x_0, t, eps, random)
         loss.backward()
         self.update(step)
         return loss.detach()

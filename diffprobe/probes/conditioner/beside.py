@@ -1,6 +1,5 @@
 """Who listens to the condition: a network, the exact optimum, and the network untrained."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from diffprobe.models.told import prompt_embeddings, takes_conditions, tell
 from diffprobe.probes.conditioner import ConditionerConfig
 from diffprobe.probes.conditioner.listening import (
     Listening,
+    Tell,
     jacobian_energies,
     replaced_energies,
 )
@@ -36,7 +36,8 @@ def unfit(subject: "Subject") -> str | None:
     conditions = _conditions(subject)
     if conditions is None:
         return "it is not known what its conditions mean (condition.name, or --dataset)"
-    made_for = tuple(denoiser.network.config["condition"])
+    network: Any = denoiser.network
+    made_for = tuple(network.config["condition"])
     if made_for != (known := (conditions.tokens, conditions.symbols)):
         return (
             f"the network takes {made_for[0]} tokens of {made_for[1]} symbols, and the conditions "
@@ -138,9 +139,7 @@ def _measure(
     parts = []
     for row in subject.progress(rows, desc=told_as, unit="batch"):
         x_t, told = inputs.x_t[row], inputs.told[row]
-        telling: Callable[[Tensor], Denoiser] = partial(
-            tell, denoiser, conditions=inputs.conditions
-        )
+        telling: Tell = partial(tell, denoiser, conditions=inputs.conditions)
         if kind == "replaced":
             others = inputs.others[row]
             part = replaced_energies(telling, x_t, t, told, others, subject.regions)
