@@ -153,7 +153,8 @@ class ConditionEmbedding(nn.Module):
     def __init__(self, tokens: int, symbols: int, width: int) -> None:
         super().__init__()
         self.symbols = nn.Embedding(symbols + 1, width)
-        self.positions = nn.Parameter(torch.randn(1, tokens, width) * 0.02)
+        # As large as the symbols' vectors: what listens must tell tokens apart by their places.
+        self.positions = nn.Parameter(torch.randn(1, tokens, width))
 
     def forward(self, told: Tensor) -> Tensor:
         """Map `told (B, M)` long, `EMPTY` for nothing, to (B, M, width).
