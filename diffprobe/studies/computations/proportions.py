@@ -48,7 +48,7 @@ class Proportions(Computation):
     )
     tau: float = 1.0
     common: float = 0.9
-    popularity: float = 3.0
+    popularity: float = 1.0
     facts: int = 32
     samples: int = 500
     steps: int = 2000
@@ -109,8 +109,9 @@ class Proportions(Computation):
         """Return the families: keys of one begin with 0, of the other with 1."""
         from diffprobe.datasets.grammars.facts import FactsConfig
 
+        # Of other seeds, or the facts of one would differ from the other's in their first cell alone.
         first, second = (
-            FactsConfig(LENGTH, KEY, 2, self.facts, (symbol,), self.popularity, seed)
+            FactsConfig(LENGTH, KEY, 2, self.facts, (symbol,), self.popularity, 2 * seed + symbol)
             for symbol in (0, 1)
         )
         return first, second
