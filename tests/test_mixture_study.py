@@ -120,7 +120,12 @@ def test_mixtures_differ_in_what_is_asked_alone(scale: str) -> None:
 
 
 def test_the_computation_of_proportions_is_exact_where_it_can_be() -> None:
-    small = Proportions(tau=0.6, samples=40, facts=8, steps=4, batch_size=4, width=4)
+    small = Proportions(
+        tau=0.6, popularity=3.0, samples=40, facts=8, steps=4, batch_size=4, width=4
+    )
+    # One family teaches nothing of the other.
+    first, second = ({tuple(w) for w in f.words[:, 1:].tolist()} for f in small.families(3))
+    assert not first & second
     assert small.shares[0] == pytest.approx(0.9**0.6 / (0.9**0.6 + 0.1**0.6))
     (found,) = small.compute([3], "cpu", lambda items, **_: items)  # type: ignore[arg-type]
     numbers: Any = found
@@ -148,7 +153,7 @@ def test_who_composes_all_facts_that_were_drawn_is_the_optimum_of_skills(
         return (each[:, :, None] == seen).all(-1).any(-1)
 
     monkeypatch.setattr(Skills, "_told", told)
-    small = Skills(tau=0.6, samples=20, facts=8)
+    small = Skills(tau=0.6, popularity=3.0, samples=20, facts=8)
     (found,) = small.compute([3], "cpu", lambda items, **_: items)  # type: ignore[arg-type]
     numbers: Any = found
     assert 0 < numbers["optimum"] < 0.5

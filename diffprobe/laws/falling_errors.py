@@ -24,6 +24,7 @@ ALPHAS = np.geomspace(0.02, 8.0, 61)  # that are tried, and then between the bes
 FINER = 9
 FEWEST = 3  # different numbers of samples: A, alpha and B are three
 DRAWS = 400
+FURTHEST = 50.0  # nats
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ def fit_component(name: str, points: Sequence[Point], seed: int = 0) -> Componen
         # Residuals so few do not tell their size: it is drawn, which gives the tails of Student's.
         sizes = size * np.sqrt(free / random.chisquare(free, (DRAWS, 1)))
         noise = sizes * random.standard_normal((DRAWS, len(points)))
-        drawn = _fit(samples, told * np.exp(noise))
+        # Errors that are of no such law may leave residuals whose draws have no end.
+        drawn = _fit(samples, told * np.exp(noise.clip(-FURTHEST, FURTHEST)))
     alpha, scale, floor = (estimate(float(values[i]), drawn[:, i], len(points)) for i in range(3))
     return ComponentFit(name, alpha, scale, floor, samples.tolist(), errors.tolist(), drawn)
 

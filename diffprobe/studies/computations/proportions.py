@@ -33,7 +33,7 @@ class Proportions(Computation):
     those of a family. `optimum` is the error of who recalls all that was drawn, and `expected` its
     mean over draws, which is exact. `share` is that of the first family in training, and `proposed`
     the best one by the law of proportions, fitted to the expected errors of families after few
-    samples and many.
+    samples and many; none where words are drawn anew.
     """
 
     name: ClassVar[str] = "proportions"
@@ -48,7 +48,7 @@ class Proportions(Computation):
     )
     tau: float = 1.0
     common: float = 0.9
-    popularity: float = 3.0
+    popularity: float = 1.0
     facts: int = 32
     samples: int = 500
     steps: int = 2000
@@ -109,8 +109,9 @@ class Proportions(Computation):
         """Return the families: keys of one begin with 0, of the other with 1."""
         from diffprobe.datasets.grammars.facts import FactsConfig
 
+        # Of other seeds, or facts of the two would differ in their first cell alone.
         first, second = (
-            FactsConfig(LENGTH, KEY, 2, self.facts, (symbol,), self.popularity, seed)
+            FactsConfig(LENGTH, KEY, 2, self.facts, (symbol,), self.popularity, 2 * seed + symbol)
             for symbol in (0, 1)
         )
         return first, second
@@ -174,6 +175,8 @@ class Proportions(Computation):
         }
 
     def _proposed(self, families: "Sequence[FactsConfig]") -> float | None:
+        if not self.samples:
+            return None  # nothing of what is missed is left to a law
         from diffprobe.laws.falling_errors import Point
         from diffprobe.laws.proportions import propose
 
