@@ -1,6 +1,6 @@
 """What the site adds to the pages of docs/, which stay as GitHub shows them.
 
-- A page that includes the README or the changelog has it whole, with its links.
+- A page that includes the README, the changelog or how to contribute has it whole, with its links.
 - What is linked outside docs/ is offered as a file; a folder is named.
 - Pages that index.md does not name stand in its section "More".
 - The gallery has every figure of every page.
@@ -21,7 +21,11 @@ import diffprobe
 DOCS = Path(__file__).parent.parent
 ROOT = DOCS.parent
 # What stands elsewhere -> the page that includes it.
-PLACES = {ROOT / "README.md": DOCS / "index.md", ROOT / "CHANGELOG.md": DOCS / "changes.md"}
+PLACES = {
+    ROOT / "README.md": DOCS / "index.md",
+    ROOT / "CHANGELOG.md": DOCS / "changes.md",
+    ROOT / "CONTRIBUTING.md": DOCS / "contributing.md",
+}
 FENCED = re.compile(r"(^```.*?^```)", re.M | re.S)
 LINK = re.compile(r"\[([^\]]*)\]\((?!https?:|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
 IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+\.png)\)")
