@@ -182,7 +182,7 @@ def damage_schedule(folder: Path) -> None:
         (damage_remove, "cannot be loaded"),
         (damage_pickle, "cannot be loaded"),
         (damage_json, "config.json is damaged"),
-        (damage_class, "holds a UNet1DModel; diffprobe loads MLP, .*FluxTransformer2DModel"),
+        (damage_class, "holds a UNet1DModel; diffprobe loads .*MLP, .*FluxTransformer2DModel"),
         (damage_no_class, "holds no settings"),
         (damage_scheduler, "there is no scheduler_config.json"),
         (damage_schedule, "schedule in .* cannot be used"),

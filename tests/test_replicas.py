@@ -166,9 +166,9 @@ def test_a_replica_that_is_not_finite_stops_and_the_others_go_on(
     original = Trainer.draw
 
     def poisoned(self: Trainer, step: int) -> tuple:
-        x_0, *rest = original(self, step)
+        drawn, *rest = original(self, step)
         bad = step == 13 and self.config.training.seed == 1
-        return (x_0 * math.nan if bad else x_0, *rest)
+        return ([drawn[0] * math.nan, *drawn[1:]] if bad else drawn, *rest)
 
     monkeypatch.setattr(Trainer, "draw", poisoned)
     message = r"1 of 3 replicas stopped, first .*seed-1: the loss of step 14 is nan"
