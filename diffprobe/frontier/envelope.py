@@ -11,8 +11,10 @@ by the trapezoid rule over the budgets, is in rate × octaves.
 
 The best of many noisy rates is higher than what it stands for. So the best point is chosen on one
 half of the samples and its rate taken from the other, and the other way round. Given these choices
-a REG is a mean over samples, which all members share by their noise; its 95 % interval is the
-percentile bootstrap over samples.
+a REG is a mean over samples, which all members share by their noise. Where members are close the
+one chosen is often not the best, and the envelope is told too low; that of the best of all samples
+is told too high. So the 95 % interval reaches from the low end of the first to the high end of the
+second, each the percentile bootstrap over samples.
 
 Reference:
     REG: "Reasoning efficiency gap" of arXiv:2506.07104, there by tokens.
@@ -211,12 +213,16 @@ def frontier(
         )
     check_samples(sizes.pop())
     weights = octaves(known)
-    envelope, best = _envelope(pool, known)
-    gaps = [_gap(c.name, envelope - c.at(known), weights, seed) for c in pool]
+    envelope, most, best = _envelope(pool, known)
+    gaps = []
+    for curve in pool:
+        at = curve.at(known)
+        gaps.append(_gap(curve.name, envelope - at, (envelope - at, most - at), weights, seed))
     beyond, to_optimum = None, None
     if optimum:
-        beyond, _ = _envelope(optimum, known)
-        to_optimum = _gap("the envelope to the optimum's", beyond - envelope, weights, seed)
+        beyond, furthest, _ = _envelope(optimum, known)
+        ends = beyond - most, furthest - envelope
+        to_optimum = _gap("the envelope to the optimum's", beyond - envelope, ends, weights, seed)
     return Frontier(
         tuple(pool),
         tuple(known),
@@ -232,7 +238,7 @@ def frontier(
 def area_between(pool: Sequence[Curve], curve: Curve, budgets: Sequence[float]) -> float:
     """Return the area between the envelope of a pool and a curve that need not be in it."""
     known = check_budgets(budgets)
-    envelope, _ = _envelope(pool, known)
+    envelope, _, _ = _envelope(pool, known)
     return float(octaves(known) @ (envelope - curve.at(known)).mean(1))
 
 
@@ -259,11 +265,15 @@ def octaves(budgets: Sequence[float]) -> Tensor:
     return torch.nn.functional.pad(steps, (1, 0)) + torch.nn.functional.pad(steps, (0, 1))
 
 
-def _envelope(pool: Sequence[Curve], budgets: Sequence[float]) -> tuple[Tensor, list[str]]:
-    """Whether each sample is valid at the point that the other half chooses: (K, n); and which."""
+def _envelope(pool: Sequence[Curve], budgets: Sequence[float]) -> tuple[Tensor, Tensor, list[str]]:
+    """Whether each sample is valid at the point that the other half chooses, and that all choose.
+
+    Returns:
+        (K, n) each, and which the halves choose.
+    """
     n = pool[0].valid.shape[1]
     half = torch.arange(n) % 2 == 0
-    found = torch.zeros(len(budgets), n, dtype=torch.float64)
+    found, most = torch.zeros(2, len(budgets), n, dtype=torch.float64)
     names = []
     for index, budget in enumerate(budgets):
         points = [
@@ -272,6 +282,8 @@ def _envelope(pool: Sequence[Curve], budgets: Sequence[float]) -> tuple[Tensor, 
             for spent, valid in zip(curve.evaluations, curve.valid, strict=True)
             if spent <= budget
         ]
+        if points:
+            most[index] = max((valid for _, valid in points), key=lambda valid: int(valid.sum()))
         chosen: list[str] = []
         for told in (half, ~half):
             if points:
@@ -280,18 +292,20 @@ def _envelope(pool: Sequence[Curve], budgets: Sequence[float]) -> tuple[Tensor, 
                 found[index, told] = valid[told].double()
                 chosen.append(name)
         names.append(" or ".join(dict.fromkeys(chosen)) or "nothing within that")
-    return found, names
+    return found, most, names
 
 
 def _rates(valid: Tensor) -> tuple[Rate, ...]:
     return tuple(wilson(int(row.sum()), len(row)) for row in valid)
 
 
-def _gap(name: str, difference: Tensor, weights: Tensor, seed: int) -> Gap:
-    """The area of a difference (K, n) that is a mean over samples, with its bootstrap."""
+def _gap(
+    name: str, difference: Tensor, ends: tuple[Tensor, Tensor], weights: Tensor, seed: int
+) -> Gap:
+    """The area of a difference (K, n), with bootstraps of those that are too low and too high."""
     area = weights @ difference
     octaves = float(weights.sum())
-    low, high = bootstrap(area, seed)
+    low, high = (bootstrap(weights @ end, seed)[side] for side, end in enumerate(ends))
     reg = Estimate(value=float(area.mean()), low=low, high=high, n=len(area))
     mean = Estimate(
         value=float(area.mean()) / octaves, low=low / octaves, high=high / octaves, n=len(area)
