@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import TINY
 from test_suite import quick
 
 from diffprobe.cli import run
@@ -22,6 +23,7 @@ from diffprobe.probing.suite import known_probes
 from diffprobe.report.page import figures_in
 from diffprobe.report.page.figures import CAPTIONS
 from diffprobe.resolution import resolve
+from diffprobe.training import train
 
 NAMES = sorted(kinds.announced("probe"))
 
@@ -89,8 +91,13 @@ def recording(of: Any, prefix: str, read: set[str]) -> Any:
 
 # These measure worlds and networks of their own.
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in ("two-layer", "recall")])
-def test_what_a_probe_says_it_reads_is_all_that_it_reads(name: str, tiny_run: Path) -> None:
+def test_what_a_probe_says_it_reads_is_all_that_it_reads(
+    name: str, tiny_run: Path, tmp_path: Path
+) -> None:
     """Otherwise what was kept would be found again after a setting has changed that it holds."""
+    if name == "conditioner":  # it asks a network that is told something
+        told = resolve(assignments=[*TINY, "condition.name=word"])
+        tiny_run = train(told, tmp_path / "told", "cpu").path
     config = quick(open_subject(tiny_run).config)
     few = dict.fromkeys(("methods",), ("saliency", "occlusion")) if name == "attribution" else {}
     subject = open_subject(tiny_run, config.with_probe(name, **few))

@@ -79,6 +79,7 @@ def test_the_pipeline_itself_meets_the_same_x0_hat(
         folder, condition=Condition(prompt="a cat", guidance=guidance), size=(16, 16)
     )
     assert len(steps) == 3
+    met = []
     for x, timestep, output in steps:
         if name in DIFFUSIONS:
             level = int(timestep)
@@ -90,12 +91,13 @@ def test_the_pipeline_itself_meets_the_same_x0_hat(
             x0_hat = x - sigma * output
         if name == "flux":
             x, x0_hat = (unpack(z, 4, 4) for z in (x, x0_hat))
-        found = denoiser(x, torch.tensor([level]))
-        assert torch.allclose(found, x0_hat, rtol=1e-3, atol=1e-4)
+        met.append((x, torch.tensor([level])))
+        assert torch.allclose(denoiser(*met[-1]), x0_hat, rtol=1e-3, atol=1e-4)
     other = load_denoiser(
         folder, condition=Condition(prompt="dog", guidance=guidance), size=(16, 16)
     )
-    assert not torch.allclose(other(x, torch.tensor([level])), found, atol=1e-5)
+    noisiest = met[0]  # at the last level, all but free of noise, no prompt changes much
+    assert not torch.allclose(other(*noisiest), denoiser(*noisiest), atol=1e-5)
 
 
 def test_encoders_that_cannot_be_read_are_refused(
