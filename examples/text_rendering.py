@@ -1,6 +1,6 @@
 """Does a text-to-image model spell? Its pictures of words, read by OCR and held to a word list.
 
-    pip install rapidocr-onnxruntime                  # its models come with the package: offline
+    pip install 'diffprobe[ocr]'                      # its models come with the package: offline
     python examples/text_rendering.py --draw signs    # 72 pictures, drawn here by no model
     python examples/text_rendering.py signs           # what was asked, and what is read
     PYTHONPATH=examples diffprobe report signs --validator text_rendering:words
@@ -32,6 +32,7 @@ import numpy as np
 from matplotlib.font_manager import findfont
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from tqdm import tqdm
 
 from diffprobe.foundations.statistics import wilson
 
@@ -95,14 +96,15 @@ def edits(one: str, other: str) -> int:
 def report(folder: Path, known: list[str]) -> None:
     """Print how often each kind is read, by group, with 95 % Wilson intervals."""
     by_group: dict[str, list[tuple[str, str, str]]] = {}
-    for path in sorted(folder.glob("*.png")):
+    paths = sorted(folder.glob("*.png"))
+    for path in tqdm(paths, "reading", disable=None):
         asked, *rest = path.stem.lower().split("-")
         text = read(np.asarray(Image.open(path).convert("RGB")))
         group = rest[0] if len(rest) > 1 else "all"
         by_group.setdefault(group, []).append((asked, text, kind_of(text, known, asked)))
     if not by_group:
         sys.exit(f"text_rendering.py: {folder} holds no .png pictures")
-    for group, rows in by_group.items():
+    for group, rows in sorted(by_group.items()):
         counts = Counter(kind for _, _, kind in rows)
         print(f"\n{group}: {len(rows)} pictures")
         for kind in KINDS:
@@ -114,12 +116,12 @@ def report(folder: Path, known: list[str]) -> None:
                 print(f"  {kind:15} {rate}{edited}   e.g. {shown}")
 
 
-def draw(folder: Path, seed: int = 0) -> None:
+def draw(folder: Path, seed: int = 0, copies: int = 3) -> None:
     """Draw words rightly, wrongly in four ways, and blurred: pictures of 256×96 pixels."""
     random = np.random.default_rng(seed)
     font = ImageFont.truetype(findfont("DejaVu Sans:bold"), 34)
     folder.mkdir(parents=True, exist_ok=True)
-    orders = [random.permutation(WORDS).tolist() for _ in range(3)]
+    orders = [random.permutation(WORDS).tolist() for _ in range(copies)]
     for index, asked in enumerate(word for order in orders for word in order):
         group = ("right", "other", "letter", "letters", "nonsense", "blurred")[index % 6]
         text = asked

@@ -221,7 +221,8 @@ EXAMPLES = {
 
 
 def test_every_example_is_tried() -> None:
-    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == {*EXAMPLES}
+    tried = {*EXAMPLES, "text_rendering"}  # tests/test_text_rendering.py
+    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == tried
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
