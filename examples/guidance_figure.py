@@ -5,13 +5,19 @@ python examples/guidance_figure.py runs/classes
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
 
 from diffprobe.datasets import SymbolImages
 from diffprobe.datasets.condition import ClassConditions
 from diffprobe.evaluation.verdicts import judge
 from diffprobe.evaluation.words import distribution
+from diffprobe.foundations.estimates import Estimate
 from diffprobe.foundations.figures import COLORS, figure
 from diffprobe.models import BayesDenoiser, load_denoiser
 from diffprobe.sampling import sample
@@ -32,13 +38,28 @@ network = load_denoiser(asked.run, config.weights)
 denoisers = {"network": network, "bayes": BayesDenoiser(world, network.scheduler)}
 LINES = ("-", "--", ":")
 
-with figure(asked.out, 7.0, 3.2) as canvas:
-    obeys, says = canvas.subplots(1, 2)
+PANELS = ("legible", "of the class, of the legible", "effective words / of the class")
+
+
+def line_of(ax: Axes, estimates: Sequence[Estimate | None], scale: float, **style: Any) -> None:
+    """Draw estimates over the weights, with their intervals; gaps where there is none."""
+    value, low, high = (
+        np.array([getattr(e, part, None) for e in estimates], float) / scale
+        for part in ("value", "low", "high")
+    )
+    ax.plot(asked.weights, value, marker="o", ms=3, **style)
+    ax.fill_between(asked.weights, low, high, color=style["color"], alpha=0.12, lw=0)
+
+
+with figure(asked.out, 9.0, 3.0) as canvas:
+    panels = canvas.subplots(1, len(PANELS))
     for k, (name, line) in enumerate(zip(classes.token_names(()), LINES, strict=False)):
         language = classes.language(k)
         own = SymbolImages(language, world.glyphs, world.grid)
+        chance = {"color": COLORS["illegible"], "linestyle": line, "label": f"chance, {name}"}
+        panels[1].axhline(language.product_rate(), lw=1, **chance)
         for who, denoiser in denoisers.items():
-            rates, counts = [], []
+            found_of: list[tuple[Estimate | None, ...]] = []
             for weight in asked.weights:
                 sampling = replace(
                     config.sampling,
@@ -57,20 +78,21 @@ with figure(asked.out, 7.0, 3.2) as canvas:
                     conditions=classes,
                 )
                 found = judge(own, made)
-                read = found.words[found.legible]
-                enough = len(read) >= distribution.FEWEST
-                words = distribution.measure(own, read).effective_words if enough else None
-                rates.append(found.grammatical_rate)
-                counts.append(None if words is None else words.value)
                 print(f"{name}, {who}, guidance {weight:g}: legible {found.legible_rate}")
-                print(f"  of these words of the class {found.grammatical_rate}")
-                print(f"  words in effect, of {language.count()}: {words}")
+                read = found.words[found.legible]
+                rates: tuple[Estimate | None, ...] = (found.legible_rate, None, None)
+                if len(read) >= distribution.FEWEST:  # fewer tell nothing
+                    words = distribution.measure(own, read).effective_words
+                    rates = found.legible_rate, found.grammatical_rate, words
+                    print(f"  of these words of the class {found.grammatical_rate}")
+                    print(f"  words in effect, of {language.count()}: {words}")
+                found_of.append(rates)
             style = {"color": COLORS[who], "linestyle": line, "label": f"{who}, {name}"}
-            obeys.plot(asked.weights, [rate.value for rate in rates], marker="o", ms=3, **style)
-            low, high = [rate.low for rate in rates], [rate.high for rate in rates]
-            obeys.fill_between(asked.weights, low, high, color=COLORS[who], alpha=0.15, lw=0)
-            share = [None if c is None else c / language.count() for c in counts]
-            says.plot(asked.weights, share, marker="o", ms=3, **style)
-    obeys.set(xlabel="guidance w", ylabel="words of the class, of the legible")
-    says.set(xlabel="guidance w", ylabel="effective words, of those of the class", ylim=(0, None))
-    canvas.legend(*obeys.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+            scales = (1, 1, language.count())
+            for ax, estimates, scale in zip(
+                panels, zip(*found_of, strict=True), scales, strict=True
+            ):
+                line_of(ax, estimates, scale, **style)
+    for ax, label in zip(panels, PANELS, strict=True):
+        ax.set(xlabel="guidance w", ylabel=label, ylim=(0, 1.05))
+    canvas.legend(*panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=3)

@@ -30,7 +30,8 @@ class StripTransformer(ModelMixin, ConfigMixin):
         grid: Rows and columns of cells, where each has a noise level of its own to be told: to the
             tokens in it.
         condition: Tokens of a condition and how many symbols a token may be, where there is one:
-            each block attends to it.
+            each block attends to it. A token alone is of the whole image and modulates the blocks
+            with the noise level, too, as DiT's class does.
 
     Raises:
         UsageError: If the patch does not divide the image, or a cell of the grid, or the heads do
@@ -102,7 +103,10 @@ class StripTransformer(ModelMixin, ConfigMixin):
         h, w = self.patch
         tokens = rearrange(sample, "b c (r h) (k w) -> b (r k) (c h w)", h=h, w=w)
         embedding = embed(timesteps_of(timestep, len(sample), self.grid), self.width)
-        time = nn.functional.silu(self.time(embedding.to(sample)))
+        time = self.time(embedding.to(sample))
+        if told is not None and told.shape[1] == 1:  # of the whole image, as a class is
+            time = time + (told[:, 0] if time.ndim == 2 else told)
+        time = nn.functional.silu(time)
         if self.grid is not None:
             time = self._by_token(time, self.grid)
         x = self.input(tokens) + self.positions
