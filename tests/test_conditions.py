@@ -332,3 +332,10 @@ def test_a_network_that_knows_conditions_alone_needs_one(
     asked = ["sample", str(told_run), "--n", "4", "--set", "condition.drop=0"]
     assert run(asked) == 2
     assert "never trained without a condition" in capsys.readouterr().err
+
+
+def test_probes_that_tell_nothing_do_not_apply_to_it(
+    told_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["probe", "locality", str(told_run), "--set", "condition.drop=0"]) == 2
+    assert "does not apply: it tells no condition" in capsys.readouterr().err

@@ -266,7 +266,7 @@ def choose(
             raise unknown_name("probe", name, [*known, "all"])
     everything = "all" in wanted
     chosen = known if everything else {name: known[name] for name in wanted}
-    unfit = {name: why for name, kind in chosen.items() if (why := kind.unfit(subject))}
+    unfit = {name: why for name, kind in chosen.items() if (why := _unfit(kind, subject))}
     if unfit and not everything and names:
         name, why = next(iter(unfit.items()))
         raise UsageError(f"the probe {name} does not apply: {why}")
@@ -275,6 +275,15 @@ def choose(
         # Said before the first of them is measured.
         subject.regions.index(subject.config.probe.region, "probe.region")
     return fit, unfit
+
+
+def _unfit(kind: ProbeKind, subject: Subject) -> str | None:
+    """Return why a probe does not apply to a subject; None where it does."""
+    condition = subject.config.condition
+    needs_one = subject.run is not None and condition.told and not condition.drop
+    if needs_one and "condition" not in kind.reads:
+        return "it tells no condition, and the network knows nothing else (condition.drop = 0)"
+    return kind.unfit(subject)
 
 
 def _default_folder(subject: Subject) -> Path:
