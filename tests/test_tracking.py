@@ -10,6 +10,7 @@ from typing import Any
 import accelerate.tracking
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.utils import LoggerType
 from conftest import TINY
 from PIL import Image
@@ -181,6 +182,24 @@ def test_trackio_keeps_to_its_folder(
         (name, 20, {"loss": 11.0}),
     ]
     assert json.loads(settings[0])["grammar.length"] == 4
+
+
+@pytest.mark.parametrize("asked", [None, "elsewhere"])
+def test_wandb_is_told_to_write_beside_the_run(
+    asked: str | None, tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+
+    def begin(self: Accelerator, *given: Any) -> None:
+        told.append(given[-1])
+
+    monkeypatch.setattr(Accelerator, "init_trackers", begin)
+    monkeypatch.delenv("WANDB_DIR", raising=False)
+    if asked:
+        monkeypatch.setenv("WANDB_DIR", asked)
+    with Trackers(["wandb"], RunFolder(tmp_path), tiny_config, 0):
+        pass
+    assert told[0]["wandb"]["dir"] == (asked or str(tmp_path / "logs"))
 
 
 @pytest.mark.parametrize(("where", "warnings"), [("start", 1), ("log", 2)])

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import secrets
 import sys
@@ -126,7 +127,12 @@ class Trackers:
             # What was told of steps that a kill took back, or in part, is told again.
             "tensorboard": {"purge_step": self.step + (self.told >= self.step)},
             "trackio": {"name": name, "resume": "allow"},
-            "wandb": {"name": name, "id": name, "resume": "allow"},
+            "wandb": {
+                "name": name,
+                "id": name,
+                "resume": "allow",
+                "dir": os.environ.get("WANDB_DIR", str(self.logs)),  # else the current folder
+            },
         }
 
     def _try(self, name: str, call: Callable[..., Any], *given: Any, **options: Any) -> None:
