@@ -184,6 +184,7 @@ def test_trackio_keeps_to_its_folder(
     assert json.loads(settings[0])["grammar.length"] == 4
 
 
+@pytest.mark.filterwarnings("ignore:`log_with=.*`:UserWarning")
 @pytest.mark.parametrize("asked", [None, "elsewhere"])
 def test_wandb_is_told_to_write_beside_the_run(
     asked: str | None, tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
