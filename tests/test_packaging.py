@@ -183,7 +183,7 @@ def test_the_image_is_of_files_that_are_there_and_its_user_is_not_root() -> None
             assert (ROOT / source).exists()
             assert f"!{source}" in sent
     last = {kind: rest for kind, _, rest in lines}
-    assert last["USER"] == "diffprobe"
+    assert last["USER"] == "1000"
     assert last["ENTRYPOINT"] == '["diffprobe"]'
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     arguments = dict(rest.split("=", 1) for kind, _, rest in lines if kind == "ARG" and "=" in rest)
