@@ -23,7 +23,7 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     pip install --constraint constraints.txt "${TORCH}" ".[${EXTRAS}]"
 
 RUN useradd --create-home --uid 1000 diffprobe && install --directory --owner diffprobe /work
-USER diffprobe
+USER 1000
 WORKDIR /work
 ENTRYPOINT ["diffprobe"]
 CMD ["--help"]

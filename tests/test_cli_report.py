@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,36 @@ def test_a_folder_of_pictures_is_judged(tmp_path: Path, capsys: pytest.CaptureFi
     assert "The images were read as integers from 0 to 255." in captured
     content = json.loads((tmp_path / "pictures-report" / "report.json").read_text())
     assert content["details"]["files"] == [f"{i}.png" for i in range(5)]
+
+
+def test_parquet_has_the_rows_of_the_csv(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pandas
+
+    world = resolve(preset="demo").dataset()
+    images = world.draw_images(6, torch.Generator().manual_seed(0))
+    images[1, :, :, :8] = world.draw_images(1, torch.Generator().manual_seed(1))[0, :, :, :8]
+    images[2] = -images[2]
+    np.save("images.npy", images.numpy())
+    judge = ["report", "images.npy", "--dataset", "demo", "--parquet"]
+    assert run(judge) == 0
+    found = pandas.read_parquet("images-report/samples.parquet")
+    told = pandas.read_csv("images-report/samples.csv", dtype={"word": str, "nearest": str})
+    assert found["verdict"].tolist() == told["verdict"].tolist()
+    assert "illegible" in set(found["verdict"])
+    assert found["word"].str.replace(" ", "").tolist() == told["word"].tolist()
+    # What an illegible sample has not is missing in both.
+    pandas.testing.assert_series_equal(found["distance"], told["distance"], check_dtype=False)
+    assert found["nearest"].isna().tolist() == told["nearest"].isna().tolist()
+    assert found["odd parity"].tolist() == (told["kinds"] == "odd parity").tolist()
+
+    assert run([*judge, "images.npy"]) == 2
+    assert "--parquet is for the samples of one source" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert run([*judge, "--out", "other"]) == 2
+    assert "pip install 'diffprobe[parquet]'" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_comparison_says_how_images_were_read(

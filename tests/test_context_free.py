@@ -229,11 +229,11 @@ def test_the_format() -> None:
 
 
 NLTK = """
-# As nltk.PCFG.fromstring reads it.
+# As nltk.PCFG.fromstring reads it. A comment does not go on: \\
 %start S
 NP/GAP -> N [0.4] | D N [0.6]
 S -> NP/GAP VP [1.0]
-VP -> 'sees' NP/GAP [.7] | \\
+VP -> 'sees' NP/GAP [.7] | \\ \t
       'sleeps' ADV [0.3]
 D -> "the" [0.995]
 N -> 'cat' [0.25] | 'dog' [0.75]

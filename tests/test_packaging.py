@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 from pathlib import Path
 
@@ -19,15 +20,24 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy of the sources and unpacked outside the checkout."""
+    """The wheel of the source distribution of a copy, unpacked outside the checkout."""
     base = tmp_path_factory.mktemp("wheel")
     source = base / "source"
     source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    shutil.copytree(ROOT / "diffprobe", source / "diffprobe")
+    for file in ROOT.iterdir():
+        if file.is_file():
+            shutil.copy(file, source)
+    for name in ("diffprobe", "tests"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    sdist = f"from setuptools.build_meta import build_sdist as build; build({str(base)!r})"
+    subprocess.run([sys.executable, "-c", sdist], cwd=source, check=True, capture_output=True)
+    (packed,) = base.glob("diffprobe-*.tar.gz")
+    with tarfile.open(packed) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert names >= {"LICENSE", "README.md", "CHANGELOG.md", "CITATION.cff", "constraints.txt"}
+    assert not [name for name in names if name.startswith("tests")]
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    wheel = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", base, source]
+    wheel = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", base, packed]
     subprocess.run(wheel, check=True)
     (file,) = base.glob("diffprobe-*.whl")
     subprocess.run([*pip, "install", "--no-deps", "--target", base / "site", file], check=True)
@@ -173,7 +183,7 @@ def test_the_image_is_of_files_that_are_there_and_its_user_is_not_root() -> None
             assert (ROOT / source).exists()
             assert f"!{source}" in sent
     last = {kind: rest for kind, _, rest in lines}
-    assert last["USER"] == "diffprobe"
+    assert last["USER"] == "1000"
     assert last["ENTRYPOINT"] == '["diffprobe"]'
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     arguments = dict(rest.split("=", 1) for kind, _, rest in lines if kind == "ARG" and "=" in rest)

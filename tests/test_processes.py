@@ -101,6 +101,12 @@ def test_one_process_speaks(met: Any) -> None:
     assert second == {"code": 0, "out": "", "err": ""}
 
 
+def test_one_process_tells_the_trackers(met: Any, place: Path) -> None:
+    logs = place / "two" / "logs" / "diffprobe"
+    assert len(list(logs.glob("events.out.tfevents.*"))) == 1
+    assert len(list(logs.glob("*/hparams.yml"))) == 1
+
+
 def test_what_works_in_one_process_is_refused(met: Any) -> None:
     first, second = met["sample"]
     assert first["code"] == 2

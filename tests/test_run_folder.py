@@ -65,6 +65,7 @@ def test_metrics_are_a_frame_and_a_notebook_shows_the_last(tiny_run: Path) -> No
     assert frame["validation_loss_ema"].tolist() == [
         m["validation_loss_ema"] for m in run.metrics()
     ]
+    assert all(type(v) in (int, float) for row in run.rows() for v in row.values())
     shown = run._repr_html_()
     assert f"<caption>{tiny_run}: its last metrics</caption>" in shown
     assert f"<td>{frame['step'].iloc[-1]}</td>" in shown

@@ -314,6 +314,7 @@ def test_results_are_a_table(tiny_run: Path, tmp_path: Path) -> None:
     shown = [frame.loc[f"levels {i} ldr network"] for i in range(len(levels))]
     assert [row.value for row in shown] == pytest.approx(told, nan_ok=True)
     assert np.isfinite(told).any()
+    assert [row.n for row in shown] == [level["ldr"]["network"]["n"] for level in levels]
     assert all(row.probe == "locality" for row in shown)
     assert "levels 0 ldr network" in results._repr_html_()
     assert repr(results) == f"<ProbeResults of tiny: locality, in {tmp_path}>"

@@ -10,6 +10,7 @@ from typing import Any
 import accelerate.tracking
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.utils import LoggerType
 from conftest import TINY
 from PIL import Image
@@ -24,7 +25,7 @@ from diffprobe.resolution import resolve
 from diffprobe.sampling import sample
 from diffprobe.studies.cells import Cell
 from diffprobe.tracking import check_trackers, train
-from diffprobe.tracking.looks import picture
+from diffprobe.tracking.looks import Looks, picture
 from diffprobe.tracking.trackers import PATIENCE, Trackers
 from diffprobe.training import RunFolder, train_replicas
 
@@ -106,9 +107,36 @@ def test_what_is_told_of_steps_taken_back_is_told_again(
     with Trackers(["tensorboard"], run, tiny_config, 0) as trackers:
         for step in (10, 20, 30):
             trackers.log({"loss": 1.0}, step)
+        trackers.told = 20
     with Trackers(["tensorboard"], run, tiny_config, 20) as trackers:
         trackers.log({"loss": 2.0}, 30)
     assert scalars(told_by(run))["loss"] == {10: 1.0, 20: 1.0, 30: 2.0}
+
+
+class KillError(BaseException):
+    """Comes while a step is looked at, its state saved."""
+
+
+def test_a_step_that_a_kill_left_half_told_is_told_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locality = Looks.locality
+
+    def killed(looks: Looks) -> dict[str, float]:
+        if looks.state.step == 20:
+            raise KillError
+        return locality(looks)
+
+    config = resolve(assignments=[*TINY, *TOLD])
+    with monkeypatch.context() as patch:
+        patch.setattr(Looks, "locality", killed)
+        with pytest.raises(KillError):
+            train(config, tmp_path / "run", "cpu")
+    run = train(config, tmp_path / "run", "cpu")
+    told = told_by(run)
+    steps = {name: [event.step for event in told.Scalars(name)] for name in ("loss", "ldr")}
+    assert steps == {"loss": [10, 20, 30], "ldr": [10, 20, 30]}
+    assert [image.step for image in told.Images("samples")] == run.checkpoint_steps()
 
 
 def test_weights_are_the_same_bits_without(followed: RunFolder, tmp_path: Path) -> None:
@@ -155,6 +183,25 @@ def test_trackio_keeps_to_its_folder(
         (name, 20, {"loss": 11.0}),
     ]
     assert json.loads(settings[0])["grammar.length"] == 4
+
+
+@pytest.mark.filterwarnings("ignore:`log_with=.*`:UserWarning")
+@pytest.mark.parametrize("asked", [None, "elsewhere"])
+def test_wandb_is_told_to_write_beside_the_run(
+    asked: str | None, tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+
+    def begin(self: Accelerator, *given: Any) -> None:
+        told.append(given[-1])
+
+    monkeypatch.setattr(Accelerator, "init_trackers", begin)
+    monkeypatch.delenv("WANDB_DIR", raising=False)
+    if asked:
+        monkeypatch.setenv("WANDB_DIR", asked)
+    with Trackers(["wandb"], RunFolder(tmp_path), tiny_config, 0):
+        pass
+    assert told[0]["wandb"]["dir"] == (asked or str(tmp_path / "logs"))
 
 
 @pytest.mark.parametrize(("where", "warnings"), [("start", 1), ("log", 2)])

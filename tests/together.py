@@ -98,7 +98,8 @@ def main(folder: Path) -> Iterator[tuple[str, dict[str, object]]]:
     file.write_text(to_toml(config())) if is_main() else None
     torch.distributed.init_process_group("gloo")
     torch.distributed.barrier()
-    yield "train", command("train", "--config", str(file), "--out", str(folder / "two"))
+    two = ["--config", str(file), "--out", str(folder / "two"), "--log-with", "tensorboard"]
+    yield "train", command("train", *two)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("diffprobe.cli.time.sleep", ended)
         yield "sample", command("sample", str(folder / "two"))

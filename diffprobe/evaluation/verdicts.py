@@ -117,15 +117,19 @@ class Verdicts(Table):
         return dict(sorted(rates.items(), key=lambda item: -item[1].count))
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return a row for each sample; words are texts of symbol numbers."""
+        """Return a row for each sample; words are texts of symbol numbers.
+
+        An illegible sample has no nearest word and no distance to it.
+        """
         spelled = [
             [" ".join(map(str, w)) for w in ws.tolist()] for ws in (self.words, self.nearest)
         ]
+        legible = self.legible.tolist()
         columns = {
             "verdict": self.verdict,
             "word": spelled[0],
-            "nearest": spelled[1],
-            "distance": self.distance.tolist(),
+            "nearest": [w if known else None for w, known in zip(spelled[1], legible, strict=True)],
+            "distance": [d if d >= 0 else None for d in self.distance.tolist()],
             "wrong_cells": self.wrong_cells.sum(1).tolist(),
             "unreadable_cells": (~self.legible_cells).sum(1).tolist(),
             "least_confidence": self.confidence.amin(1).tolist(),

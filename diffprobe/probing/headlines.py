@@ -11,6 +11,9 @@ from diffprobe.foundations.ranks import Auroc
 from diffprobe.foundations.records import estimate, interval
 from diffprobe.foundations.statistics import Rate
 
+# Of an estimate, in a row.
+TOLD = ("value", "standard_error", "low", "high", "n", "chance")
+
 
 def numbers_with_errors(result: Any) -> dict[str, Any]:
     """Return field -> estimate, of the fields of a dataclass that are one number with its error."""
@@ -41,15 +44,15 @@ def in_words(summary: Mapping[str, Any]) -> list[str]:
 
 
 def rows_of(content: Any, path: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
-    """Yield a row for each estimate, rate or area that a summary holds: where, value, low, high.
+    """Yield a row for each estimate, rate or area that a summary holds: where, and what is told.
 
     >>> list(rows_of({"levels": [{"ldr": {"value": 0.5, "low": 0.4, "high": 0.6}}]}))
     [{'number': 'levels 0 ldr', 'value': 0.5, 'low': 0.4, 'high': 0.6}]
     """
     if isinstance(content, Rate | Auroc):
-        content = {key: getattr(content, key) for key in ("value", "low", "high")}
+        content = content.rows()[0]
     if isinstance(content, Mapping) and set(content) >= {"value", "low", "high"}:
-        told = {key: _finite_or_none(content[key]) for key in ("value", "low", "high")}
+        told = {key: _finite_or_none(content[key]) for key in TOLD if key in content}
         yield {"number": " ".join(path), **told}
     elif isinstance(content, Mapping):
         for key, value in content.items():

@@ -65,7 +65,11 @@ def _watch(config: Config) -> loop.Watch:
         run: RunFolder, state: TrainingState
     ) -> Iterator[Callable[[Mapping[str, Any] | None], None]]:
         with Trackers(names, run, config, state.step) as trackers:
-            yield _Follower(config, trackers, Looks(config, run, state), state)
+            follower = _Follower(config, trackers, Looks(config, run, state), state)
+            if trackers.told < state.step:  # a kill came between, or they are new
+                lines = (line for line in run.metrics() if line["step"] == state.step)
+                follower(next(lines, None))
+            yield follower
 
     return watch
 
@@ -84,9 +88,9 @@ class _Follower:
     def __call__(self, line: Mapping[str, Any] | None) -> None:
         """Tell of a line of metrics, and look at what is to be looked at."""
         step = self.state.step
-        told: dict[str, float] = {}
         if line is not None:
-            told |= {name: v for name, v in line.items() if isinstance(v, float)}
+            self.trackers.log({name: v for name, v in line.items() if isinstance(v, float)}, step)
+        told: dict[str, float] = {}
         try:
             if step in self.sampled:
                 images, rates = self.looks.samples()
@@ -98,3 +102,4 @@ class _Follower:
             logger.warning("step %s could not be looked at: %s", f"{step:,}", error)
         if told:
             self.trackers.log(told, step)
+        self.trackers.told = step

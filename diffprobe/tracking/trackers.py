@@ -2,12 +2,13 @@
 
 import json
 import logging
+import os
 import re
 import secrets
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from types import TracebackType
 from typing import Any
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from diffprobe.config import Config
 from diffprobe.foundations.atomic import write_text
-from diffprobe.foundations.errors import UsageError, first_line, unknown_name
+from diffprobe.foundations.errors import FullDiskError, UsageError, first_line, unknown_name
 from diffprobe.foundations.settings import leaves, to_settings
 from diffprobe.training.run_folder import RunFolder
 
@@ -60,17 +61,24 @@ class Trackers:
         run: Whose training it is.
         config: Of the training.
         step: Steps that are done already.
+
+    Attributes:
+        told: The step up to which all was told, and kept when the trackers were closed.
     """
 
     def __init__(self, names: Sequence[str], run: RunFolder, config: Config, step: int) -> None:
         self.names, self.run, self.config, self.step = names, run, config, step
         self.open: list[GeneralTracker] = []
         self.failures: Counter[str] = Counter()
+        self.logs = run.path / "logs"
+        self.told = 0
 
     def __enter__(self) -> "Trackers":
-        logs = self.run.path / "logs"
-        begun = (logs / "name").exists()
-        if not begun:
+        logs = self.logs
+        if (logs / "told").exists():
+            text = (logs / "told").read_text("utf-8", errors="replace").strip()
+            self.told = int(text) if text.isdecimal() else 0
+        if not (logs / "name").exists():
             # A random part tells it from another run that was in a folder of this name.
             called = re.sub(r"[^\w.-]", "-", self.run.path.absolute().name)
             write_text(logs / "name", f"{called}-{secrets.token_hex(4)}\n")
@@ -79,7 +87,7 @@ class Trackers:
             # Of its own: one that cannot begin would keep the others from it.
             accelerator = Accelerator(log_with=tracker, project_dir=logs)
             # TensorBoard would have them a second time.
-            known = begun and tracker == "tensorboard"
+            known = tracker == "tensorboard" and (logs / PROJECT).exists()
             settings = None if known else _flat(self.config)
             options = {tracker: self._options(name).get(tracker, {})}
             self._try(tracker, accelerator.init_trackers, PROJECT, settings, options)
@@ -95,6 +103,9 @@ class Trackers:
     ) -> None:
         for tracker in self.open:
             self._try(tracker.name, tracker.finish)
+        # Not the last word of a training that the disk has no room for.
+        with suppress(OSError, FullDiskError):
+            write_text(self.logs / "told", f"{self.told}\n")
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         """Tell all of them numbers at a step."""
@@ -113,10 +124,15 @@ class Trackers:
     def _options(self, name: str) -> dict[str, dict[str, Any]]:
         """By tracker, what makes it go on in the run that it began."""
         return {
-            # What was told of steps that a kill took back is told again.
-            "tensorboard": {"purge_step": self.step + 1},
+            # What was told of steps that a kill took back, or in part, is told again.
+            "tensorboard": {"purge_step": self.step + (self.told >= self.step)},
             "trackio": {"name": name, "resume": "allow"},
-            "wandb": {"name": name, "id": name, "resume": "allow"},
+            "wandb": {
+                "name": name,
+                "id": name,
+                "resume": "allow",
+                "dir": os.environ.get("WANDB_DIR", str(self.logs)),  # else the current folder
+            },
         }
 
     def _try(self, name: str, call: Callable[..., Any], *given: Any, **options: Any) -> None:

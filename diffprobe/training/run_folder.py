@@ -92,11 +92,14 @@ class RunFolder(Table):
     path: Path
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the metrics, a row for each log step."""
-        return self.metrics()
+        """Return the metrics, a row for each log step; `metrics` has what is told by level too."""
+        return [
+            {name: value for name, value in line.items() if not isinstance(value, dict)}
+            for line in self.metrics()
+        ]
 
     def _repr_html_(self) -> str:
-        return html_table(self.metrics()[-SHOWN:], f"{self.path}: its last metrics")
+        return html_table(self.rows()[-SHOWN:], f"{self.path}: its last metrics")
 
     @classmethod
     def open(

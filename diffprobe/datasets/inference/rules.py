@@ -110,8 +110,10 @@ def _whole_lines(text: str) -> Iterator[tuple[int, str]]:
     """Yield the number and the text of each line, with those that it goes on in."""
     whole, first = "", 0
     for number, line in enumerate(text.splitlines(), start=1):
+        line = line.rstrip()
+        comment = not whole and line.lstrip().startswith("#")
         whole, first = whole + line, first or number
-        if line.endswith("\\"):
+        if line.endswith("\\") and not comment:
             whole = whole[:-1] + " "
             continue
         yield first, whole
