@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from hub import Hub, serve
 from huggingface_hub import ModelCard, constants
 from huggingface_hub.utils import disable_progress_bars
+from pipelines import KINDS
 
 from diffprobe import zoo
 from diffprobe.cli import run
@@ -143,6 +145,34 @@ def test_an_interrupted_download_goes_on(
     hub.cut = 1000
     load_denoiser("hub:owner/tiny")
     assert "bytes=1000-" in hub.ranges
+
+
+def test_half_precision_is_read_where_there_is_nothing_else(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a model in both, the full; of one in two halves, the first; whole or in shards."""
+    pipe = tmp_path / "pipe"
+    KINDS["stable-diffusion"].build(pipe)
+    unet = UNet2DConditionModel.from_pretrained(pipe / "unet")
+    (pipe / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    for variant in ("fp16", "bf16"):
+        unet.save_pretrained(pipe / "unet", variant=variant, max_shard_size="20KB")
+    vae = AutoencoderKL.from_pretrained(pipe / "vae")
+    vae.save_pretrained(pipe / "vae", variant="fp16")
+    files = {f.relative_to(pipe).as_posix(): f.read_bytes() for f in pipe.rglob("*") if f.is_file()}
+    hub.repositories["owner/halves"] = {}
+    hub.commit("owner/halves", "main", files)
+    condition = KINDS["stable-diffusion"].condition(tmp_path)
+    back = load_denoiser("hub:owner/halves", condition=condition)
+    assert back.network.state_dict().keys() == unet.state_dict().keys()
+    (cached,) = tmp_path.glob("cache/*/snapshots/*")
+    weights = {f.relative_to(cached).as_posix() for f in cached.rglob("*.safetensors")}
+    shards = {name for name in weights if name.startswith("unet/")}
+    assert len(shards) > 1
+    assert all(".fp16-" in name for name in shards)
+    assert weights - shards == {"vae/diffusion_pytorch_model.safetensors"}
+    point_to(monkeypatch, "http://127.0.0.1:9")
+    assert find_checkpoint("hub:owner/halves").path == cached
 
 
 def test_revisions_and_later_pushes(
