@@ -93,9 +93,11 @@ class Handler(BaseHTTPRequestHandler):
             if asked.get("private") or asked.get("visibility") == "private":
                 hub.private.add(name)
             return self.answer({"url": f"http://{self.headers['Host']}/{name}"})
+        name, action, revision = self.parts(path)
+        if name.partition("/")[0] != who:
+            return self.answer({"error": "You have no right to write here"}, 403)
         if path.endswith(".git/info/lfs/objects/batch"):
             return self.answer({"transfer": "basic", "objects": list(self.uploads(body))})
-        name, action, revision = self.parts(path)
         if action == "branch":
             if (name, revision) in hub.heads:
                 return self.answer({"error": "exists"}, 409)

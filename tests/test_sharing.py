@@ -227,6 +227,17 @@ def test_what_cannot_be_pushed(
     assert not hub.repositories
 
 
+def test_what_is_there_is_its_owners(
+    ours: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert push(ours) == 0
+    heads = dict(hub.heads)
+    monkeypatch.setenv("HF_TOKEN", "hf_theirs")
+    assert push(ours, "--licence", "mit") == 1
+    assert "owner/tiny was refused: this token may not write there" in told(capsys)
+    assert hub.heads == heads
+
+
 def test_without_a_network(
     ours: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
