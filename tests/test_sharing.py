@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from hub import Hub, serve
+from hub import Hub, in_place_of_the_hub, point_to
 from huggingface_hub import ModelCard, constants
-from huggingface_hub.utils import disable_progress_bars
 from pipelines import KINDS
 
 from diffprobe import zoo
@@ -49,21 +48,8 @@ def ours(measured: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    disable_progress_bars()
-    monkeypatch.setenv("HF_TOKEN", "hf_ours")
-    with serve() as (hub, address):
-        point_to(monkeypatch, address)
+    with in_place_of_the_hub(monkeypatch, tmp_path) as hub:
         yield hub
-
-
-def point_to(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    """Do what HF_ENDPOINT does where huggingface_hub is not imported yet."""
-    monkeypatch.setattr(constants, "ENDPOINT", address)
-    file = "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + file)
 
 
 def push(path: Path, *options: str) -> int:
