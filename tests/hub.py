@@ -9,8 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+import pytest
+from huggingface_hub import constants
+from huggingface_hub.utils import disable_progress_bars
 
 TOKENS = {"hf_ours": "owner", "hf_theirs": "other"}
 
@@ -93,9 +98,11 @@ class Handler(BaseHTTPRequestHandler):
             if asked.get("private") or asked.get("visibility") == "private":
                 hub.private.add(name)
             return self.answer({"url": f"http://{self.headers['Host']}/{name}"})
+        name, action, revision = self.parts(path)
+        if name.partition("/")[0] != who:
+            return self.answer({"error": "You have no right to write here"}, 403)
         if path.endswith(".git/info/lfs/objects/batch"):
             return self.answer({"transfer": "basic", "objects": list(self.uploads(body))})
-        name, action, revision = self.parts(path)
         if action == "branch":
             if (name, revision) in hub.heads:
                 return self.answer({"error": "exists"}, 409)
@@ -236,3 +243,23 @@ def serve() -> Iterator[tuple[Hub, str]]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+@contextmanager
+def in_place_of_the_hub(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Hub]:
+    """Yield an empty Hub that huggingface_hub takes for the Hub, its cache in a folder."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "no-token"))
+    disable_progress_bars()
+    monkeypatch.setenv("HF_TOKEN", "hf_ours")
+    with serve() as (hub, address):
+        point_to(monkeypatch, address)
+        yield hub
+
+
+def point_to(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """Do what HF_ENDPOINT does where huggingface_hub is not imported yet."""
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    file = "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + file)

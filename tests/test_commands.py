@@ -2,17 +2,24 @@
 
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import SHORT_PROBES
+from hub import in_place_of_the_hub
 from PIL import Image
 from pipelines import KINDS
 from test_law_files import write
 
 from diffprobe.cli import run
 from diffprobe.foundations.kinds import names
+
+# huggingface_hub says so to its own HTTP library.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning"
+)
 
 ROOT = Path(__file__).parent.parent
 DOCS_REPORT = ROOT / "docs" / "report.md"
@@ -126,8 +133,10 @@ def name_of(page: Path) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _there(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _there(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(place)
+    with in_place_of_the_hub(monkeypatch, place):
+        yield
 
 
 def _train(name: str, *options: str) -> None:

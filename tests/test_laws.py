@@ -12,11 +12,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from coverage_parts.law_curves import PEAK, TRUE, WARM_UP, curve, rates
 
-from diffprobe.foundations.errors import CheckpointError, UsageError
+from diffprobe.foundations.errors import CheckpointError, UnfittedLawError, UsageError
 from diffprobe.foundations.progress import silent
 from diffprobe.laws import LawRecord, fit, judge, optimise
 from diffprobe.laws.comparison import errors_of
-from diffprobe.laws.fitting import UnfittedLawError, problem_of
+from diffprobe.laws.fitting import problem_of
 from diffprobe.laws.law import LAWS, Law
 from diffprobe.laws.profile import profile
 from diffprobe.laws.schedule import _Problem, exact_pieces, final_loss

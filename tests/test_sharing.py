@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from hub import Hub, serve
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from hub import Hub, in_place_of_the_hub, point_to
 from huggingface_hub import ModelCard, constants
-from huggingface_hub.utils import disable_progress_bars
+from pipelines import KINDS
 
 from diffprobe import zoo
 from diffprobe.cli import run
@@ -47,21 +48,8 @@ def ours(measured: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    disable_progress_bars()
-    monkeypatch.setenv("HF_TOKEN", "hf_ours")
-    with serve() as (hub, address):
-        point_to(monkeypatch, address)
+    with in_place_of_the_hub(monkeypatch, tmp_path) as hub:
         yield hub
-
-
-def point_to(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    """Do what HF_ENDPOINT does where huggingface_hub is not imported yet."""
-    monkeypatch.setattr(constants, "ENDPOINT", address)
-    file = "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + file)
 
 
 def push(path: Path, *options: str) -> int:
@@ -145,6 +133,34 @@ def test_an_interrupted_download_goes_on(
     assert "bytes=1000-" in hub.ranges
 
 
+def test_half_precision_is_read_where_there_is_nothing_else(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a model in both, the full; of one in two halves, the first; whole or in shards."""
+    pipe = tmp_path / "pipe"
+    KINDS["stable-diffusion"].build(pipe)
+    unet = UNet2DConditionModel.from_pretrained(pipe / "unet")
+    (pipe / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    for variant in ("fp16", "bf16"):
+        unet.save_pretrained(pipe / "unet", variant=variant, max_shard_size="20KB")
+    vae = AutoencoderKL.from_pretrained(pipe / "vae")
+    vae.save_pretrained(pipe / "vae", variant="fp16")
+    files = {f.relative_to(pipe).as_posix(): f.read_bytes() for f in pipe.rglob("*") if f.is_file()}
+    hub.repositories["owner/halves"] = {}
+    hub.commit("owner/halves", "main", files)
+    condition = KINDS["stable-diffusion"].condition(tmp_path)
+    back = load_denoiser("hub:owner/halves", condition=condition)
+    assert back.network.state_dict().keys() == unet.state_dict().keys()
+    (cached,) = tmp_path.glob("cache/*/snapshots/*")
+    weights = {f.relative_to(cached).as_posix() for f in cached.rglob("*.safetensors")}
+    shards = {name for name in weights if name.startswith("unet/")}
+    assert len(shards) > 1
+    assert all(".fp16-" in name for name in shards)
+    assert weights - shards == {"vae/diffusion_pytorch_model.safetensors"}
+    point_to(monkeypatch, "http://127.0.0.1:9")
+    assert find_checkpoint("hub:owner/halves").path == cached
+
+
 def test_revisions_and_later_pushes(
     tiny_run: Path, hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -195,6 +211,17 @@ def test_what_cannot_be_pushed(
     assert message in told(capsys)
     assert Path("full/thesis.txt").exists()
     assert not hub.repositories
+
+
+def test_what_is_there_is_its_owners(
+    ours: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert push(ours) == 0
+    heads = dict(hub.heads)
+    monkeypatch.setenv("HF_TOKEN", "hf_theirs")
+    assert push(ours, "--licence", "mit") == 1
+    assert "owner/tiny was refused: this token may not write there" in told(capsys)
+    assert hub.heads == heads
 
 
 def test_without_a_network(

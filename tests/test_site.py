@@ -97,6 +97,8 @@ def test_the_gallery_has_every_figure() -> None:
     shown = {Path(address).name for address in Fetched(read("gallery.html")).fetched}
     assert figures <= shown
     assert 'href="studies/sharpness.html"' in read("gallery.html")
+    pages = re.findall(r'<h2><a class="reference internal" href="([^"]+)"', read("gallery.html"))
+    assert len(set(pages)) == len(pages) > 10
 
 
 @pytest.mark.parametrize(
@@ -118,6 +120,12 @@ def test_what_is_raised_is_described() -> None:
     assert "Raises" in page
     assert "UsageError" in page
     assert ">References<" in read("api/models.html")
+
+
+def test_a_property_is_told_whole() -> None:
+    """What stands before its first colon is no type."""
+    page = read("api/models.html")
+    assert "What x_t and x_0 are: images, or an autoencoder" in page
 
 
 @pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda path: path.stem)

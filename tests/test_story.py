@@ -106,6 +106,7 @@ def test_the_story_is_read_at_the_level_of_the_probes(tmp_path: Path) -> None:
         "level": {"t": 400, "log_snr": -1.5},
         "regions": {"no_locality": 0.25},
         "probes": {"locality": {"levels": rows}},
+        "settings": {"locality": {"differs": {}}},
     }
     write_record(tmp_path / "summary.json", summary)
     found = read_story(tmp_path)
@@ -114,6 +115,12 @@ def test_the_story_is_read_at_the_level_of_the_probes(tmp_path: Path) -> None:
     assert found.optimum == number(0.7 - 0.1)
     assert (found.step, found.log_snr, found.no_locality) == (12, -1.5, 0.25)
     assert found.gamma is None
+    for differs, told in (({"images": 500}, number(0.7)), ({"output": "epsilon"}, None)):
+        called = {"probes": {"locality_x": {"levels": rows}}}
+        settings = {"locality_x": {"differs": differs}}
+        write_record(tmp_path / "summary.json", {**summary, **called, "settings": settings})
+        other = read_story(tmp_path)
+        assert (None if other is None else other.ldr) == told
     write_record(tmp_path / "summary.json", {**summary, "probes": {"spectrum": {}}})
     assert read_story(tmp_path) is None
     (tmp_path / "summary.json").write_text("[]")

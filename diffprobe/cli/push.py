@@ -74,6 +74,9 @@ def command(
         )
     if card.story is None:
         click.echo(f"not probed: diffprobe probe {run}", err=True)
+    elif card.story.ldr is None or card.story.gamma is None:
+        missing = "LDR" if card.story.ldr is None else "gamma"
+        click.echo(f"no {missing} was measured: diffprobe probe {run}", err=True)
     url = None if dry_run else push(target, repository, revision=revision, private=private)
     if as_json:
         opt.print_json({"folder": str(target), "card": str(target / "README.md"), "commit": url})

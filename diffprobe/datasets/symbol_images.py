@@ -262,7 +262,7 @@ class SymbolImages:
                 shows the picture that is nearest.
 
         Returns:
-            scores: (N, L, V), in nats.
+            (N, L, V) scores, in nats.
 
         Raises:
             UsageError: If a sigma is negative.

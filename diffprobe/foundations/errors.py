@@ -45,6 +45,10 @@ class NonFiniteLossError(DiffprobeError):
         self.step = step
 
 
+class UnfittedLawError(DiffprobeError):
+    """A law cannot be fitted to these curves; the message says why."""
+
+
 class ProcessError(DiffprobeError):
     """Another process of the same training failed, ended, or has come to other weights."""
 

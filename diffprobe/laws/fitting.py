@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from diffprobe.foundations.errors import DiffprobeError, UsageError
+from diffprobe.foundations.errors import UnfittedLawError, UsageError
 from diffprobe.foundations.progress import Progress, silent
 from diffprobe.laws.curves import Curve
 from diffprobe.laws.law import Law, law_of, shape_starts
@@ -27,10 +27,6 @@ LARGEST = 80.0  # of log A and log B
 # A parameter that curves hardly tell is drawn to what is likely by this much log loss for a factor
 # e: about what errors of half a thousandth come to whose neighbours agree.
 DRAW = 2e-3
-
-
-class UnfittedLawError(DiffprobeError):
-    """A law cannot be fitted to these curves; the message says why."""
 
 
 @dataclass(frozen=True)

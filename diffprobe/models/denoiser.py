@@ -116,7 +116,7 @@ class Denoiser(nn.Module, ABC):
                 `noise_schedule.GIVEN` being the level of a cell that is known.
 
         Returns:
-            x0_hat: (B, C, H, W).
+            (B, C, H, W) x0_hat.
         """
 
     def alpha_sigma(self, t: Tensor, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:

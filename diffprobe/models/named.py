@@ -8,6 +8,8 @@ A repository is a run of diffprobe, as `diffprobe push` writes it, or the pipeli
 """
 
 import re
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from diffprobe import zoo
@@ -15,7 +17,7 @@ from diffprobe.foundations.errors import CheckpointError, UsageError, first_line
 
 HUB = "hub:"
 REPOSITORY = r"[\w.-]+/[\w.-]+"
-# Of a repository: what can be read without unpickling, in full precision.
+# Of a repository: what can be read without unpickling.
 DOWNLOADED = [
     "*.json",
     "*.txt",
@@ -30,7 +32,9 @@ DOWNLOADED = [
     "probes/*.png",
     "report/*.png",
 ]
-LEFT_OUT = ["*.fp16.*", "*.bf16.*", "*non_ema*", "safety_checker/*", "*onnx*", "*openvino*"]
+LEFT_OUT = ["*non_ema*", "safety_checker/*", "*onnx*", "*openvino*"]
+# Weights of half the precision, wanted for a model that has no others, the first before the second.
+VARIANTS = ("fp16", "bf16")
 
 
 def is_named(checkpoint: str | Path) -> bool:
@@ -82,13 +86,21 @@ def _download(name: str) -> Path:
     from huggingface_hub import errors
 
     repository, revision = found.groups()
+    download = partial(huggingface_hub.snapshot_download, repository)
     try:
-        folder = huggingface_hub.snapshot_download(
-            repository,
-            revision=revision,
-            allow_patterns=DOWNLOADED,
-            ignore_patterns=LEFT_OUT,
+        halves = [f"*.{variant}[.-]*" for variant in VARIANTS]
+        folder = Path(
+            download(
+                revision=revision, allow_patterns=DOWNLOADED, ignore_patterns=LEFT_OUT + halves
+            )
         )
+        for variant in VARIANTS:
+            if wanted := [f"{stem}*.{variant}[.-]*" for stem in _without_weights(folder)]:
+                download(
+                    revision=folder.name,
+                    allow_patterns=wanted,
+                    ignore_patterns=[*LEFT_OUT, "*.bin", "*.bin.*"],
+                )
     except errors.RevisionNotFoundError as error:
         raise CheckpointError(f"hub:{repository} has no revision {revision or 'main'!r}") from error
     except errors.RepositoryNotFoundError as error:
@@ -103,4 +115,14 @@ def _download(name: str) -> Path:
     # Every other failure on the way has a class of its own.
     except Exception as error:
         raise CheckpointError(f"{name} cannot be downloaded: {first_line(error)}") from error
-    return Path(folder)
+    return folder
+
+
+def _without_weights(folder: Path) -> Iterator[str]:
+    """Yield how the files of weights begin that a folder's models lack."""
+    for config in folder.rglob("config.json"):
+        there, told = config.parent, config.read_text("utf-8")
+        model = '"_class_name"' in told or '"architectures"' in told
+        if model and not any(there.glob("*.safetensors")):
+            stem = there.relative_to(folder).as_posix()
+            yield "diffusion_pytorch_model" if stem == "." else f"{stem}/"

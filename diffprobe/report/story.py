@@ -16,6 +16,8 @@ Estimate = Mapping[str, Any]
 LOCAL = 0.9  # an LDR from here on is local: all but a tenth of what is heard is the own cell
 CLOSE = 0.05  # an excess that is known to be smaller is none worth a word
 LITTLE = 0.1  # the same of gamma, from either end
+# Settings that change how sure a number is, and not what it is of.
+PRECISION = {"images", "levels", "precision", "precision_images"}
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Story:
 
 
 def read_story(probes: Path) -> Story | None:
-    """Return what the last call of `diffprobe probe` left in a folder.
+    """Return what the last call of `diffprobe probe` left in a folder, whatever its precision.
 
     Returns:
         None where it told neither locality nor placement, or its record cannot be read.
@@ -60,7 +62,7 @@ def read_story(probes: Path) -> Story | None:
         summary = read_record(probes / "summary.json")
     except (UsageError, CheckpointError):
         return None  # to be measured again
-    locality, placement = (summary["probes"].get(name) for name in ("locality", "placement"))
+    locality, placement = (_told(summary, name) for name in ("locality", "placement"))
     if locality is None and placement is None:
         return None
     rows = locality["levels"] if locality else []
@@ -75,6 +77,17 @@ def read_story(probes: Path) -> Story | None:
         gamma=placement["gamma"] if placement else None,
         undefined=placement["undefined"] if placement else "",
     )
+
+
+def _told(summary: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    """What a probe told by the run's own settings, or by others that change its precision alone."""
+    differ = {key: setting["differs"].keys() for key, setting in summary["settings"].items()}
+    called = [
+        key
+        for key in summary["probes"]
+        if key == name or (key.startswith(f"{name}_") and differ[key] <= PRECISION)
+    ]
+    return summary["probes"][called[-1]] if called else None
 
 
 def _listening(story: Story) -> list[str]:

@@ -11,6 +11,7 @@ Whoever gets it has a run: sample, probe and report take it as it is.
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from diffprobe.config import to_toml
 from diffprobe.foundations.atomic import remove, scratch_folder
 from diffprobe.foundations.errors import UsageError
 from diffprobe.models.checkpoint_folder import Checkpoint
+from diffprobe.report.story import PRECISION
 from diffprobe.sharing.card import Card
 from diffprobe.training.run_folder import RunFolder
 
@@ -33,6 +35,8 @@ FIGURES = {
     },
     "report": {"samples": "Samples; those that are wrong are marked"},
 }
+# Behind the name of a figure of more or fewer inputs than the run's own settings say.
+ANY_PRECISION = f"(_({'|'.join(PRECISION).replace('_', '-')})-[^_]+)*"
 RECORDS = {"probes": "summary.json", "report": "report.json"}
 
 
@@ -92,9 +96,11 @@ def _take_records(
             there = json.dumps(f"{run.path}/", ensure_ascii=True)[1:-1]
             (target / RECORDS[kind]).write_text(text.replace(there, ""), "utf-8")
             for name, caption in FIGURES[kind].items():
-                if (source / f"{name}.png").exists():
-                    shutil.copy(source / f"{name}.png", target)
-                    figures.append((f"{kind}/{source.name}/{name}.png", caption))
+                called = re.compile(f"{name}{ANY_PRECISION}\\.png")
+                drawn = [path for path in source.glob("*.png") if called.fullmatch(path.name)]
+                for figure in sorted(drawn, key=lambda path: path.stat().st_mtime)[-1:]:
+                    shutil.copy(figure, target)
+                    figures.append((f"{kind}/{source.name}/{figure.name}", caption))
     return figures
 
 

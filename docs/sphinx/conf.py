@@ -36,6 +36,10 @@ nb_execution_show_tb = True
 nb_output_stderr = "remove"  # libraries that would rather show their progress in widgets
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # would be fetched from elsewhere
 
+# What a page refers to must be there; types in signatures are described elsewhere, by others.
+nitpicky = True
+nitpick_ignore_regex = [("py:class", ".*")]
+
 # Docstrings write `code` with one backtick, and shapes where they write types.
 default_role = "code"
 napoleon_numpy_docstring = False

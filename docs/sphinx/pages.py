@@ -2,7 +2,6 @@
 
 - A page that includes the README, the changelog or how to contribute has it whole, with its links.
 - What is linked outside docs/ is offered as a file; a folder is named.
-- Pages that index.md does not name stand in its section "More".
 - The gallery has every figure of every page.
 - The page of `diffprobe` itself says where each of its names is described.
 """
@@ -28,12 +27,13 @@ PLACES = {
 }
 FENCED = re.compile(r"(^```.*?^```)", re.M | re.S)
 LINK = re.compile(r"\[([^\]]*)\]\((?!https?:|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
+ROW = re.compile(r"^\|.*\|$", re.M)
+DOT = re.compile(r"(?<=\w)\.(?=[a-z])")
 IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+\.png)\)")
 INCLUDED = re.compile(r"^```\{include\} (\S+)\n```", re.M)
 # What a page asks for -> what makes it.
 GALLERY = "```{gallery}\n```"
 FACE = "```{face}\n```"
-REST = "{rest}"
 
 
 def source(app: Sphinx, name: str, content: list[str]) -> None:
@@ -45,8 +45,6 @@ def source(app: Sphinx, name: str, content: list[str]) -> None:
     for path in INCLUDED.findall(text):
         app.env.note_dependency(page.parent / path)
     text = INCLUDED.sub(lambda found: included(page.parent / found[1], page), text)
-    if REST in text:
-        text = text.replace(REST, "\n".join(rest(text)))
     if GALLERY in text:
         app.env.note_reread()
         text = text.replace(GALLERY, "\n".join(gallery()))
@@ -55,7 +53,7 @@ def source(app: Sphinx, name: str, content: list[str]) -> None:
 
 
 def moved(text: str, page: Path, to: Path) -> str:
-    """Return a text with its links as they are where it moves to.
+    """Return a text with its links as they are where it moves to, its tables fit for a page.
 
     Args:
         text: In Markdown; blocks of code are left as they are.
@@ -73,7 +71,13 @@ def moved(text: str, page: Path, to: Path) -> str:
         )
 
     parts = FENCED.split(text)
-    return "".join(part if i % 2 else LINK.sub(link, part) for i, part in enumerate(parts))
+    parts[::2] = [LINK.sub(link, ROW.sub(breakable, part)) for part in parts[::2]]
+    return "".join(parts)
+
+
+def breakable(row: re.Match[str]) -> str:
+    """Return a row of a table in which the long names of measures may break after a dot."""
+    return row[0] if "`" in row[0] or "](" in row[0] else DOT.sub(".<wbr>", row[0])
 
 
 def included(file: Path, page: Path) -> str:
@@ -81,16 +85,10 @@ def included(file: Path, page: Path) -> str:
     return moved(file.read_text("utf-8"), file.resolve(), page.parent)
 
 
-def rest(index: str) -> list[str]:
-    """Return the names of pages in docs/ that the index does not name."""
-    named = set(re.findall(r"^[\w-]+$", index, re.M))
-    return sorted({page.stem for page in DOCS.glob("*.md")} - named - {"index"})
-
-
 def gallery() -> Iterator[str]:
     """Yield in Markdown, page by page, the figures that are shown, each leading to its page."""
     stands = {page: file for file, page in PLACES.items()}
-    for page in [DOCS / "index.md", *sorted(DOCS.rglob("*.md"))]:
+    for page in sorted(DOCS.rglob("*.md"), key=lambda page: (page.stem != "index", page)):
         file = stands.get(page, page)
         text = FENCED.sub("", file.read_text("utf-8"))
         figures = dict.fromkeys(IMAGE.findall(text))
@@ -130,6 +128,8 @@ def described(
 ) -> None:
     """Show as code what a docstring indents: formulas and examples."""
     told = "\n".join(lines)
+    if what == "property":
+        told = f": {told}"  # or napoleon takes for a type what stands before its first colon
     told = re.sub(r"^(\S.*):\n\n(?=    \S)", r"\1::\n\n", told, flags=re.M)
     told = re.sub(r"^(\S.*[^:\n])\n\n(?=    \S)", r"\1\n\n::\n\n", told, flags=re.M)
     lines[:] = told.split("\n")
