@@ -1,6 +1,7 @@
 """The shipped checkpoints: small, as their recipes say, opened without being written to."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def snapshot(folder: Path) -> dict[Path, int]:
 def test_the_zoo_is_small() -> None:
     sizes = {name: size(zoo.folder_of(name)) for name in NAMES}
     assert {"parity-transformer", "local-radius-1"} <= {*NAMES}
-    assert len(NAMES) <= 10
+    assert 6 <= len(NAMES) <= 10
     assert max(sizes.values()) <= MB
     assert sum(sizes.values()) <= 8 * MB
 
@@ -55,6 +56,21 @@ def test_a_checkpoint_is_what_its_recipe_makes(name: str) -> None:
     assert zoo.summary_of(name) in card
     assert "95 % interval" in card
     assert "| excess LDR |" in card
+
+
+def test_the_page_has_what_the_cards_say() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "zoo.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| .* \| (\S+% \| .*) \|$", page, re.M))
+    found = {}
+    for name in NAMES:
+        card = zoo.card_of(name)
+        told = dict(re.findall(r"^\| ([\w ,]+?) \| (\S+) \|", card, re.M))
+        (chance,) = re.findall(r"By chance (\S+%) would be grammatical", card)
+        found[name] = (
+            f"{told['legible']} | {told['grammatical, of the legible']} ({chance}) | "
+            f"{told['LDR']} ({told['LDR of the optimum']})"
+        )
+    assert rows == found
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("local-radius-")])
