@@ -106,7 +106,6 @@ def test_the_story_is_read_at_the_level_of_the_probes(tmp_path: Path) -> None:
         "level": {"t": 400, "log_snr": -1.5},
         "regions": {"no_locality": 0.25},
         "probes": {"locality": {"levels": rows}},
-        "settings": {"locality": {"differs": {}}},
     }
     write_record(tmp_path / "summary.json", summary)
     found = read_story(tmp_path)

@@ -81,11 +81,11 @@ def read_story(probes: Path) -> Story | None:
 
 def _told(summary: Mapping[str, Any], name: str) -> dict[str, Any] | None:
     """What a probe told by the run's own settings, or by others that change its precision alone."""
-    differ = {key: setting["differs"].keys() for key, setting in summary["settings"].items()}
     called = [
         key
         for key in summary["probes"]
-        if key == name or (key.startswith(f"{name}_") and differ[key] <= PRECISION)
+        if key == name
+        or (key.startswith(f"{name}_") and summary["settings"][key]["differs"].keys() <= PRECISION)
     ]
     return summary["probes"][called[-1]] if called else None
 
