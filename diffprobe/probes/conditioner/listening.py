@@ -118,11 +118,13 @@ def tokens_in_effect(energies: Tensor) -> Tensor:
         energies: (N, P, R, M), as `Listening.of` takes them.
 
     Returns:
-        (N,) from 1 to M up to what projections are off by; NaN where the output depends on none.
+        (N,) from 1 to M up to what projections are off by; NaN where the output depends on none,
+        by the same rule as its shares.
     """
     found = jackknife(lambda e: e.sum(-1).square() / e.square().sum(-1), energies)
     listens = energies.mean(1).sum(-1) > NO_DEPENDENCE
-    return found.where(listens, math.nan).nanmean(-1)
+    depends = local_dependency_ratios(energies).isfinite()
+    return found.where(listens, math.nan).nanmean(-1).where(depends, math.nan)
 
 
 @torch.no_grad()
