@@ -49,10 +49,13 @@ def summary(results: Mapping[str, Any]) -> dict[str, Any]:
 
 def lines(content: Mapping[str, Any]) -> list[str]:
     """Return the summary in words."""
+    beside = (
+        "; way of the optimum's in the cell, in others" if "bayes" in content["response"] else ""
+    )
     told = [
         f"patching of {content['pairs']:,} pairs that differ in one cell, noise drawn "
-        f"{content['noises']} × each (log-SNR {content['log_snr']:.2f}, t = {content['t']})",
-        "  answer to the change: share in other cells; way of the optimum's in the cell, in others",
+        f"{content['noises']} × each (log-SNR {content['log_snr']:z.2f}, t = {content['t']})",
+        f"  answer to the change: share in other cells{beside}",
     ]
     for name, answer in content["response"].items():
         along = [answer[f"along_{place}"] for place in PLACES[1:]]
