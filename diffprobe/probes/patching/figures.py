@@ -216,7 +216,8 @@ def _draw_heads(result: Attention, folder: Path) -> None:
         axes = canvas.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for ax, (title, values, style) in zip(axes, panels, strict=True):
             plot_heads(result, values, ax, **style).set_title(title, fontsize=7)
-            canvas.colorbar(ax.images[0], ax=ax, shrink=0.8)
+            label = "rank correlation" if style else "share"
+            canvas.colorbar(ax.images[0], ax=ax, shrink=0.8, label=label)
             ax.label_outer()
 
 
@@ -231,7 +232,7 @@ def _optimum(ax: Axes, attention: Attention) -> None:
     _frame(ax)
 
 
-def _colorbar(canvas: Figure, axes: Sequence[Axes], **place: float) -> None:
+def _colorbar(canvas: Figure, axes: Sequence[Axes], **place: Any) -> None:
     """Draw the scale of effects, which may lie below 0 and above 1."""
     canvas.colorbar(axes[0].images[0], ax=axes, label="share of the way", extend="both", **place)
 

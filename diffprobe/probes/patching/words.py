@@ -68,7 +68,8 @@ def lines(content: Mapping[str, Any]) -> list[str]:
         }.get(replacement, f"a part held at {AT[replacement]}, other cells lose so much of the way")
         told.append(f"  {what}, most first")
         most = _most(parts)
-        told += [f"    {name:24} {_effect(places)}" for name, places in most]
+        width = max([24, *(len(name) for name, _ in most)])
+        told += [f"    {name:{width}} {_effect(places)}" for name, places in most]
         if replacement == CORRUPTED and "routes" in content:
             part = content["routes"]
             named = ", ".join(f"{cells} {interval(e)}" for cells, e in part["cells"].items())
