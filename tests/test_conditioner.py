@@ -33,6 +33,7 @@ from diffprobe.probes.conditioner.listening import (
 from diffprobe.probing import open_subject, run_probes, subject_of
 from diffprobe.probing.cache import Keep
 from diffprobe.probing.noise_levels import noisy_inputs
+from diffprobe.probing.ratio import energy_shares
 from diffprobe.probing.regions import Regions
 from diffprobe.probing.untrained import untrained
 from diffprobe.resolution import resolve
@@ -101,6 +102,16 @@ def test_tokens_in_effect_go_from_one_to_all() -> None:
     found = tokens_in_effect(energies)
     assert found[:2].tolist() == [1.0, 4.0]
     assert found[2].isnan()
+
+
+def test_what_hardly_listens_has_no_tokens_and_no_shares() -> None:
+    """One region just above rounding is no answer, beside others that listen to nothing."""
+    energies = torch.zeros(12, 1, 4, 4, dtype=torch.float64)
+    energies[:, 0, 0] = 1e-6
+    assert tokens_in_effect(energies).isnan().all()
+    assert energy_shares(energies).isnan().all()
+    assert tokens_in_effect(2 * energies).tolist() == [4.0] * 12
+    assert not energy_shares(2 * energies).isnan().any()
 
 
 # ---- exact optima -------------------------------------------------------------------------------

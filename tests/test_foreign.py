@@ -577,6 +577,10 @@ def break_network(folder: Path) -> None:
     change(folder, "unet/config.json", _class_name="UNet1DModel")
 
 
+def lose_network(folder: Path) -> None:
+    shutil.rmtree(folder / "unet")
+
+
 def break_scheduler(folder: Path) -> None:
     path = folder / "scheduler" / "scheduler_config.json"
     path.write_text(json.dumps({"_class_name": "EDMEulerScheduler", "sigma_min": 0.002}))
@@ -621,6 +625,10 @@ def break_kandinsky(folder: Path) -> None:
             break_pipeline,
             "is a StableDiffusionInpaintPipeline; diffprobe loads DDPMPipeline, .*Fl.*"
             "; the nearest is StableDiffusionPipeline$",
+        ),
+        (
+            lose_network,
+            "is a StableDiffusionPipeline without its network: there is no unet and no tra",
         ),
         (break_network, "holds a UNet1DModel; diffprobe loads .*SD3Transformer2DModel"),
         (break_scheduler, "is a EDMEulerScheduler; diffprobe takes diffusion schedules"),

@@ -379,6 +379,16 @@ def test_heads_stand_beside_the_optimum() -> None:
     assert int(found.agreement.n[0, 0]) == 40
     ax = figures.plot_attention(found, Figure().subplots(), 2)
     assert ax.images[0].get_array().tolist() == maps[2].tolist()  # type: ignore[union-attr]
+    assert ax.get_title().startswith("blocks.1 head0")
+
+
+def test_long_names_of_modules_are_broken_behind_points() -> None:
+    name = "down_blocks.1.attentions.0.transformer_blocks.0.attn1"
+    ax = figures.plot_table(torch.eye(3), Figure().subplots(), name)
+    lines = ax.get_title().split("\n")
+    assert "".join(lines) == name
+    assert all(len(line) <= figures.ROOM for line in lines)
+    assert all(line.endswith(".") for line in lines[:-1])
 
 
 # ---- samples -------------------------------------------------------------------------------------

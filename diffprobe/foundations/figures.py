@@ -127,5 +127,7 @@ def at_level(log_snr: Any) -> str:
 
     >>> at_level(-0.94)
     'log-SNR −0.9'
+    >>> at_level(-0.04)
+    'log-SNR 0.0'
     """
-    return f"log-SNR {float(log_snr):.1f}".replace(" -", " −")
+    return f"log-SNR {float(log_snr):z.1f}".replace(" -", " −")

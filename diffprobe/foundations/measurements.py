@@ -51,4 +51,4 @@ class Measurement(Table):
             for key, value in self.numbers().items()
             if isinstance(value, Estimate) or value.value.ndim == 0
         ]
-        return f"<{name}, log-SNR {self.log_snr:.2f}: {', '.join(told)}>"
+        return f"<{name}, log-SNR {self.log_snr:z.2f}: {', '.join(told)}>"

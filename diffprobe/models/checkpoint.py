@@ -211,6 +211,9 @@ def _check_pipeline(path: Path) -> None:
             f"{path} is a {name}; diffprobe loads {', '.join(PIPELINES)}"
             f"{nearest_pipeline(str(name))}"
         )
+    if not any((path / part).is_dir() for part in NETWORK_FOLDERS):
+        lacking = " and no ".join(NETWORK_FOLDERS)
+        raise CheckpointError(f"{path} is a {name} without its network: there is no {lacking}")
 
 
 def _holds_scheduler(path: Path) -> bool:

@@ -107,12 +107,11 @@ class ProductDenoiser(SymbolDenoiser):
 
     def __init__(self, dataset: SymbolImages, scheduler: Any) -> None:
         super().__init__(dataset, scheduler)
-        prior = dataset.grammar.symbol_marginals().log()
-        self.register_buffer("log_prior", prior, persistent=False)
-        self.log_prior: Tensor
+        # No buffer: it is float64, and moves with the scores to devices that have none.
+        self.log_prior = dataset.grammar.symbol_marginals().log()
 
     def _marginals(self, scores: Tensor, rows: slice) -> Tensor:
-        return (scores + self.log_prior.to(scores)).softmax(-1)
+        return (scores + self.log_prior.to(scores.dtype).to(scores.device)).softmax(-1)
 
 
 class EmpiricalDenoiser(Denoiser):

@@ -93,7 +93,7 @@ def _told(summary: Mapping[str, Any], name: str) -> dict[str, Any] | None:
 def _listening(story: Story) -> list[str]:
     """Whom a cell's output listens to, beside the optimum's."""
     ldr, optimum, excess = story.ldr, story.optimum, story.excess
-    where = "at log-SNR " + f"{story.log_snr:.1f}".replace("-", "−")
+    where = "at log-SNR " + f"{story.log_snr:z.1f}".replace("-", "−")
     if ldr is None or ldr["value"] is None:
         return [f"The network’s output depends on nothing {where}: there is no LDR."]
     own = f"{_percent(ldr)} of what its outputs depend on {where} is the same cell of the input"

@@ -64,7 +64,7 @@ class ResamplingPath(NoisePath):
         if not again and repeats:
             raise UsageError(
                 f"sampler.window = [{low:g}, {high:g}] holds no {jump} steps in a row of the "
-                f"{steps} from log-SNR {log_snr[0]:.1f} to {log_snr[-1]:.1f}: widen it, or take "
+                f"{steps} from log-SNR {log_snr[0]:z.1f} to {log_snr[-1]:z.1f}: widen it, or take "
                 "more steps or a smaller sampler.jump"
             )
         self.levels = once[walked].to(schedule.device)

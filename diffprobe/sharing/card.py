@@ -139,7 +139,7 @@ class Card:
             return ""
         return (
             "LDR (local dependency ratio) is the share of a cell's output that depends on the same "
-            f"cell of the input, at log-SNR {self.story.log_snr:.2f}; the excess is over the "
+            f"cell of the input, at log-SNR {self.story.log_snr:z.2f}; the excess is over the "
             "optimum on the same inputs. gamma is the share of the grammar that is used: 0 local, "
             "1 optimal."
         )

@@ -109,7 +109,7 @@ class Attribution(Table):
         n = len(self.x_t)
         return (
             f"<Attribution of {self.cells[self.region]} in {n:,} image{'s' * (n != 1)}, log-SNR "
-            f"{self.log_snr:.2f}: {', '.join(self.methods)}>"
+            f"{self.log_snr:z.2f}: {', '.join(self.methods)}>"
         )
 
     def plot(self, ax: "Axes", method: str | None = None, *, index: int = 0) -> "Axes":

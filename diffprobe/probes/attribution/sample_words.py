@@ -85,15 +85,16 @@ def lines(content: Mapping[str, Any]) -> list[str]:
     found = [
         f"sample {sample['index']} of {stem}",
         f"  reads       {_word(sample)}: {_verdict(sample)}",
-        f"  looked at   {how}, at log-SNR {content['log_snr']:.2f} (t = {content['t']})",
+        f"  looked at   {how}, at log-SNR {content['log_snr']:z.2f} (t = {content['t']})",
     ]
     if sample["verdict"] == "invalid":
         nearest = " ".join(sample["nearest"])
         found.insert(2, f"  would be    {nearest}, a nearest valid word: {_changes(sample)}")
     if (path := content["path"]) is not None:
         found.append(
-            f"  they part   network and optimum, about a cell, from log-SNR {path['first']:.2f} to "
-            f"{path['last']:.2f} of the path; most at {path['most']:.2f}, about cell {path['cell']}"
+            "  they part   network and optimum, about a cell, from log-SNR "
+            f"{path['first']:z.2f} to {path['last']:z.2f} of the path; most at "
+            f"{path['most']:z.2f}, about cell {path['cell']}"
         )
     if content["cell"] is not None:
         found += _belief_lines(content, content["cell"])

@@ -67,7 +67,7 @@ def lines(content: Mapping[str, Any]) -> list[str]:
     beside = content["network_vs_bayes"]
     found = [
         f"attribution of {content['region']}, {content['output']} of its output "
-        f"(log-SNR {content['log_snr']:.2f}, t = {content['t']}, {content['images']} images)",
+        f"(log-SNR {content['log_snr']:z.2f}, t = {content['t']}, {content['images']} images)",
         f"  share of |map| inside the region, which is {content['region_size']:.3f} of the image"
         + (f"; rank agreement, {content['chance_agreement']:.2f} if about it alone" * bool(beside)),
     ]

@@ -60,4 +60,5 @@ def _told(result: Listening) -> str:
     """The headline of a matrix."""
     if result.of_cells:
         return f"{result.local_share.value.item():.2f} own"
-    return f"{result.tokens_in_effect.value.item():.1f} tokens"
+    tokens = result.tokens_in_effect.value.item()
+    return "listens to none" if tokens != tokens else f"{tokens:.1f} tokens"

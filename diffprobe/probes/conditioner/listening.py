@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from diffprobe.foundations import intervals
+from diffprobe.foundations.devices import in_double
 from diffprobe.foundations.intervals import RESOLUTION, Interval
 from diffprobe.foundations.measurements import Measurement
 from diffprobe.models.denoiser import Denoiser
@@ -118,11 +119,13 @@ def tokens_in_effect(energies: Tensor) -> Tensor:
         energies: (N, P, R, M), as `Listening.of` takes them.
 
     Returns:
-        (N,) from 1 to M up to what projections are off by; NaN where the output depends on none.
+        (N,) from 1 to M up to what projections are off by; NaN where the output depends on none,
+        by the same rule as its shares.
     """
     found = jackknife(lambda e: e.sum(-1).square() / e.square().sum(-1), energies)
     listens = energies.mean(1).sum(-1) > NO_DEPENDENCE
-    return found.where(listens, math.nan).nanmean(-1)
+    depends = local_dependency_ratios(energies).isfinite()
+    return found.where(listens, math.nan).nanmean(-1).where(depends, math.nan)
 
 
 @torch.no_grad()
@@ -141,13 +144,13 @@ def replaced_energies(
         regions: R regions.
     """
     level = torch.full((len(x_t),), t, device=x_t.device)
-    masks = regions.masks.flatten(1).double().to(x_t.device)
+    masks = in_double(regions.masks.flatten(1).to(x_t.device))
     before = tell(told)(x_t, level)
     columns = []
     for j in range(told.shape[1]):
         changed = told.clone()
         changed[:, j] = others[:, j]
-        squares = (tell(changed)(x_t, level) - before).double().square().flatten(1)
+        squares = in_double(tell(changed)(x_t, level) - before).square().flatten(1)
         columns.append(squares @ masks.T)
     return torch.stack(columns, -1)[:, None]
 
@@ -176,13 +179,11 @@ def jacobian_energies(
     leaf = embeddings.detach().requires_grad_()
     with torch.enable_grad():
         output = tell(leaf)(x_t, level)
-    found = x_t.new_zeros(
-        len(x_t), projections, len(regions), embeddings.shape[1], dtype=torch.float64
-    )
+    found = in_double(x_t.new_zeros(len(x_t), projections, len(regions), embeddings.shape[1]))
     for draw, region in _every(projections, len(regions)):
         u = rademacher(output, generator) * regions.masks[region].to(output)
         (row,) = torch.autograd.grad(output, leaf, u, retain_graph=True, materialize_grads=True)
-        found[:, draw, region] = row.double().square().sum(-1)
+        found[:, draw, region] = in_double(row).square().sum(-1)
     return found
 
 

@@ -46,7 +46,7 @@ def summary(results: Mapping[str, Listening]) -> dict[str, Any]:
 
 def lines(summary: Mapping[str, Any]) -> list[str]:
     """Return the headline in words."""
-    at = f"log-SNR {summary['log_snr']:.2f}, t = {summary['t']}"
+    at = f"log-SNR {summary['log_snr']:z.2f}, t = {summary['t']}"
     found = []
     if summary["local_share"]:
         found.append(f"conditioner: share of the own token in what regions listen to ({at})")

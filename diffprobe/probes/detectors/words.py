@@ -34,7 +34,7 @@ def by_verdict(network: Mapping[str, Any]) -> list[str]:
     count = {"valid": invalid.n - invalid.count, "invalid": invalid.count}
     few = [f"{n:,} {verdict}" for verdict, n in count.items() if n < FEWEST]
     return [
-        f"how valid and invalid samples were made; LDR at log-SNR {network['log_snr']:.2f}"
+        f"how valid and invalid samples were made; LDR at log-SNR {network['log_snr']:z.2f}"
         + (f" (no intervals: {' and '.join(few)}, of {FEWEST} needed)" if few else ""),
         *(
             f"  {label:26} {interval(network[name]['valid'])} valid, "

@@ -70,7 +70,7 @@ def plot(result: HiddenStates, ax: Axes) -> Axes:
         _points(ax, place, result.shared[None], **marks | {"marker": "s"}, label="words seen")
         _points(ax, place, result.control[None], **marks | {"marker": "D"}, label="random labels")
     ax.axhline(CHANCE, color="0.3", ls=":", lw=1, label="one half")
-    ax.set_xticks(places.tolist(), [f"{s:.1f}".replace("-", "−") for s in result.log_snr.tolist()])
+    ax.set_xticks(places.tolist(), [f"{s:z.1f}".replace("-", "−") for s in result.log_snr.tolist()])
     ax.set(
         xlabel="log-SNR (nats)",
         ylabel="accuracy on unseen words",

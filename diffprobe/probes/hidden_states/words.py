@@ -48,7 +48,7 @@ def lines(content: Mapping[str, Any]) -> list[str]:
             told.append(f"  undefined: {found['lacking']}")
             continue
         told += [
-            f"  best layer {found['layer']} at log-SNR {found['log_snr']:.1f}, on words that its "
+            f"  best layer {found['layer']} at log-SNR {found['log_snr']:z.1f}, on words that its "
             f"probe has not seen: {interval(found['accuracy'])} ({found['images']:,} images of "
             f"{found['words']:,} words); {verdict(found)}",
             f"  {_beside(found)}",

@@ -58,7 +58,7 @@ class InterventionConfig(ProbeKind):
         """Return the headline in words."""
         from diffprobe.foundations.records import interval
 
-        where = f"log-SNR {summary['log_snr']:.2f}, t = {summary['t']}"
+        where = f"log-SNR {summary['log_snr']:z.2f}, t = {summary['t']}"
         found = [f"local share of the change ({where})"]
         for kind, shares in summary["local_share"].items():
             text = ", ".join(f"{who} {interval(e)}" for who, e in shares.items())

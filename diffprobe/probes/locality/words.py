@@ -50,7 +50,7 @@ def lines(content: Mapping[str, Any], subject: "Subject") -> list[str]:
         if ldr["network"]["n"] < level["inputs"]:
             n += f" of {level['inputs']} inputs"
         oracles = ", ".join(f"{who} {interval(e)}" for who, e in ldr.items() if who != "network")
-        found.append(f"where {title} (log-SNR {level['log_snr']:.2f}, t = {t}, {n})")
+        found.append(f"where {title} (log-SNR {level['log_snr']:z.2f}, t = {t}, {n})")
         found.append(f"  LDR         {interval(ldr['network'])}; {oracles}".rstrip("; "))
         if level["excess_ldr"] is not None:
             found.append(f"  excess LDR  {interval(level['excess_ldr'])} over Bayes")

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from diffprobe.config import ProbeConfig
 from diffprobe.foundations import intervals, memory
+from diffprobe.foundations.devices import in_double
 from diffprobe.foundations.intervals import Interval
 from diffprobe.foundations.measurements import Measurement
 from diffprobe.foundations.ranks import rank_correlation
@@ -182,14 +183,15 @@ def between_cells(
     Returns:
         (B, heads, cells, cells) float64.
     """
-    tokens = torch.nn.functional.one_hot(owner + 1, cells + 1)[:, 1:].to(query).double()
-    total = torch.zeros((*query.shape[:2], cells, cells), dtype=torch.float64, device=query.device)
+    one_hot = torch.nn.functional.one_hot(owner + 1, cells + 1)[:, 1:]
+    tokens = in_double(one_hot.to(query.device))
+    total = in_double(query.new_zeros((*query.shape[:2], cells, cells)))
     mask = how.get("attn_mask")
     each = 12 * query.shape[0] * query.shape[1] * key.shape[2]
     for rows in torch.arange(query.shape[2]).split(memory.items(each, WEIGHTS)):
         some = mask if mask is None or mask.shape[-2] == 1 else mask[..., rows, :]
         weights = attention_weights(query[:, :, rows], key, {**how, "attn_mask": some})
-        total += tokens[rows].T @ (weights.double() @ tokens)
+        total += tokens[rows].T @ (in_double(weights) @ tokens)
     return total / tokens.sum(0)[:, None]
 
 

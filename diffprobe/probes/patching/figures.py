@@ -1,12 +1,14 @@
 """Figures of patching: effects by part and noise level, cell to cell, attention, and samples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from diffprobe.foundations.figures import COLORS, at_level, figure
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 # Tables from cell to cell, heads, and parts that a figure shows.
 TABLES, HEADS, PARTS = 5, 24, 40
+# Inches of a character of a part's name, and how many of them a title above a matrix has room for.
+CHARACTER, ROOM = 0.05, 22
 
 
 def draw(results: Mapping[str, Any], subject: "Subject", folder: Path) -> None:
@@ -37,12 +41,13 @@ def draw(results: Mapping[str, Any], subject: "Subject", folder: Path) -> None:
         if scale == SCALES[0] or (kind, place) == (CORRUPTED, "others")
         if kind == CORRUPTED or place == "others"
     ]
-    with figure(folder / "patching", 1.6 + 2.0 * len(panels), 1.3 + 0.15 * rows) as canvas:
+    width = 0.8 + _longest(network.components) + 2.0 * len(panels)
+    with figure(folder / "patching", width, 1.3 + 0.15 * rows) as canvas:
         axes = canvas.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for ax, (kind, place, scale) in zip(axes, panels, strict=True):
             plot(network, ax, kind, place, scale)
             ax.label_outer()
-        canvas.colorbar(axes[0].images[0], ax=axes, label="share of the way", shrink=0.6)
+        _colorbar(canvas, axes, shrink=0.6)
     if network.table is not None:
         _draw_cells(network, folder)
     if attention is not None:
@@ -70,14 +75,14 @@ def plot(
     shown = _strongest(result.effect(result.replacements[0], "others").value, PARTS)
     _map(ax, result.effect(replacement, place, scale).value[shown])
     ax.set_yticks(range(len(shown)), [result.components[c] for c in shown], fontsize=6)
-    levels = [f"{s:.1f}".replace("-", "−") for s in result.log_snr.tolist()]
+    levels = [f"{s:z.1f}".replace("-", "−") for s in result.log_snr.tolist()]
     ax.set_xticks(range(len(levels)), levels, fontsize=6)
     ax.get_xticklabels()[result.level].set_fontweight("bold")
     where = {"own": "the cell itself", "others": "other cells"}.get(place, "the image")
     how = "told, to" if replacement == CORRUPTED else f"held at {replacement}, lost in"
-    whose = "" if scale == SCALES[0] else ",\nof the optimum’s way"
+    whose = "" if scale == SCALES[0] else ", of the optimum’s way"
     ax.set(xlabel="log-SNR (nats)")
-    ax.set_title(f"{how} {where}{whose}", fontsize=7)
+    ax.set_title("\n".join(wrap(f"{how} {where}{whose}", 32)), fontsize=7)
     return ax
 
 
@@ -85,7 +90,8 @@ def plot_table(table: Tensor, ax: Axes, title: str) -> Axes:
     """Draw what a part takes from each changed cell (column) to each output cell (row)."""
     _map(ax, table)
     _cells(ax, len(table))
-    ax.set_title(title, fontsize=7)
+    ax.set_xlabel("changed cell", fontsize=7)
+    ax.set_title(_broken(title), fontsize=7)
     return ax
 
 
@@ -110,8 +116,8 @@ def plot_attention(result: Attention, ax: Axes, head: int) -> Axes:
     ax.imshow(matrix.numpy(), vmin=0, vmax=1, cmap="viridis")
     _cells(ax, len(matrix))
     agreement = float(result.agreement.value[head, result.level])
-    told = "" if agreement != agreement else f": {agreement:.2f}".replace("-", "−")
-    ax.set_title(f"{name.replace(':', ' ')}{told}", fontsize=7)
+    told = "" if agreement != agreement else f": {agreement:z.2f}".replace("-", "−")
+    ax.set_title(_broken(name.replace(":", " ")) + told, fontsize=7)
     return ax
 
 
@@ -120,7 +126,7 @@ def plot_heads(result: Attention, values: Tensor, ax: Axes, **style: Any) -> Axe
     shown = range(min(len(result.heads), PARTS))
     _map(ax, values[: len(shown)], **style)
     ax.set_yticks(shown, result.heads[: len(shown)], fontsize=6)
-    levels = [f"{s:.1f}".replace("-", "−") for s in result.log_snr.tolist()]
+    levels = [f"{s:z.1f}".replace("-", "−") for s in result.log_snr.tolist()]
     ax.set_xticks(range(len(levels)), levels, fontsize=6)
     ax.set_xlabel("log-SNR (nats)")
     return ax
@@ -157,7 +163,9 @@ def _draw_cells(result: Effects, folder: Path) -> None:
     tables = {name: result.table.value[result.components.index(name)] for name in (WHOLE, *parts)}
     if result.optimum is not None:
         tables["Bayes optimum"] = result.optimum.value
-    with figure(folder / "patching-cells", 2.2 + 1.4 * len(tables), 1.9) as canvas:
+    width = 1.4 + _longest(heads or parts) + 1.4 * len(tables)
+    height = 0.1 * max(map(_lines, tables)) + max(1.8, 0.9 + 0.1 * len(heads or parts))
+    with figure(folder / "patching-cells", width, height) as canvas:
         axes = canvas.subplots(1, 1 + len(tables))
         plot_by_cell(result, axes[0], heads or parts)
         for ax, (name, table) in zip(axes[1:], tables.items(), strict=True):
@@ -165,7 +173,7 @@ def _draw_cells(result: Effects, folder: Path) -> None:
         if result.optimum is not None:
             _frame(axes[-1])
         axes[1].set_ylabel("output cell", fontsize=7)
-        canvas.colorbar(axes[0].images[0], ax=axes, label="share of the way", fraction=0.03)
+        _colorbar(canvas, axes, fraction=0.03)
         canvas.suptitle(at_level(result.log_snr[result.level]), fontsize=8)
 
 
@@ -174,7 +182,8 @@ def _draw_attention(result: Attention, folder: Path) -> None:
     known = result.dependence is not None
     columns = min(6, n + known)
     rows = -(-(n + known) // columns)
-    with figure(folder / "patching-attention", 1.3 * columns + 0.8, 1.45 * rows + 0.5) as canvas:
+    each = 1.35 + 0.1 * max(map(_lines, result.heads[:n]))
+    with figure(folder / "patching-attention", 1.3 * columns + 1.0, each * rows + 0.7) as canvas:
         axes = canvas.subplots(rows, columns, squeeze=False).flatten()
         for head in range(n):
             plot_attention(result, axes[head], head)
@@ -183,7 +192,13 @@ def _draw_attention(result: Attention, folder: Path) -> None:
         for ax in axes[n + known :]:
             ax.set_visible(False)
         shown = axes[: n + known]
+        # Of many cells none gets much: one scale for all, as far as the largest.
+        most = max(float(ax.images[0].get_array().max()) for ax in shown)
+        for ax in shown:
+            ax.images[0].set_clim(0, most)
         canvas.colorbar(axes[0].images[0], ax=shown, label="attention", fraction=0.03)
+        canvas.supxlabel("input cell", fontsize=7)
+        canvas.supylabel("output cell", fontsize=7)
         canvas.suptitle(at_level(result.log_snr[result.level]), fontsize=8)
 
 
@@ -196,11 +211,13 @@ def _draw_heads(result: Attention, folder: Path) -> None:
     if result.dependence is not None:
         signed = {"vmin": -1, "vmax": 1, "cmap": "RdBu_r"}
         panels.append(("looks where the optimum depends", result.agreement.value, signed))
-    with figure(folder / "patching-heads", 1.6 + 2.6 * len(panels), height) as canvas:
+    width = 0.8 + _longest(result.heads) + 2.6 * len(panels)
+    with figure(folder / "patching-heads", width, height) as canvas:
         axes = canvas.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for ax, (title, values, style) in zip(axes, panels, strict=True):
             plot_heads(result, values, ax, **style).set_title(title, fontsize=7)
-            canvas.colorbar(ax.images[0], ax=ax, shrink=0.8)
+            label = "rank correlation" if style else "share"
+            canvas.colorbar(ax.images[0], ax=ax, shrink=0.8, label=label)
             ax.label_outer()
 
 
@@ -213,6 +230,25 @@ def _optimum(ax: Axes, attention: Attention) -> None:
     _cells(ax, len(share))
     ax.set_title("Bayes optimum", fontsize=7)
     _frame(ax)
+
+
+def _colorbar(canvas: Figure, axes: Sequence[Axes], **place: Any) -> None:
+    """Draw the scale of effects, which may lie below 0 and above 1."""
+    canvas.colorbar(axes[0].images[0], ax=axes, label="share of the way", extend="both", **place)
+
+
+def _longest(names: Iterable[str]) -> float:
+    """The width of the longest name, in inches."""
+    return CHARACTER * max(map(len, names))
+
+
+def _broken(name: str) -> str:
+    """Break a long name of a module behind some of its points."""
+    return "\n".join(wrap(name.replace(".", ". "), ROOM)).replace(". ", ".")
+
+
+def _lines(name: str) -> int:
+    return _broken(name).count("\n")
 
 
 def _frame(ax: Axes) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from diffprobe.config import ProbeConfig
+from diffprobe.foundations.devices import in_double
 from diffprobe.models.denoiser import Denoiser
 from diffprobe.models.footprint import inputs_at_once
 from diffprobe.probes.patching import CORRUPTED, MEAN
@@ -75,7 +76,7 @@ class Replacing:
 
         change = after - before
         exact = [] if self.bayes is None else [self.bayes(y, level) - self.bayes(x, level)]
-        ways = [d.double() for d in (change, *exact)]
+        ways = [in_double(d) for d in (change, *exact)]
         moved = []
         for kind in self.replacements:
             for part in self.components.parts:
@@ -84,7 +85,7 @@ class Replacing:
                 else:
                     held = means if kind == MEAN else zeros
                     made = change - (run(y, part, held) - run(x, part, held))
-                moved.append(torch.stack([self._by_part(made.double() * d) for d in ways]))
+                moved.append(torch.stack([self._by_part(in_double(made) * d) for d in ways]))
         products = torch.stack(moved, 1).unflatten(1, (len(self.replacements), -1))
         squares = torch.stack([self._by_part(d.square()) for d in ways])
         inside = [site for site in sites if site]
@@ -94,8 +95,8 @@ class Replacing:
         )
         whole = squares[0].sum().clamp(min=torch.finfo(torch.float64).tiny)
         off = (
-            float(1 - self._by_part(told.double() * ways[0]).sum() / whole),
-            float(self._by_part(untold.double() * ways[0]).sum() / whole),
+            float(1 - self._by_part(in_double(told) * ways[0]).sum() / whole),
+            float(self._by_part(in_double(untold) * ways[0]).sum() / whole),
         )
         return products, squares, (abs(off[0]) if bool(change.any()) else 0.0, abs(off[1]))
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from diffprobe.config import ProbeConfig
 from diffprobe.foundations import intervals
+from diffprobe.foundations.devices import in_double
 from diffprobe.foundations.intervals import RESOLUTION, Interval
 from diffprobe.foundations.measurements import Measurement
 from diffprobe.models.denoiser import Denoiser
@@ -96,8 +97,9 @@ def _products(
     """D · D, D · B and B · B by part of the output: (3, B, S); the latter 0 without an optimum."""
     x, y = pairs.at(denoiser, t, rows)
     level = torch.full((len(rows),), t, device=x.device)
-    change = (denoiser(y, level) - denoiser(x, level)).double()
-    exact = torch.zeros_like(change) if bayes is None else (bayes(y, level) - bayes(x, level))
-    exact = exact.double()
+    change = in_double(denoiser(y, level) - denoiser(x, level))
+    exact = (
+        torch.zeros_like(change) if bayes is None else in_double(bayes(y, level) - bayes(x, level))
+    )
     products = torch.stack([change.square(), change * exact, exact.square()]).flatten(2)
     return (products @ regions.parts.flatten(1).to(products).T).cpu()

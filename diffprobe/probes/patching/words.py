@@ -49,10 +49,13 @@ def summary(results: Mapping[str, Any]) -> dict[str, Any]:
 
 def lines(content: Mapping[str, Any]) -> list[str]:
     """Return the summary in words."""
+    beside = (
+        "; way of the optimum's in the cell, in others" if "bayes" in content["response"] else ""
+    )
     told = [
         f"patching of {content['pairs']:,} pairs that differ in one cell, noise drawn "
-        f"{content['noises']} × each (log-SNR {content['log_snr']:.2f}, t = {content['t']})",
-        "  answer to the change: share in other cells; way of the optimum's in the cell, in others",
+        f"{content['noises']} × each (log-SNR {content['log_snr']:z.2f}, t = {content['t']})",
+        f"  answer to the change: share in other cells{beside}",
     ]
     for name, answer in content["response"].items():
         along = [answer[f"along_{place}"] for place in PLACES[1:]]
@@ -65,7 +68,8 @@ def lines(content: Mapping[str, Any]) -> list[str]:
         }.get(replacement, f"a part held at {AT[replacement]}, other cells lose so much of the way")
         told.append(f"  {what}, most first")
         most = _most(parts)
-        told += [f"    {name:24} {_effect(places)}" for name, places in most]
+        width = max([24, *(len(name) for name, _ in most)])
+        told += [f"    {name:{width}} {_effect(places)}" for name, places in most]
         if replacement == CORRUPTED and "routes" in content:
             part = content["routes"]
             named = ", ".join(f"{cells} {interval(e)}" for cells, e in part["cells"].items())

@@ -64,7 +64,9 @@ class SpectrumConfig(ProbeKind):
         """Return the headline in words."""
         from diffprobe.foundations.records import interval
 
-        found = [f"spectrum of ∂x0_hat/∂x_t (log-SNR {summary['log_snr']:.2f}, t = {summary['t']})"]
+        found = [
+            f"spectrum of ∂x0_hat/∂x_t (log-SNR {summary['log_snr']:z.2f}, t = {summary['t']})"
+        ]
         for name, row in summary.items():
             if isinstance(row, dict):
                 parts = [
