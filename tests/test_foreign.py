@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from diffprobe.cli import run
 from diffprobe.config import SamplingConfig
 from diffprobe.foundations.errors import CheckpointError, DiffprobeError, UsageError
 from diffprobe.foundations.seeding import generator
@@ -531,7 +532,7 @@ def test_latents_are_not_clipped(name: str, folders: dict[str, Path]) -> None:
         ("dit", {"class_label": 1, "guidance": 0.5}, "guidance must be at least 1"),
         ("stable-diffusion", {}, "conditioned on a prompt: give one, or precomputed embeddings"),
         ("stable-diffusion", {"class_label": 1}, "takes a prompt, not a class label"),
-        ("sd3", {"prompt": "a cat", "embeddings": Path("x")}, "give one, or precomputed"),
+        ("sd3", {"prompt": "a cat", "embeddings": Path("x")}, "cannot both be told"),
         ("flux", {"embeddings": Path("absent.safetensors")}, "no file of embeddings at absent"),
     ],
 )
@@ -540,6 +541,15 @@ def test_the_wrong_condition_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         load(folders, name, condition=Condition(**condition))
+
+
+def test_a_dry_run_says_what_the_model_would_be_told(
+    folders: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["probe", str(folders["sdxl"]), "--prompt", "a cat", "--lora", "x:2", "--dry-run"]
+    assert run(asked) == 0
+    told = json.loads(capsys.readouterr().out)["model"]
+    assert told == {"prompt": "a cat", "guidance": 1.0, "lora": ["x:2"], "dtype": "float32"}
 
 
 def test_embeddings_that_do_not_fit_are_refused(folders: dict[str, Path], tmp_path: Path) -> None:

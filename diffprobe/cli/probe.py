@@ -281,11 +281,22 @@ def _probe(
     _check(probes, regions, images, guidance, size, config if run is not None else None)
     if dry_run:
         content = to_settings(config)
+        given: dict[str, Any] = {
+            "prompt": prompt,
+            "class_label": class_label,
+            "embeddings": embeddings and str(embeddings),
+            "guidance": guidance,
+            "size": size,
+            "lora": lora or None,
+            "dtype": dtype,
+        }
+        foreign = {name: value for name, value in given.items() if value is not None}
         opt.print_json(
             {
                 "checkpoint": checkpoint,
                 "probes": probes,
                 "steps": steps,
+                **({} if run is not None else {"model": foreign}),
                 "probe": content["probe"],
                 "settings": content["probes"],
             }

@@ -63,7 +63,9 @@ def check_condition(network: Any, condition: Condition, family: type[FamilyDenoi
     if family.told:
         if condition.class_label is not None:
             raise UsageError(f"{name} takes a prompt, not a class label")
-        if (condition.prompt is None) == (condition.embeddings is None):
+        if condition.prompt is not None and condition.embeddings is not None:
+            raise UsageError("a prompt and precomputed embeddings cannot both be told: give one")
+        if condition.prompt is None and condition.embeddings is None:
             raise UsageError(
                 f"{name} is conditioned on a prompt: give one, or precomputed embeddings "
                 "(.safetensors)"
