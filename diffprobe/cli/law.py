@@ -1,9 +1,7 @@
 """`diffprobe law`."""
 
-import csv
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -160,6 +158,7 @@ def predict_command(
     holds of losses is compared. The interval is that of one reading of one new run.
     """
     opt.show_warnings()
+    from diffprobe.foundations.tables import write_csv
     from diffprobe.laws import predict
     from diffprobe.laws.comparison import errors_of
     from diffprobe.laws.curves import read_schedule
@@ -186,7 +185,7 @@ def predict_command(
     found = predict(judged, pieces, steps_of(pieces, last + 1))
     beside = law if law.is_dir() else law.parent
     file = out or beside / "predictions" / f"{Path(schedule).stem}.csv"
-    write_rows(file, found.rows())
+    write_csv(file, found.rows())
     draw_prediction(file.with_suffix(""), name, found, measured)
     errors = errors_of(judged.fit, measured) if measured is not None else None
     for note in beyond(judged, record.reach, pieces, last):
@@ -247,6 +246,7 @@ def schedule_command(
     """
     opt.show_warnings()
     from diffprobe.foundations import progress
+    from diffprobe.foundations.tables import write_csv
     from diffprobe.laws import optimise
     from diffprobe.laws.figures import draw_schedules
     from diffprobe.laws.judging import LawRecord
@@ -261,7 +261,7 @@ def schedule_command(
     for other in BESIDE:
         rates = rates_of(record, top, other, steps, (), rise)
         beside[other] = rates, final_loss(fit, rates)
-    write_rows(out, [{"step": i, "lr": float(rate)} for i, rate in enumerate(found.rates)])
+    write_csv(out, [{"step": i, "lr": float(rate)} for i, rate in enumerate(found.rates)])
     draw_schedules(out.with_suffix(""), name, beside)
     losses = {other: loss for other, (_, loss) in beside.items()}
     if as_json:
@@ -335,13 +335,3 @@ def _curves(n: int, which: str = "") -> str:
 def in_words(errors: "Errors") -> str:
     """Return the errors on one curve in words."""
     return f"R² {errors.r2:.4f}, mean error {errors.mae:.4f}, worst {errors.worst:.2%}"
-
-
-def write_rows(path: Path, rows: list[Mapping[str, Any]] | list[dict[str, Any]]) -> None:
-    """Write rows as a CSV file, whole or not at all."""
-    from diffprobe.foundations.atomic import atomic_file
-
-    with atomic_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as opened:
-        writer = csv.DictWriter(opened, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)

@@ -57,7 +57,7 @@ def proportions_command(
     A n^-alpha + B is fitted, and the shares are where no sample is worth more elsewhere.
     """
     opt.show_warnings()
-    from diffprobe.cli.law import write_rows
+    from diffprobe.foundations.tables import write_csv
     from diffprobe.laws.proportions import propose
     from diffprobe.laws.proportions_figures import draw_proportions
     from diffprobe.laws.proportions_files import parse_columns, parse_shares, read_points
@@ -65,7 +65,7 @@ def proportions_command(
     shares, named = parse_shares(test), parse_columns(columns)
     found = propose(read_points(tables, named), shares, samples)
     table = out / "proportions.csv"
-    write_rows(table, found.rows())
+    write_csv(table, found.rows())
     draw_proportions(out / "proportions", found)
     if as_json:
         told = {"samples": found.samples, "error": found.error, "matched": found.matched}

@@ -1,8 +1,9 @@
-"""Results as rows: a data frame for pandas, a Parquet file, a small HTML table for a notebook.
+"""Results as rows: a data frame for pandas, a CSV or Parquet file, an HTML table for a notebook.
 
 A result that holds many numbers says with `rows()` what a line of its table is; the rest follows.
 """
 
+import csv
 import html
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -65,6 +66,16 @@ def need_pyarrow() -> Any:
             "a Parquet file needs pyarrow, which is not installed: pip install 'diffprobe[parquet]'"
         ) from error
     return pyarrow
+
+
+def write_csv(
+    path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None
+) -> None:
+    """Write rows as CSV, by default with the columns of the first; what is not defined is empty."""
+    with atomic_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as opened:
+        writer = csv.DictWriter(opened, columns or list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

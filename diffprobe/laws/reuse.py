@@ -16,8 +16,6 @@ Reference:
     regression", arXiv:2511.13421.
 """
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,11 +25,10 @@ import numpy as np
 from numpy import float64
 from numpy.typing import NDArray
 
-from diffprobe.foundations.atomic import write_text
 from diffprobe.foundations.errors import UsageError
 from diffprobe.foundations.estimates import Estimate
 from diffprobe.foundations.statistics import Z95
-from diffprobe.foundations.tables import Table
+from diffprobe.foundations.tables import Table, write_csv
 from diffprobe.laws.passes import Loss
 
 Array = NDArray[float64]
@@ -95,11 +92,7 @@ class ReuseTable(Table):
 
     def write_csv(self, path: Path) -> None:
         """Write the rows as CSV; what is not defined is empty."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(self.rows()[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows())
-        write_text(path, text.getvalue())
+        write_csv(path, self.rows())
 
 
 @dataclass(frozen=True)

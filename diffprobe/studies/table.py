@@ -1,14 +1,11 @@
 """The table of a study: a row for each cell, measure and step, with its error and configuration."""
 
-import csv
-import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffprobe.foundations.atomic import write_text
-from diffprobe.foundations.tables import Table, write_parquet
+from diffprobe.foundations.tables import Table, write_csv, write_parquet
 from diffprobe.studies.measures import Measure
 from diffprobe.studies.places import LOG_SNR, STEP, along_with, label, matches, told
 from diffprobe.studies.seeds import over_seeds, own_error
@@ -117,11 +114,7 @@ class StudyTable(Table):
 
     def write_csv(self, path: Path) -> None:
         """Write the rows as CSV; what is not defined is empty."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self.columns(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.content)
-        write_text(path, text.getvalue())
+        write_csv(path, self.content, self.columns())
 
     def write_parquet(self, path: str | Path) -> None:
         """Write the rows as Parquet.
