@@ -62,7 +62,8 @@ def test_the_version_with_all_that_a_bug_report_should_tell(
         assert run(arguments) == 0
         told = json.loads(capsys.readouterr().out)
     assert told["diffprobe"] == diffprobe.__version__
-    assert told["libraries"]["torch"] == torch.__version__
+    # A wheel's version may lack what PyTorch adds of its build; CUDA's is told apart.
+    assert torch.__version__.startswith(told["libraries"]["torch"])
     assert told["libraries"].keys() >= {"diffusers", "accelerate", "captum", "numpy"}
     assert told["devices"][0] == "cpu"
     assert told["threads"] == torch.get_num_threads()
