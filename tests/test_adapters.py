@@ -46,6 +46,8 @@ def adapter_of(model: Any, layer: str) -> tuple[dict[str, Any], dict[str, Any]]:
         "r": RANK,
         "lora_alpha": ALPHA,
         "target_modules": [layer],
+        "rank_pattern": {},
+        "alpha_pattern": {},
     }
 
 

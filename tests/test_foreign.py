@@ -386,6 +386,8 @@ def test_a_distilled_network_is_told_its_guidance(folders: dict[str, Path]) -> N
 @pytest.mark.parametrize("name", KINDS)
 def test_gradients_flow(name: str, folders: dict[str, Path]) -> None:
     """Autograd and torch.func against central differences, in float64."""
+    if name == "lumina" and torch.__version__.startswith("2.6."):
+        pytest.skip("Lumina counts a prompt's tokens as numbers, which torch.func of 2.6 has not")
     denoiser = load(folders, name).double()
     random = torch.Generator().manual_seed(2)
     shape = KINDS[name].image_shape

@@ -1,6 +1,7 @@
 """Imports run one way: what a package stands on is below it."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +63,14 @@ def test_nothing_imports_what_is_above_it(package: str) -> None:
         if name in above
     }
     assert not against
+
+
+def test_no_name_of_a_package_is_a_module_in_it() -> None:
+    """Once imported, the module would be found by that name."""
+    for stub in ROOT.rglob("__init__.pyi"):
+        names = set(re.findall(r" as (\w+)$", stub.read_text("utf-8"), re.M))
+        assert len(names) > 0
+        assert not names & {path.stem for path in stub.parent.iterdir()}, stub
 
 
 def test_imports_are_found_wherever_they_stand(tmp_path: Path) -> None:

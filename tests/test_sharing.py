@@ -1,5 +1,6 @@
 """A run goes to the Hub and comes back as a run, through a stand-in of the Hub's interface."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -15,6 +16,7 @@ from pipelines import KINDS
 
 from diffprobe import zoo
 from diffprobe.cli import run
+from diffprobe.foundations.errors import CheckpointError
 from diffprobe.models import find_checkpoint, list_checkpoints, load_denoiser
 from diffprobe.probing import open_subject, run_probes
 from diffprobe.training.run_folder import RunFolder
@@ -129,6 +131,9 @@ def test_an_interrupted_download_goes_on(
     assert push(ours) == 0
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 250)
     hub.cut = 1000
+    # Older versions of huggingface_hub end here, and go on where they are asked again.
+    with contextlib.suppress(CheckpointError):
+        load_denoiser("hub:owner/tiny")
     load_denoiser("hub:owner/tiny")
     assert "bytes=1000-" in hub.ranges
 

@@ -116,7 +116,7 @@ def sampler_command(
     from diffprobe.foundations.atomic import write_text
     from diffprobe.foundations.devices import resolve_device
     from diffprobe.frontier import Search, held_out, tune_sampler
-    from diffprobe.frontier.budgets import budgets as budgets_of
+    from diffprobe.frontier.budget_sets import budgets as budgets_of
     from diffprobe.frontier.resuming import Unfinished
     from diffprobe.frontier.tuning import check_installed, check_steps, sampler_toml
     from diffprobe.models import load_denoiser

@@ -1,4 +1,4 @@
-from .budgets import budgets as budgets
+from .budget_sets import budgets as budgets
 from .envelope import Curve as Curve
 from .envelope import Frontier as Frontier
 from .envelope import frontier as frontier

@@ -24,7 +24,7 @@ from diffprobe.foundations.seeding import generator
 from diffprobe.foundations.settings import check_positive
 from diffprobe.foundations.statistics import Difference, Rate, paired_difference, wilson
 from diffprobe.foundations.tables import Table
-from diffprobe.frontier.budgets import FEWEST_STEPS
+from diffprobe.frontier.budget_sets import FEWEST_STEPS
 from diffprobe.frontier.pool import valid_samples
 from diffprobe.frontier.resuming import Unfinished
 from diffprobe.models.denoiser import Denoiser

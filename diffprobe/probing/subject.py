@@ -56,7 +56,7 @@ class Subject:
     run: RunFolder | None = None
     step: int | None = None
     sample: StoredSample | None = None
-    progress: Progress = silent
+    progress: Progress = field(default_factory=lambda: silent)
     own: Config = field(default_factory=Config)
     asked: Mapping[str, Any] = field(default_factory=dict)
 
