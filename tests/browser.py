@@ -144,12 +144,20 @@ class Browser:
         return answer["result"].get("value")
 
     def wait(self, condition: str) -> None:
-        """Wait until a JavaScript expression is true."""
+        """Wait until a JavaScript expression is true, on the next page where this one is left."""
         deadline = time.monotonic() + SECONDS
-        while not self.value(condition):
+        while not self._holds(condition):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"never true: {condition}")
             time.sleep(0.02)
+
+    def _holds(self, condition: str) -> bool:
+        try:
+            return bool(self.value(condition))
+        except RuntimeError as error:
+            if "navigated" not in str(error) and "context was destroyed" not in str(error):
+                raise
+            return False
 
     def click(self, selector: str, index: int = 0) -> None:
         """Click with the mouse in the middle of an element, scrolled into view."""
