@@ -265,6 +265,11 @@ class Config:
                 f"sampling.condition={asked!r}, and this network was trained without conditions "
                 "(condition.name = 'none')"
             )
+        if self.training.probe_every and condition.told and not condition.drop:
+            raise UsageError(
+                "training.probe_every looks at the network without a condition, and in training "
+                "none is left out (condition.drop = 0)"
+            )
         if asked and self.sampling.guidance and not condition.drop:
             raise UsageError(
                 f"sampling.guidance={self.sampling.guidance:g} goes by what the network makes of "

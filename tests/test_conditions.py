@@ -299,6 +299,13 @@ def test_a_condition_that_does_not_fit_is_refused(assignments: list[str], messag
             ],
             r"none was left out \(condition.drop = 0\): train with condition.drop=0.1",
         ),
+        (
+            [
+                *("condition.name='word'", "condition.drop=0"),
+                *("training.log_with=['tensorboard']", "training.probe_every=5"),
+            ],
+            "training.probe_every looks at the network without a condition",
+        ),
     ],
 )
 def test_sampling_asks_for_what_the_network_knows(assignments: list[str], message: str) -> None:

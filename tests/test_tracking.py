@@ -1,6 +1,7 @@
 """Trackers are told what a training's records say, and change nothing of it."""
 
 import dataclasses
+import io
 import json
 import logging
 import sqlite3
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import accelerate.tracking
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -20,12 +22,14 @@ from diffprobe.cli import run as run_command
 from diffprobe.config import Config
 from diffprobe.evaluation.verdicts import judge
 from diffprobe.foundations.errors import UsageError
+from diffprobe.foundations.progress import silent
 from diffprobe.models import load_denoiser
 from diffprobe.resolution import resolve
 from diffprobe.sampling import sample
+from diffprobe.sampling.samples import as_pictures
 from diffprobe.studies.cells import Cell
 from diffprobe.tracking import check_trackers, train
-from diffprobe.tracking.looks import Looks, picture
+from diffprobe.tracking.looks import SHOWN, Looks, picture
 from diffprobe.tracking.trackers import PATIENCE, Trackers
 from diffprobe.training import RunFolder, train_replicas
 
@@ -80,6 +84,30 @@ def test_rates_are_those_of_samples_of_the_checkpoint(followed: RunFolder) -> No
     shown = events.Images("samples")
     assert [image.step for image in shown] == steps
     assert min(shown[-1].width, shown[-1].height) > 100
+
+
+def test_samples_are_drawn_on_the_condition_that_is_asked_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = ["condition.name='word'", "sampling.condition='all'", TOLD[0], "training.steps=4"]
+    run = train(resolve(assignments=[*CONSTANT, *told]), tmp_path / "run", "cpu")
+    events, config = told_by(run), run.config()
+    steps = run.checkpoint_steps()
+    assert [event.step for event in events.Scalars("legible")] == steps
+    assert not caplog.messages
+    dataset = config.dataset()
+    drawn = sample(
+        load_denoiser(run.checkpoint_path(steps[-1]), config.weights),
+        dataset.image_shape,
+        config.sampler,
+        dataclasses.replace(config.sampling, n=config.probe.along_samples),
+        silent,
+        dataset=dataset,
+        conditions=config.condition.build(dataset.grammar),
+    )
+    shown = Image.open(io.BytesIO(events.Images("samples")[-1].encoded_image_string))
+    expected = picture(as_pictures(drawn, dataset).images[:SHOWN])[0]
+    assert np.array_equal(np.asarray(shown), expected)
 
 
 def test_ldr_stands_beside_the_optimum(followed: RunFolder) -> None:

@@ -37,11 +37,7 @@ def sample_checkpoint(
     Raises:
         UsageError: If the network knows conditions alone, and none is asked for.
     """
-    if config.condition.told and not (config.sampling.condition or config.condition.drop):
-        raise UsageError(
-            "this network was never trained without a condition (condition.drop = 0): say which by "
-            "sampling.condition, such as 'all'"
-        )
+    check_condition(config)
     denoiser = load_denoiser(folder, config.weights, device)
     made = sample(
         denoiser,
@@ -53,6 +49,15 @@ def sample_checkpoint(
         conditions=config.condition.build(dataset.grammar),
     )
     return replace(made, sampler={**made.sampler, "training_step": find_checkpoint(folder).step})
+
+
+def check_condition(config: Config) -> None:
+    """Raise UsageError where a network knows conditions alone, and none is asked for."""
+    if config.condition.told and not (config.sampling.condition or config.condition.drop):
+        raise UsageError(
+            "this network was never trained without a condition (condition.drop = 0): say which by "
+            "sampling.condition, such as 'all'"
+        )
 
 
 def sampled_before(path: Path, config: Config) -> Samples | None:

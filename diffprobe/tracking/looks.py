@@ -20,6 +20,7 @@ from diffprobe.probing import Keep, Subject
 from diffprobe.probing.contract import ProbeKind
 from diffprobe.probing.opening import subject_of
 from diffprobe.sampling import sample
+from diffprobe.sampling.of_checkpoint import check_condition
 from diffprobe.sampling.samples import as_pictures
 from diffprobe.training.run_folder import RunFolder
 from diffprobe.training.state import TrainingState
@@ -57,11 +58,18 @@ class Looks:
             A picture of the first of them, (1, H, W, 3); and what shares are "legible", and
             "grammatical" of those, beside "grammatical_by_chance".
         """
-        self._take_weights()
         config = self.config
-        sampling = dataclasses.replace(config.sampling, n=config.probe.along_samples)
-        shape = self.dataset.image_shape
-        drawn = sample(self.denoiser, shape, config.sampler, sampling, silent, dataset=self.dataset)
+        check_condition(config)
+        self._take_weights()
+        drawn = sample(
+            self.denoiser,
+            self.dataset.image_shape,
+            config.sampler,
+            dataclasses.replace(config.sampling, n=config.probe.along_samples),
+            silent,
+            dataset=self.dataset,
+            conditions=config.condition.build(self.dataset.grammar),
+        )
         verdicts = judge(self.dataset, drawn, self.stream)
         pictures = as_pictures(drawn, self.dataset).images
         told = {
